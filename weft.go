@@ -1,0 +1,358 @@
+// Package weft holds the words that every room of the house shares: events,
+// handler references, calls and their results, requests to the outside, what
+// a module asks for, and the one error type. It imports nothing of the house.
+package weft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Event is a CloudEvent (v1.0). ID and Source together are unique.
+type Event struct {
+	ID              string
+	Source          string // URI reference of the producer
+	Type            string // such as shop.order.placed
+	Subject         string
+	Time            time.Time
+	DataContentType string
+	DataSchema      string
+	Data            []byte
+	Extensions      map[string]string // canonical string form of each extension attribute
+}
+
+// Extension attributes that weft itself reads.
+const (
+	ExtNotBefore    = "notbefore"    // RFC 3339 time before which the event is not delivered
+	ExtPartitionKey = "partitionkey" // events with the same key are delivered in order
+)
+
+// Ref names a handler as a workflow calls it: name:version@catalog.
+type Ref struct {
+	Name    string
+	Version string // semver, a prefix of one such as "2", or empty for the newest
+	Catalog string // "default" where none is written
+}
+
+// DefaultCatalog is the catalog that a Ref means when it names none.
+const DefaultCatalog = "default"
+
+var refForm = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9_-]{0,62})(?::([0-9]+(?:\.[0-9]+){0,2}(?:-[0-9A-Za-z.-]+)?))?(?:@([a-z0-9][a-z0-9-]{0,62}))?$`)
+
+// ParseRef reads "name", "name:version" or "name:version@catalog". A name
+// starts with a letter and has at most 63 letters, digits, dashes and
+// underscores.
+func ParseRef(s string) (Ref, error) {
+	m := refForm.FindStringSubmatch(s)
+	if m == nil {
+		return Ref{}, Errorf(InvalidArgument, "weft.ParseRef", "%q is not a handler reference: write name:version@default", s)
+	}
+	if m[3] == "" {
+		m[3] = DefaultCatalog
+	}
+	return Ref{Name: m[1], Version: m[2], Catalog: m[3]}, nil
+}
+
+// String is the canonical form, which ParseRef reads back.
+func (r Ref) String() string {
+	s := r.Name
+	if r.Version != "" {
+		s += ":" + r.Version
+	}
+	if r.Catalog != "" {
+		s += "@" + r.Catalog
+	}
+	return s
+}
+
+// Call is one call of a handler from inside the house.
+type Call struct {
+	Namespace string
+	Handler   Ref
+	Input     []byte
+	Headers   map[string]string // lower-case names
+}
+
+// Result is what a handler did: its answer, and the writes and events that
+// are committed with it or not at all.
+type Result struct {
+	Output  []byte
+	Headers map[string]string
+	State   []StateWrite
+	Events  []Event
+}
+
+// StateWrite is one write of a handler. Value is nil for a deletion. Seen is
+// the version of the key that the handler read, or zero when it never read it
+// or it was absent; a commit over a newer version is refused.
+type StateWrite struct {
+	Key   string
+	Value []byte
+	Seen  int64
+}
+
+// Request is one call to the outside. It goes through the gate, whoever makes it.
+type Request struct {
+	Namespace string
+	Caller    string  // who asks, for logs and errors: module@version or workflow/step
+	Grants    *Grants // what the caller may reach; nil for a workflow, which its author answers for
+
+	Peer      string // a registered service; empty for a plain HTTP request
+	Procedure string // path on the peer, such as /payments.v1.Payments/Charge
+
+	Method string // plain HTTP only; GET, POST ...
+	URL    string // plain HTTP only; absolute
+
+	Headers        map[string]string
+	Body           []byte
+	IdempotencyKey string // same key, same call: the gate may send it again
+	NoRedirect     bool   // plain HTTP only: hand redirects back
+}
+
+// Response is the answer to a Request. For a peer, Status is 200; other
+// statuses have become an Error.
+type Response struct {
+	Status  int
+	Headers map[string]string // lower-case names
+	Body    []byte
+}
+
+// SplitProcedure splits the procedure that a guest names into peer and path.
+// "payments/payments.v1.Payments/Charge" is path /payments.v1.Payments/Charge
+// on peer payments. With a single slash the first part is both: the call
+// "orders.v1.Orders/Place" goes to peer orders.v1.Orders at that same path,
+// as Connect procedures are written.
+func SplitProcedure(procedure string) (peer, path string, err error) {
+	p := strings.TrimPrefix(procedure, "/")
+	peer, rest, ok := strings.Cut(p, "/")
+	if !ok || peer == "" || rest == "" {
+		return "", "", Errorf(InvalidArgument, "weft.SplitProcedure", "%q names no procedure: write peer/path or package.Service/Method", procedure)
+	}
+	if !strings.Contains(rest, "/") {
+		return peer, "/" + p, nil
+	}
+	return peer, "/" + rest, nil
+}
+
+// Manifest is what a module says of itself, as JSON in its custom section
+// weft.manifest or in a file beside it.
+type Manifest struct {
+	Name          string            `json:"name,omitempty"`
+	Version       string            `json:"version,omitempty"` // semver
+	Description   string            `json:"description,omitempty"`
+	Handlers      []HandlerSpec     `json:"handlers,omitempty"`
+	Subscriptions []Subscription    `json:"subscriptions,omitempty"`
+	Grants        Grants            `json:"grants,omitzero"`
+	Limits        Limits            `json:"limits,omitzero"`
+	Config        map[string]string `json:"config,omitempty"` // default values of config keys
+}
+
+// HandlerSpec describes one handler of a module.
+type HandlerSpec struct {
+	Name        string         `json:"name"`
+	Export      string         `json:"export,omitempty"` // Wasm export; Name where empty
+	Description string         `json:"description,omitempty"`
+	Input       map[string]any `json:"input,omitempty"`  // JSON Schema
+	Output      map[string]any `json:"output,omitempty"` // JSON Schema
+}
+
+// Subscription asks that events reach a handler: those of Type (a trailing *
+// matches any rest) whose attributes equal those of Match.
+type Subscription struct {
+	Handler string            `json:"handler"`
+	Type    string            `json:"type"`
+	Match   map[string]string `json:"match,omitempty"`
+}
+
+// Matches reports whether e is one that s asks for.
+func (s Subscription) Matches(e Event) bool {
+	if !Allows([]string{s.Type}, e.Type) {
+		return false
+	}
+	for name, want := range s.Match {
+		if got, ok := e.Attribute(name); !ok || got != want {
+			return false
+		}
+	}
+	return true
+}
+
+// Attribute is the context attribute or extension of that name.
+func (e Event) Attribute(name string) (string, bool) {
+	switch name {
+	case "id":
+		return e.ID, true
+	case "source":
+		return e.Source, true
+	case "type":
+		return e.Type, true
+	case "subject":
+		return e.Subject, e.Subject != ""
+	case "datacontenttype":
+		return e.DataContentType, e.DataContentType != ""
+	case "dataschema":
+		return e.DataSchema, e.DataSchema != ""
+	case "time":
+		return e.Time.Format(time.RFC3339Nano), !e.Time.IsZero()
+	case "specversion":
+		return "1.0", true
+	}
+	v, ok := e.Extensions[name]
+	return v, ok
+}
+
+// Grants is what a module may reach. An entry matches whole, or as a prefix
+// when it ends in *. An empty list allows nothing.
+type Grants struct {
+	Peers   []string `json:"peers,omitempty"`   // services in the registry
+	HTTP    []string `json:"http,omitempty"`    // host:port of plain HTTP calls
+	Events  []string `json:"events,omitempty"`  // event types to publish
+	State   []string `json:"state,omitempty"`   // state keys
+	Config  []string `json:"config,omitempty"`  // config keys
+	Secrets []string `json:"secrets,omitempty"` // secret names
+}
+
+// Allows reports whether one of the patterns matches name.
+func Allows(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if prefix, ok := strings.CutSuffix(p, "*"); ok && strings.HasPrefix(name, prefix) || p == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Limits bounds one call of a module's handler. A zero field means the host's
+// default; a module may ask for less than the host allows, never for more.
+type Limits struct {
+	MemoryMiB   int   `json:"memoryMiB,omitempty"`   // default 64
+	TimeoutMS   int64 `json:"timeoutMs,omitempty"`   // wall clock, outbound calls included; default 30,000
+	CPUMS       int64 `json:"cpuMs,omitempty"`       // time inside the guest, as fuel; default 1,000
+	OutputBytes int   `json:"outputBytes,omitempty"` // default 1 MiB
+	HostCalls   int   `json:"hostCalls,omitempty"`   // default 1,000
+	Concurrency int   `json:"concurrency,omitempty"` // calls at once; default 32
+}
+
+// Code classifies an Error. The numbers are those of Connect and gRPC, and of
+// the guest ABI.
+type Code uint32
+
+// The codes of Connect, https://connectrpc.com/docs/protocol#error-codes.
+const (
+	OK Code = iota
+	Canceled
+	Unknown
+	InvalidArgument
+	DeadlineExceeded
+	NotFound
+	AlreadyExists
+	PermissionDenied
+	ResourceExhausted
+	FailedPrecondition
+	Aborted
+	OutOfRange
+	Unimplemented
+	Internal
+	Unavailable
+	DataLoss
+	Unauthenticated
+)
+
+var codeNames = [...]string{"ok", "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found",
+	"already_exists", "permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range",
+	"unimplemented", "internal", "unavailable", "data_loss", "unauthenticated"}
+
+// String is the code as the Connect protocol writes it.
+func (c Code) String() string {
+	if int(c) < len(codeNames) {
+		return codeNames[c]
+	}
+	return "code_" + strconv.Itoa(int(c))
+}
+
+// ParseCode is the inverse of String; an unknown name is Unknown.
+func ParseCode(name string) Code {
+	for c, n := range codeNames {
+		if n == name {
+			return Code(c)
+		}
+	}
+	return Unknown
+}
+
+// Error is the one error type: Code is for programs, Op says where, Err says
+// what happened, Hint says what to do next (may be empty).
+type Error struct {
+	Code Code
+	Op   string // such as peers.Gate.Do
+	Err  error
+	Hint string
+}
+
+// Error is the text without Op, which is for logs.
+func (e *Error) Error() string {
+	s := e.Code.String()
+	if e.Err != nil {
+		s = e.Err.Error()
+	}
+	if e.Hint != "" {
+		s += "; " + e.Hint
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an Error; the format's %w works as in fmt.Errorf.
+func Errorf(code Code, op, format string, args ...any) *Error {
+	return &Error{Code: code, Op: op, Err: fmt.Errorf(format, args...)}
+}
+
+// WithHint returns e with what to do next.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	f := *e
+	f.Hint = fmt.Sprintf(format, args...)
+	return &f
+}
+
+// CodeOf is the code of the outermost Error in err's chain: OK for nil,
+// Canceled and DeadlineExceeded for a context's errors, else Unknown.
+func CodeOf(err error) Code {
+	var e *Error
+	var o *OpenError
+	switch {
+	case err == nil:
+		return OK
+	case errors.As(err, &e):
+		return e.Code
+	case errors.As(err, &o):
+		return Unavailable
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return DeadlineExceeded
+	}
+	return Unknown
+}
+
+// OpenError says that a call was not sent, or that its failure left nowhere
+// to send it: the breaker is open or no instance lives. A durable step that
+// meets it is parked and burns no attempt.
+type OpenError struct {
+	Namespace string
+	Peer      string    // service, or scheme://host:port of a plain HTTP call
+	Until     time.Time // when to try again; zero when only a change of the registry helps
+	Reason    string    // such as "5 failures: connection refused"
+}
+
+func (e *OpenError) Error() string {
+	if e.Until.IsZero() {
+		return fmt.Sprintf("peer %s has no live instance (%s)", e.Peer, e.Reason)
+	}
+	return fmt.Sprintf("peer %s is open until %s (%s)", e.Peer, e.Until.Format(time.TimeOnly), e.Reason)
+}
