@@ -1,0 +1,376 @@
+// Package store is the memory of the house: one SQLite file, one writer that
+// commits in groups, and the rows that the other rooms ask for. It knows rows,
+// not rules.
+package store
+
+import (
+	"context"
+	"database/sql/driver"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/weftrun/weft"
+)
+
+// DB is one SQLite file, open for one process. All its methods may be called
+// by many goroutines at once.
+type DB struct {
+	opts    Options
+	log     *slog.Logger
+	lock    *os.File // held while the file is open, so that no second process writes
+	writer  *conn
+	readers chan *conn
+	state   *State
+
+	mu       sync.Mutex
+	wake     *sync.Cond
+	next     *group               // guarded by mu: what is queued for the next commit
+	current  *group               // guarded by mu: what is at the disk now, or was last
+	onAppend []func(topic string) // guarded by mu
+	broken   error                // guarded by mu: the first failure of the disk; nothing is accepted after it
+	closed   bool                 // guarded by mu
+
+	done    chan struct{} // closed when the writer has ended
+	stop    chan struct{} // closed to end the checkpointer
+	stopped chan struct{}
+	commits atomic.Int64
+}
+
+// Options says where the file is and how safe a commit is. The zero value of
+// each field but Path is useful.
+type Options struct {
+	Path       string        // file; its folder must exist
+	Sync       string        // "full" (default): survives a power cut; "normal": survives a crash of the process only
+	Readers    int           // reading connections; default 4
+	Checkpoint time.Duration // how often the write-ahead log is folded back; default 500 ms
+	StateBytes int           // handler state kept in memory; default 32 MiB
+	Log        *slog.Logger
+}
+
+//go:embed schema.sql
+var schema string
+
+// schemaVersion is what schema.sql describes; a newer file is refused.
+const schemaVersion = 1
+
+// Open opens or creates the file. It fails when another process has it open,
+// when a newer weft wrote it, or when it is damaged.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(o.Path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{opts: o, log: o.Log, lock: lock, next: newGroup(), readers: make(chan *conn, o.Readers),
+		done: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{})}
+	db.wake = sync.NewCond(&db.mu)
+	db.state = newState(db, o.StateBytes)
+	if err := db.connect(); err != nil {
+		db.disconnect()
+		return nil, err
+	}
+	go db.write()
+	go db.checkpoint()
+	return db, nil
+}
+
+func (o *Options) fill() error {
+	if o.Path == "" {
+		return weft.Errorf(weft.InvalidArgument, "store.Open", "no path for the database file")
+	}
+	switch o.Sync {
+	case "":
+		o.Sync = "full"
+	case "full", "normal":
+	default:
+		return weft.Errorf(weft.InvalidArgument, "store.Open", "sync is %q: write full or normal", o.Sync)
+	}
+	o.Readers = orDefault(o.Readers, 4)
+	o.StateBytes = orDefault(o.StateBytes, 32<<20)
+	o.Checkpoint = orDefault(o.Checkpoint, 500*time.Millisecond)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func orDefault[T ~int | ~int64](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+func (db *DB) connect() error {
+	var err error
+	if db.writer, err = dial(db.opts, false); err != nil {
+		return err
+	}
+	if err := db.migrate(); err != nil {
+		return err
+	}
+	for range db.opts.Readers {
+		c, err := dial(db.opts, true)
+		if err != nil {
+			return err
+		}
+		db.readers <- c
+	}
+	return nil
+}
+
+func (db *DB) migrate() error {
+	var version int64
+	err := db.writer.query("pragma user_version", nil, func(r Row) error { version = r.Int(0); return nil })
+	switch {
+	case err != nil:
+		return weft.Errorf(weft.DataLoss, "store.Open", "%s cannot be read as a weft database: %w", db.opts.Path, err)
+	case version > schemaVersion:
+		return weft.Errorf(weft.FailedPrecondition, "store.Open", "%s has schema %d, this weft knows up to %d", db.opts.Path, version, schemaVersion).
+			WithHint("run the weft that wrote it, or a newer one")
+	case version == schemaVersion:
+		return nil
+	}
+	script := fmt.Sprintf("begin immediate; %s; pragma user_version = %d; commit;", schema, schemaVersion)
+	if _, err := db.writer.c.Exec(script, nil); err != nil {
+		return weft.Errorf(weft.Internal, "store.Open", "make the tables of %s: %w", db.opts.Path, err)
+	}
+	return nil
+}
+
+func (db *DB) disconnect() {
+	if db.writer != nil {
+		db.writer.close()
+	}
+	for {
+		select {
+		case c := <-db.readers:
+			c.close()
+			continue
+		default:
+		}
+		break
+	}
+	db.lock.Close()
+}
+
+// Close commits all that is queued, folds the write-ahead log back and closes
+// the file. It is safe twice.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	if db.closed {
+		db.mu.Unlock()
+		<-db.stopped
+		return nil
+	}
+	db.closed = true
+	db.wake.Signal()
+	db.mu.Unlock()
+	<-db.done
+	close(db.stop)
+	<-db.stopped
+	for range db.opts.Readers { // every reader must have come home
+		(<-db.readers).close()
+	}
+	_, err := db.writer.c.Exec("pragma wal_checkpoint(truncate)", nil)
+	return errors.Join(err, db.writer.close(), db.lock.Close())
+}
+
+// Err is the failure of the disk after which nothing is accepted any more, or nil.
+func (db *DB) Err() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.broken
+}
+
+// Commits is how many groups have been made durable: with full sync, the fsyncs.
+func (db *DB) Commits() int64 { return db.commits.Load() }
+
+// State is the handlers' state, see State.
+func (db *DB) State() *State { return db.state }
+
+// Query reads committed rows on a connection of its own; row is called for
+// each and must not keep what it is given.
+func (db *DB) Query(ctx context.Context, query string, args []any, row func(Row) error) error {
+	var c *conn
+	select {
+	case c = <-db.readers:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { db.readers <- c }()
+	if err := c.query(query, args, row); err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Base(db.opts.Path), err)
+	}
+	return nil
+}
+
+// read is Query without a context, for short reads by key.
+func (db *DB) read(query string, args []any, row func(Row) error) error {
+	return db.Query(context.Background(), query, args, row)
+}
+
+// conn is one connection of the driver with its prepared statements; no
+// database/sql, whose pool and reflection cost more than the statements.
+type conn struct {
+	c     *sqlite3.SQLiteConn
+	stmts map[string]*sqlite3.SQLiteStmt
+	args  []driver.NamedValue
+	vals  []driver.Value
+}
+
+func dial(o Options, readOnly bool) (*conn, error) {
+	dsn := "file:" + o.Path + "?_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=" + o.Sync
+	if readOnly {
+		dsn += "&_query_only=true"
+	}
+	c, err := (&sqlite3.SQLiteDriver{}).Open(dsn)
+	if err != nil {
+		return nil, weft.Errorf(weft.Unavailable, "store.Open", "open %s: %w", o.Path, err)
+	}
+	k := &conn{c: c.(*sqlite3.SQLiteConn), stmts: map[string]*sqlite3.SQLiteStmt{}}
+	if !readOnly {
+		// Checkpoints run on their own connection, never inside a commit.
+		if _, err := k.c.Exec("pragma wal_autocheckpoint=0; pragma journal_size_limit=67108864", nil); err != nil {
+			k.close()
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+func (c *conn) close() error {
+	for _, s := range c.stmts {
+		s.Close()
+	}
+	return c.c.Close()
+}
+
+func (c *conn) prepare(query string) (*sqlite3.SQLiteStmt, error) {
+	if s, ok := c.stmts[query]; ok {
+		return s, nil
+	}
+	s, err := c.c.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	c.stmts[query] = s.(*sqlite3.SQLiteStmt)
+	return c.stmts[query], nil
+}
+
+func (c *conn) exec(query string, args []any) (Changed, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return Changed{}, err
+	}
+	c.vals = c.vals[:0]
+	for _, a := range args {
+		c.vals = append(c.vals, value(a))
+	}
+	res, err := s.Exec(c.vals) //nolint:staticcheck // the context form allocates and starts a goroutine a statement
+	if err != nil {
+		return Changed{}, err
+	}
+	rows, _ := res.RowsAffected() // the driver returns no errors here
+	last, _ := res.LastInsertId()
+	return Changed{Rows: rows, LastID: last}, nil
+}
+
+func (c *conn) query(query string, args []any, row func(Row) error) error {
+	s, err := c.prepare(query)
+	if err != nil {
+		return err
+	}
+	vals := make([]driver.Value, len(args))
+	for i, a := range args {
+		vals[i] = value(a)
+	}
+	rows, err := s.Query(vals) //nolint:staticcheck // as in exec
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	r := make(Row, len(rows.Columns()))
+	for {
+		switch err := rows.Next(r); err {
+		case nil:
+			if err := row(r); err != nil {
+				return err
+			}
+		case io.EOF:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+func value(a any) driver.Value {
+	switch v := a.(type) {
+	case int:
+		return int64(v)
+	case int32:
+		return int64(v)
+	case uint32:
+		return int64(v)
+	case time.Duration:
+		return int64(v)
+	case []byte:
+		if v == nil {
+			return nil
+		}
+	}
+	return a
+}
+
+// Row is one row of an answer, column by column. Blobs and texts are copies.
+type Row []driver.Value
+
+// Int is column i as an integer, zero for null.
+func (r Row) Int(i int) int64 {
+	v, _ := r[i].(int64)
+	return v
+}
+
+// Text is column i as a string, empty for null.
+func (r Row) Text(i int) string {
+	switch v := r[i].(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	}
+	return ""
+}
+
+// Blob is column i as bytes, nil for null.
+func (r Row) Blob(i int) []byte {
+	switch v := r[i].(type) {
+	case []byte:
+		return v
+	case string:
+		return []byte(v)
+	}
+	return nil
+}
+
+// Null reports whether column i is null.
+func (r Row) Null(i int) bool { return r[i] == nil }
+
+// Changed is what a statement changed.
+type Changed struct {
+	Rows   int64
+	LastID int64
+}

@@ -1,0 +1,142 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/store"
+)
+
+func open(t testing.TB, path string) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), store.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func insert(key string) func(*store.Tx) error {
+	return func(tx *store.Tx) error {
+		_, err := tx.Exec("insert into breaker_policy(ns,service,policy) values('t',?,x'00')", key)
+		return err
+	}
+}
+
+func count(t *testing.T, db *store.DB) (n int64) {
+	t.Helper()
+	err := db.Query(t.Context(), "select count(*) from breaker_policy", nil, func(r store.Row) error { n = r.Int(0); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestSubmissionsOfManyShareFewCommits(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "weft.db"))
+	before := db.Commits()
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			tickets := make([]store.Ticket, 100)
+			for j := range tickets {
+				tickets[j] = db.Submit(insert(fmt.Sprint(i, "/", j)))
+			}
+			for _, k := range tickets {
+				if err := k.Wait(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := count(t, db); n != 5000 {
+		t.Fatalf("%d rows, want 5000", n)
+	}
+	if c := db.Commits() - before; c > 2500 {
+		t.Errorf("%d commits for 5000 submissions: they were not grouped", c)
+	}
+}
+
+func TestAFailedSubmissionTakesNoOtherWithIt(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "weft.db"))
+	boom := errors.New("boom")
+	block := make(chan struct{})
+	first := db.Submit(func(*store.Tx) error { <-block; return nil }) // so that the rest is one group
+	a := db.Submit(insert("a"))
+	bad := db.Submit(func(tx *store.Tx) error {
+		if err := insert("half")(tx); err != nil {
+			return err
+		}
+		return boom
+	})
+	dup := db.Submit(insert("a"))
+	hooked := false
+	b := db.Submit(func(tx *store.Tx) error { tx.OnCommit(func() { hooked = true }); return insert("b")(tx) })
+	close(block)
+	for name, c := range map[string]struct {
+		ticket store.Ticket
+		ok     bool
+	}{"first": {first, true}, "a": {a, true}, "bad": {bad, false}, "dup": {dup, false}, "b": {b, true}} {
+		if err := c.ticket.Wait(t.Context()); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := bad.Wait(t.Context()); !errors.Is(err, boom) {
+		t.Errorf("bad: %v", err)
+	}
+	if err := dup.Wait(t.Context()); !store.IsConflict(err) {
+		t.Errorf("dup: %v", err)
+	}
+	if n := count(t, db); n != 2 || !hooked {
+		t.Errorf("%d rows and hooked=%v, want 2 rows and the hook called", n, hooked)
+	}
+}
+
+func TestAFileHasOneOwner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "weft.db")
+	db := open(t, path)
+	if _, err := store.Open(t.Context(), store.Options{Path: path}); weft.CodeOf(err) != weft.FailedPrecondition {
+		t.Fatalf("second open: %v", err)
+	}
+	if err := db.Update(t.Context(), insert("kept")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Close(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(t.Context(), insert("late")); weft.CodeOf(err) != weft.Unavailable {
+		t.Fatalf("write after close: %v", err)
+	}
+	if n := count(t, open(t, path)); n != 1 {
+		t.Fatalf("%d rows after reopening, want 1", n)
+	}
+}
+
+func TestWhatCannotBeADatabaseIsRefused(t *testing.T) {
+	for name, o := range map[string]store.Options{
+		"no path":        {},
+		"unknown sync":   {Path: filepath.Join(t.TempDir(), "x.db"), Sync: "off"},
+		"missing folder": {Path: filepath.Join(t.TempDir(), "no", "x.db")},
+	} {
+		if db, err := store.Open(t.Context(), o); err == nil {
+			db.Close()
+			t.Errorf("%s: opened", name)
+		}
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	db := open(b, filepath.Join(b.TempDir(), "weft.db"))
+	for i := 0; b.Loop(); i++ {
+		if err := db.Update(b.Context(), insert(fmt.Sprint(i))); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package store
+
+import (
+	"errors"
+	"os"
+
+	"github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
+
+	"github.com/weftrun/weft"
+)
+
+// isDisk reports whether err came from the disk or the file and not from a
+// rule: such an error ends the database, not one submission.
+func isDisk(err error) bool {
+	var f fatal
+	if errors.As(err, &f) {
+		return true
+	}
+	var e sqlite3.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case sqlite3.ErrIoErr, sqlite3.ErrFull, sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrNomem, sqlite3.ErrReadonly, sqlite3.ErrCantOpen:
+		return true
+	}
+	return false
+}
+
+// fatal marks an error that ends the database although the disk is well.
+type fatal struct{ error }
+
+func (f fatal) Unwrap() error { return f.error }
+
+// IsConflict reports whether err is a broken unique or primary key.
+func IsConflict(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.ExtendedCode == sqlite3.ErrConstraintUnique || e.ExtendedCode == sqlite3.ErrConstraintPrimaryKey)
+}
+
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, weft.Errorf(weft.Unavailable, "store.Open", "open the lock file: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, weft.Errorf(weft.FailedPrecondition, "store.Open", "%s is held by another process", path).
+			WithHint("stop the other weft, or give this one a file of its own")
+	}
+	return f, nil
+}
