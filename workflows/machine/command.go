@@ -1,0 +1,72 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/weftrun/weft"
+)
+
+// Command is something that the run wants done. A call is answered by an
+// entry Finished or Failed with its Step; an Emit is done when the entry that
+// caused it is committed, and has no answer.
+type Command struct {
+	Kind     CommandKind
+	Step     uint32 // unique in the run
+	Attempt  uint32 // which try of the enclosing try it is, from 1
+	Pointer  string // of the task
+	Name     string // of the task
+	Handler  weft.Ref
+	Input    []byte // JSON, for CallHandler
+	HTTP     *HTTPRequest
+	Event    *weft.Event
+	Deadline int64         // unix microseconds of the earliest enclosing timeout; 0 for none
+	ParkMax  time.Duration // how long the call may stay parked
+}
+
+// CommandKind is what a Command asks for.
+type CommandKind uint8
+
+// The kinds of commands.
+const (
+	CallHandler CommandKind = iota + 1
+	CallHTTP
+	Emit
+)
+
+// HTTPRequest is a plain HTTP call.
+type HTTPRequest struct {
+	Method     string
+	URL        string // absolute
+	Headers    map[string]string
+	Body       []byte
+	NoRedirect bool
+}
+
+// Effects is what one entry leads to.
+type Effects struct {
+	Commands []Command
+	// Accepted is false when the entry came too late or nobody wants it: the
+	// step was cancelled, the run is over, no listen takes the event. What
+	// came with it must be dropped.
+	Accepted bool
+}
+
+// Status is the state of a run.
+type Status uint8
+
+// A run ends in one of the last three.
+const (
+	Running Status = iota
+	StatusPaused
+	Completed
+	Faulted
+	StatusCancelled
+)
+
+var statusNames = [...]string{"running", "paused", "completed", "faulted", "cancelled"}
+
+// String is the status as people read it.
+func (s Status) String() string { return statusNames[s] }
+
+// Ended reports whether the run is over.
+func (s Status) Ended() bool { return s >= Completed }

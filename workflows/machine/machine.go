@@ -1,0 +1,336 @@
+// Package machine is the law of a run: a pure function from the entries of
+// its journal to its state and to the commands that come next. It reads no
+// clock, starts no goroutine and touches no disk. The same entries give the
+// same commands, whenever and wherever they are folded.
+package machine
+
+import (
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/workflows"
+)
+
+// Bounds of one run.
+const (
+	TurnStepsMax  = 100_000  // tasks begun by one entry; a loop that never waits ends the run here
+	InboxMax      = 1_000    // events that wait for a listen
+	InboxBytesMax = 16 << 20 // their data, all together
+	HeldMax       = 1_000    // answers that wait for a paused run to resume
+)
+
+// Info is what a run is called.
+type Info struct {
+	RunID     string
+	Namespace string
+}
+
+// Machine is one run. It is not safe for use by several goroutines.
+type Machine struct {
+	def  *workflows.Definition
+	info Info
+	state
+
+	out      []Command // of this turn
+	turn     int       // tasks begun in this turn
+	workflow any       // $workflow, made when first read
+	trace    *recorder // nil but under Trace
+}
+
+// state is all that the entries so far have made. It holds data only.
+type state struct {
+	started      bool
+	paused       bool
+	status       Status // without Paused
+	now          int64  // time of the latest entry
+	startedAt    int64
+	seed         uint64
+	input        any
+	context      any
+	steps        uint32  // begun so far; the number of the latest
+	stack        []frame // the run itself, then each task inside the one before
+	inbox        []weft.Event
+	inboxBytes   int
+	correlations map[string]any // what the first event of each name gave
+	held         []Entry        // answers that came while paused
+	reason       string         // of a pause or a cancellation
+	output       []byte
+	fault        *Fault
+}
+
+// frame is one task in progress. The lowest is the run itself, without a task.
+type frame struct {
+	task     *workflows.Task
+	step     uint32
+	phase    phase
+	at       int            // position in the list that runs
+	then     workflows.Then // what comes after the task
+	raw      any            // input before input.from
+	input    any
+	result   any   // raw output
+	output   any   // after output.as
+	begun    int64 // unix microseconds, as all below
+	deadline int64 // end of its timeout; 0 for none
+	wake     int64 // end of a wait or of the delay before a retry; 0 for none
+
+	items []any // of a for
+	round int
+
+	attempt     uint32 // of a try, from 1
+	tried       int64  // when the first attempt began
+	attemptEnds int64  // end of limit.attempt.duration; 0 for none
+	caught      *Fault
+
+	command *Command // of a call without an answer
+}
+
+// phase is what a frame is at.
+type phase uint8
+
+const (
+	inBody   phase = iota // the task does its work; for a try, the tasks under try
+	inDelay               // a try waits before it starts over
+	inCatch               // the tasks under catch.do
+	inOutput              // output.as and export.as
+)
+
+// New gives the machine of a run without entries.
+func New(def *workflows.Definition, info Info) *Machine {
+	return &Machine{def: def, info: info}
+}
+
+// Advance takes the next entry of the journal. First every timer that is due
+// at its time fires, in order of due time, then the entry itself has its
+// effect. The error says that the entry cannot follow those before it.
+func (m *Machine) Advance(e Entry) (Effects, error) {
+	const op = "machine.Machine.Advance"
+	switch {
+	case !m.started && e.Kind != Started:
+		return Effects{}, weft.Errorf(weft.FailedPrecondition, op, "the journal does not begin with started but with %s", e.Kind)
+	case m.started && e.Kind == Started:
+		return Effects{}, weft.Errorf(weft.FailedPrecondition, op, "the journal starts the run twice")
+	case e.Step > m.steps:
+		return Effects{}, weft.Errorf(weft.FailedPrecondition, op, "the journal has %s for step %d, but the run came to step %d only", e.Kind, e.Step, m.steps)
+	case e.Kind.note():
+		if m.trace != nil {
+			m.trace.note(e)
+		}
+		return Effects{Accepted: true}, nil
+	}
+	m.now = max(m.now, e.At)
+	m.out, m.turn = nil, 0
+	m.fire()
+	accepted := m.apply(e)
+	return Effects{Commands: m.commands(), Accepted: accepted}, nil
+}
+
+// commands drops the calls of this turn that the same turn cancelled.
+func (m *Machine) commands() []Command {
+	kept := m.out[:0]
+	for _, c := range m.out {
+		if c.Kind == Emit || m.waits(c.Step) != nil {
+			kept = append(kept, c)
+		}
+	}
+	m.out = nil
+	return kept
+}
+
+func (m *Machine) apply(e Entry) bool {
+	if e.Kind == Started {
+		m.start(e)
+		return true
+	}
+	if m.status.Ended() {
+		return e.Kind == Fired
+	}
+	switch e.Kind {
+	case Finished, Failed:
+		return m.answer(e)
+	case Delivered:
+		return m.deliver(*e.Event)
+	case Cancelled:
+		m.cut(0)
+		m.status, m.reason = StatusCancelled, string(e.Data)
+	case Paused:
+		m.paused, m.reason = true, string(e.Data)
+	case Resumed:
+		m.resume()
+	}
+	return true
+}
+
+func (m *Machine) start(e Entry) {
+	m.started, m.startedAt, m.seed = true, m.now, e.Seed
+	m.stack = append(make([]frame, 0, 8), frame{begun: m.now})
+	input, err := workflows.DecodeJSON(e.Data)
+	if err != nil {
+		fault := m.standard(workflows.ValidationError, err.Error())
+		fault.Instance = "/input"
+		m.faulted(fault)
+		return
+	}
+	m.input = input
+	m.settle(m.open(input))
+}
+
+// wrong fails the workflow itself on an expression at that pointer.
+func (m *Machine) wrong(pointer string, err error) move {
+	fault := m.standard(workflows.ExpressionError, err.Error())
+	fault.Instance = pointer
+	return move{kind: raise, fault: fault}
+}
+
+// open begins the workflow itself.
+func (m *Machine) open(input any) move {
+	if from := m.def.Input(); from != nil {
+		v, err := from.Eval(input, m, workflows.OutputMax)
+		if err != nil {
+			return m.wrong("/input/from", err)
+		}
+		input = v
+	}
+	root := m.top()
+	root.input = input
+	if t := m.def.Timeout(); t != nil {
+		d, err := t.Eval(input, m)
+		if err != nil {
+			return m.wrong("/timeout", err)
+		}
+		root.deadline = m.now + d.Microseconds()
+	}
+	return move{kind: enter, task: m.def.Do()[0], value: input}
+}
+
+func (m *Machine) answer(e Entry) bool {
+	f := m.waits(e.Step)
+	switch {
+	case f == nil:
+		return false
+	case m.paused:
+		if len(m.held) < HeldMax {
+			e.Data = append([]byte(nil), e.Data...)
+			m.held = append(m.held, e)
+		}
+		return true
+	}
+	m.take(f, e)
+	return true
+}
+
+// take hands an answer to the call that waits for it.
+func (m *Machine) take(f *frame, e Entry) {
+	command := f.command
+	f.command = nil
+	if e.Kind == Failed {
+		fault := *e.Fault
+		fault.Instance = f.task.Pointer
+		m.settle(move{kind: raise, fault: &fault})
+		return
+	}
+	v, fault := result(f.task, command, e.Data)
+	if fault != nil {
+		fault.Instance = f.task.Pointer
+		m.settle(move{kind: raise, fault: fault})
+		return
+	}
+	m.settle(move{kind: finish, value: v})
+}
+
+// resume takes the answers that came meanwhile; what is due then fires.
+func (m *Machine) resume() {
+	if !m.paused {
+		return
+	}
+	m.paused, m.reason = false, ""
+	held := m.held
+	m.held = nil
+	for _, e := range held {
+		if f := m.waits(e.Step); f != nil {
+			m.take(f, e)
+		}
+	}
+	if f := m.top(); f != nil && f.task != nil && f.task.Kind == workflows.KindListen && f.phase == inBody {
+		m.settle(m.search(f))
+	}
+	m.fire()
+}
+
+// waits is the frame of a call without an answer, or nil.
+func (m *Machine) waits(step uint32) *frame {
+	for i := len(m.stack) - 1; i >= 0; i-- {
+		if f := &m.stack[i]; f.step == step && f.command != nil && !m.answered(step) {
+			return f
+		}
+	}
+	return nil
+}
+
+func (m *Machine) answered(step uint32) bool {
+	for _, e := range m.held {
+		if e.Step == step {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) top() *frame {
+	if len(m.stack) == 0 {
+		return nil
+	}
+	return &m.stack[len(m.stack)-1]
+}
+
+// cut drops every frame from i on: what they wait for is cancelled.
+func (m *Machine) cut(i int) {
+	for n := len(m.stack) - 1; n >= i; n-- {
+		if m.trace != nil {
+			m.trace.cancelled(m, &m.stack[n])
+		}
+		m.stack[n] = frame{}
+	}
+	m.stack = m.stack[:i]
+}
+
+// Outstanding lists the calls without an answer, in order of issue. After a
+// restart they are issued again.
+func (m *Machine) Outstanding() []Command {
+	var list []Command
+	for i := range m.stack {
+		if c := m.stack[i].command; c != nil && !m.answered(c.Step) {
+			list = append(list, *c)
+		}
+	}
+	return list
+}
+
+// Idle reports whether no call is without an answer: the run may be parked.
+func (m *Machine) Idle() bool {
+	for i := range m.stack {
+		if c := m.stack[i].command; c != nil && !m.answered(c.Step) {
+			return false
+		}
+	}
+	return true
+}
+
+// Status is where the run is.
+func (m *Machine) Status() Status {
+	if m.paused && !m.status.Ended() {
+		return StatusPaused
+	}
+	return m.status
+}
+
+// Output is the run's output as JSON once it is completed.
+func (m *Machine) Output() []byte { return m.output }
+
+// Fault is why the run faulted, or nil.
+func (m *Machine) Fault() *Fault { return m.fault }
+
+// Reason is the text of a pause or a cancellation.
+func (m *Machine) Reason() string { return m.reason }
+
+// StartedAt is when the run started.
+func (m *Machine) StartedAt() time.Time { return time.UnixMicro(m.startedAt).UTC() }

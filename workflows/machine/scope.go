@@ -1,0 +1,132 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/weftrun/weft/workflows"
+)
+
+// The $runtime of expressions. The version is that of the language, not of
+// the build, so that a replay by a later build gives the same.
+const (
+	RuntimeName    = "weft"
+	RuntimeVersion = "1.0.3"
+)
+
+var runtimeValue any = map[string]any{"name": RuntimeName, "version": RuntimeVersion, "metadata": map[string]any{}}
+
+// Variable gives the expressions of the task on top their variables.
+func (m *Machine) Variable(v workflows.Variable) any {
+	switch v.Kind {
+	case workflows.VarContext:
+		return m.context
+	case workflows.VarInput:
+		return m.top().input
+	case workflows.VarOutput:
+		return m.top().output
+	case workflows.VarTask:
+		return m.taskValue()
+	case workflows.VarWorkflow:
+		return m.workflowValue()
+	case workflows.VarRuntime:
+		return runtimeValue
+	case workflows.VarNow:
+		return float64(m.now) / 1e6
+	}
+	return m.local(v.Name)
+}
+
+// local is the variable of the nearest for or catch that has the name.
+func (m *Machine) local(name string) any {
+	for i := len(m.stack) - 1; i > 0; i-- {
+		f := &m.stack[i]
+		switch f.task.Kind {
+		case workflows.KindFor:
+			switch {
+			case f.round >= len(f.items):
+			case name == f.task.For.Each:
+				return f.items[f.round]
+			case name == f.task.For.At:
+				return f.round
+			}
+		case workflows.KindTry:
+			if f.caught != nil && name == f.task.Catch.As {
+				return f.caught.value()
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Machine) workflowValue() any {
+	if m.workflow == nil {
+		m.workflow = map[string]any{
+			"id": m.info.RunID, "definition": m.def.Document(), "input": m.input, "startedAt": dateTime(m.startedAt),
+		}
+	}
+	return m.workflow
+}
+
+func (m *Machine) taskValue() any {
+	f := m.top()
+	if f.task == nil {
+		return nil
+	}
+	return map[string]any{
+		"name": f.task.Name, "reference": f.task.Pointer, "definition": f.task.Definition,
+		"input": f.raw, "output": f.result, "startedAt": dateTime(f.begun),
+	}
+}
+
+func dateTime(micros int64) map[string]any {
+	return map[string]any{
+		"iso8601": time.UnixMicro(micros).UTC().Format("2006-01-02T15:04:05.000000Z"),
+		"epoch":   map[string]any{"seconds": int(micros / 1e6), "milliseconds": int(micros / 1e3)},
+	}
+}
+
+// Waiting says for people what the run waits for.
+func (m *Machine) Waiting() string {
+	f := m.top()
+	switch {
+	case f == nil || f.task == nil:
+		return ""
+	case m.paused && m.reason != "":
+		return "resume (" + m.reason + ")"
+	case m.paused:
+		return "resume"
+	}
+	return m.waitingFor(f)
+}
+
+func (m *Machine) waitingFor(f *frame) string {
+	clock := time.UnixMicro(f.wake).UTC().Format(time.TimeOnly)
+	switch {
+	case f.command != nil && f.command.Kind == CallHTTP:
+		return f.command.HTTP.Method + " " + f.command.HTTP.URL
+	case f.command != nil:
+		return "handler " + f.command.Handler.String()
+	case f.phase == inDelay:
+		return "retry at " + clock + " after " + f.caught.Title
+	case f.task.Kind == workflows.KindWait:
+		return "timer until " + clock
+	case f.task.Kind == workflows.KindListen:
+		return "event " + eventNames(f.task.Listen.Filters)
+	}
+	return ""
+}
+
+func eventNames(filters []workflows.EventFilter) string {
+	names := ""
+	for i, f := range filters {
+		t := f.Type()
+		if t == "" {
+			t = "of any type"
+		}
+		if i > 0 {
+			names += " or "
+		}
+		names += t
+	}
+	return names
+}

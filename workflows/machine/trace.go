@@ -1,0 +1,161 @@
+package machine
+
+import (
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/weftrun/weft/workflows"
+)
+
+// Step is one execution of a task, for people to look at.
+type Step struct {
+	ID      uint32 // in order of beginning, from 1
+	Parent  uint32 // step of the task around it; 0 for none
+	Name    string
+	Pointer string // JSON Pointer of the task
+	Kind    string // call, http, do, emit, for, listen, raise, set, switch, try, wait
+	Status  StepStatus
+	Attempt uint32 // which try of the enclosing try it is, or how many attempts a try has made
+	Started time.Time
+	Ended   time.Time // zero while it goes on
+	Input   []byte    // JSON; what a handler was given, or the task's input
+	Output  []byte    // JSON, once completed
+	Fault   *Fault
+	Waiting string // what it waits for
+	Notes   []Note
+}
+
+// StepStatus is the state of a step: the words of a run, and skipped.
+type StepStatus string
+
+// The states of a step.
+const (
+	StepRunning   StepStatus = "running"
+	StepParked    StepStatus = "parked"
+	StepCompleted StepStatus = "completed"
+	StepFaulted   StepStatus = "faulted"
+	StepCancelled StepStatus = "cancelled"
+	StepSkipped   StepStatus = "skipped"
+)
+
+// Note is something that happened to a step and changed nothing in the run.
+type Note struct {
+	At      time.Time
+	Kind    Kind // Attempted, Outcome, Parked or Woken
+	Ordinal uint32
+	Text    string // why it was parked
+}
+
+// TraceValueMax bounds the input and the output of a Step; of a longer one
+// only the length is told.
+const TraceValueMax = 64 << 10
+
+// Trace folds a journal and tells the steps in order of beginning.
+func Trace(def *workflows.Definition, info Info, entries iter.Seq[Entry]) ([]Step, error) {
+	m := New(def, info)
+	m.trace = &recorder{}
+	for e := range entries {
+		if _, err := m.Advance(e); err != nil {
+			return nil, err
+		}
+	}
+	m.trace.open(m)
+	return m.trace.steps, nil
+}
+
+// recorder gathers the steps of a machine as it advances.
+type recorder struct {
+	steps []Step // the step with number n at n-1
+}
+
+func moment(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+
+func (r *recorder) entered(m *Machine, f *frame) {
+	s := Step{
+		ID: f.step, Name: f.task.Name, Pointer: f.task.Pointer, Kind: f.task.Kind.String(), Status: StepRunning,
+		Attempt: m.attemptNow(), Started: moment(m.now), Parent: m.stack[len(m.stack)-2].step,
+	}
+	r.steps = append(r.steps, s)
+}
+
+func (r *recorder) closed(m *Machine, f *frame, status StepStatus) *Step {
+	s := &r.steps[f.step-1]
+	s.Status, s.Ended = status, moment(m.now)
+	r.inside(s, f)
+	return s
+}
+
+// inside tells what the frame knows of a step.
+func (r *recorder) inside(s *Step, f *frame) {
+	if s.Input == nil {
+		s.Input = shown(f.input)
+	}
+	if f.attempt > 0 {
+		s.Attempt = f.attempt
+	}
+}
+
+// issued tells what a handler is given.
+func (r *recorder) issued(c *Command) {
+	if c.Kind == CallHandler && len(c.Input) <= TraceValueMax {
+		r.steps[c.Step-1].Input = c.Input
+	}
+}
+
+func shown(v any) []byte {
+	if workflows.Size(v, TraceValueMax) > TraceValueMax {
+		return workflows.AppendJSON(nil, fmt.Sprintf("(more than %d bytes)", TraceValueMax))
+	}
+	return workflows.AppendJSON(nil, v)
+}
+
+func (r *recorder) completed(m *Machine, f *frame, output any) {
+	r.closed(m, f, StepCompleted).Output = shown(output)
+}
+
+func (r *recorder) skipped(m *Machine, f *frame) { r.closed(m, f, StepSkipped) }
+
+func (r *recorder) faulted(m *Machine, f *frame, fault *Fault) {
+	r.closed(m, f, StepFaulted).Fault = fault
+}
+
+func (r *recorder) cancelled(m *Machine, f *frame) {
+	if f.task != nil {
+		r.closed(m, f, StepCancelled)
+	}
+}
+
+func (r *recorder) note(e Entry) {
+	if e.Step == 0 {
+		return
+	}
+	s := &r.steps[e.Step-1]
+	n := Note{At: moment(e.At), Kind: e.Kind, Ordinal: e.Ordinal}
+	if e.Kind == Parked {
+		n.Text = string(e.Data)
+	}
+	s.Notes = append(s.Notes, n)
+	switch {
+	case s.Status == StepRunning && e.Kind == Parked:
+		s.Status = StepParked
+	case s.Status == StepParked:
+		s.Status = StepRunning
+	}
+}
+
+// open tells of the steps that go on.
+func (r *recorder) open(m *Machine) {
+	for i := 1; i < len(m.stack); i++ {
+		f := &m.stack[i]
+		s := &r.steps[f.step-1]
+		r.inside(s, f)
+		if i < len(m.stack)-1 {
+			continue
+		}
+		s.Waiting = m.Waiting()
+		if s.Status == StepParked {
+			s.Waiting = s.Notes[len(s.Notes)-1].Text
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package workflows
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/itchyny/gojq"
+)
+
+// place is where an expression stands; it decides which variables it may read.
+type place int
+
+const (
+	inNothing place = iota
+	inTrigger
+	inWorkflowInput
+	inWorkflowOutput
+	inTaskInput // if and input.from
+	inTask
+	inTaskOutput
+	inTaskExport
+)
+
+var placeVariables = [...][]string{
+	inNothing:        nil,
+	inTrigger:        nil,
+	inWorkflowInput:  {"$workflow", "$runtime", nowVariable},
+	inWorkflowOutput: {"$context", "$workflow", "$runtime", nowVariable},
+	inTaskInput:      {"$context", "$task", "$workflow", "$runtime", nowVariable},
+	inTask:           {"$context", "$input", "$task", "$workflow", "$runtime", nowVariable},
+	inTaskOutput:     {"$context", "$input", "$task", "$workflow", "$runtime", nowVariable},
+	inTaskExport:     {"$context", "$input", "$output", "$task", "$workflow", "$runtime", nowVariable},
+}
+
+func (p *parser) variables(at place) map[string]Variable {
+	known := map[string]Variable{}
+	for _, name := range placeVariables[at] {
+		known[name] = Variable{Kind: variableNames[name]}
+	}
+	if at > inWorkflowOutput {
+		for _, name := range p.locals {
+			known["$"+name] = Variable{Kind: VarLocal, Name: name}
+		}
+	}
+	return known
+}
+
+// expr reads a string that is an expression as a whole, with or without ${ }.
+func (p *parser) expr(n *node, what string, at place) *Expr {
+	if n == nil {
+		return nil
+	}
+	if n.kind == isBool {
+		return p.compile(n, string(AppendJSON(nil, n.value)), what, at)
+	}
+	text := p.text(n, what)
+	if n.kind != isString {
+		return nil
+	}
+	if inner, ok := marked(text); ok {
+		text = inner
+	}
+	return p.compile(n, text, what, at)
+}
+
+func (p *parser) compile(n *node, text, what string, at place) *Expr {
+	known := p.variables(at)
+	e, err := compileExpr(text, known)
+	if err != nil {
+		message, hint := explain(err, text, known)
+		p.wrong(n, what, hint, "%s: %s", what, message)
+		return nil
+	}
+	return e
+}
+
+// explain says in the words of the language what jq did not like.
+func explain(err error, text string, known map[string]Variable) (message, hint string) {
+	var parse *gojq.ParseError
+	if errors.As(err, &parse) {
+		if strings.Contains(text, "${") {
+			return "this is not jq: " + err.Error(), `one ${ } is the whole value: write ${ "Hello \(.name)" } for text with values in it`
+		}
+		return "this is not jq: " + err.Error(), "jq paths start with a dot: .order.id"
+	}
+	message = err.Error()
+	name, ok := strings.CutPrefix(message, "variable not defined: ")
+	if !ok {
+		if _, missing := strings.CutPrefix(message, "function not defined: "); missing {
+			hint = "jq paths start with a dot: .order.id"
+		}
+		return message, hint
+	}
+	return name + " is not known here", variableHint(name, known)
+}
+
+func variableHint(name string, known map[string]Variable) string {
+	if name == "$secrets" {
+		return "let a handler read the secret: grant it to its module"
+	}
+	var names []string
+	for k := range known {
+		if k != nowVariable {
+			names = append(names, k)
+		}
+	}
+	slices.Sort(names)
+	if near := nearest(name, names); near != "" {
+		return "did you mean " + near + "?"
+	}
+	if len(names) == 0 {
+		return "no variable can be read here; . is the value"
+	}
+	return "known here are " + strings.Join(names, ", ")
+}
+
+// template reads a value with expressions in it.
+func (p *parser) template(n *node, what string, at place) *Template {
+	switch n.kind {
+	case isList:
+		parts := make([]*Template, len(n.items))
+		for i, item := range n.items {
+			parts[i] = p.template(item, what, at)
+		}
+		return listTemplate(parts)
+	case isMap:
+		keys, parts := make([]string, len(n.pairs)), make([]*Template, len(n.pairs))
+		for i, f := range n.pairs {
+			keys[i] = f.key
+			parts[i] = p.template(f.value, what, at)
+		}
+		return mappingTemplate(keys, parts)
+	case isString:
+		return p.templateText(n, what, at)
+	}
+	return constantTemplate(n.value)
+}
+
+func (p *parser) templateText(n *node, what string, at place) *Template {
+	text, _ := n.value.(string)
+	if inner, ok := marked(text); ok {
+		return &Template{expr: p.compile(n, inner, what, at)}
+	}
+	if strings.Contains(text, "${") {
+		p.wrong(n, what, `write it as one expression: ${ "Hello \(.name)" }`, "%s: text around ${ } is not filled in", what)
+	}
+	return constantTemplate(text)
+}
+
+// transform reads a string that is an expression, or a mapping with
+// expressions in it.
+func (p *parser) transform(n *node, what string, at place) *Template {
+	switch n.kind {
+	case isMap:
+		return p.template(n, what, at)
+	case isString, isBool:
+		return &Template{expr: p.expr(n, what, at)}
+	}
+	p.wrong(n, what, "", "%s must be an expression or a mapping, not %s", what, n.kind)
+	return nil
+}
+
+// from reads input: { from }, output: { as } and export: { as }.
+func (p *parser) from(n *node, what, key string, at place) *Template {
+	refused := map[string]string{"schema": "let the handler check its input, or check with a switch and raise"}
+	if n == nil || !p.fields(n, what, []string{key}, refused) {
+		return nil
+	}
+	if v := n.get(key); v != nil {
+		return p.transform(v, what+"."+key, at)
+	}
+	return nil
+}

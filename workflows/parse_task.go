@@ -1,0 +1,455 @@
+package workflows
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// baseKeys may stand in every task.
+var baseKeys = []string{"if", "input", "output", "export", "timeout", "then", "metadata"}
+
+// taskExtras are the keys that go with the one that makes a task what it is.
+var taskExtras = map[string][]string{"call": {"with"}, "for": {"while", "do"}, "try": {"catch"}}
+
+// The order matters: a for has a do of its own.
+var taskKeys = []string{"call", "emit", "for", "listen", "raise", "set", "switch", "try", "wait", "do"}
+
+var refusedTasks = map[string]string{
+	"fork": "put the branches one after another in a do",
+	"run":  "call a handler, or emit an event that another workflow starts on",
+}
+
+var refusedKeys = map[string]string{
+	"foreach": "listen for one event, and put the listen into a for to take several",
+	"retry":   "put it under catch of a try around the task",
+}
+
+// tasks reads a list of named tasks. The pointer is that of the list.
+func (p *parser) tasks(n *node, pointer, what string) []*Task {
+	if n.kind != isList {
+		p.wrong(n, what, "write - name: { ... } for each task", "%s must be a list of tasks, not %s", what, n.kind)
+		return nil
+	}
+	if len(n.items) == 0 {
+		p.wrong(n, what, "write - name: { ... } for each task", "%s is empty", what)
+		return nil
+	}
+	var list []*Task
+	var nodes []*node
+	for i, item := range n.items {
+		if item.kind != isMap || len(item.pairs) != 1 {
+			p.wrong(item, what, "write - name: { ... }, one name each", "a task must be one name with its definition, not %s", shape(item))
+			continue
+		}
+		f := item.pairs[0]
+		if j := slices.IndexFunc(list, func(t *Task) bool { return t.Name == f.key }); j >= 0 {
+			p.report(f.line, f.column, f.key, fmt.Sprintf("the task %s is here twice, first at line %d", f.key, list[j].Line), "give each task of a list its own name")
+		}
+		if f.key == "continue" || f.key == "exit" || f.key == "end" {
+			p.report(f.line, f.column, f.key, fmt.Sprintf("%s is a word of then, no name for a task", f.key), "")
+		}
+		at := pointer + "/" + strconv.Itoa(i) + "/" + pointerEscape.Replace(f.key)
+		list = append(list, p.task(f, at))
+		nodes = append(nodes, f.value)
+	}
+	for i, t := range list {
+		p.directions(t, nodes[i], list)
+	}
+	return list
+}
+
+var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
+
+func shape(n *node) string {
+	if n.kind == isMap {
+		return fmt.Sprintf("%d names", len(n.pairs))
+	}
+	return n.kind.String()
+}
+
+// task reads one task. Its own tasks come after it in the definition.
+func (p *parser) task(f pair, pointer string) *Task {
+	t := &Task{Index: len(p.def.tasks), Name: f.key, Pointer: pointer, Line: f.line, Column: f.column, Definition: f.value.plain()}
+	p.def.tasks = append(p.def.tasks, t)
+	n := f.value
+	if n.kind != isMap {
+		p.wrong(n, f.key, "", "the task %s must be a mapping, not %s", f.key, n.kind)
+		return t
+	}
+	park := p.park
+	defer func() { p.park = park }()
+	p.metadata(n.get("metadata"))
+	t.ParkMax = p.park
+	kind := p.kind(f, t)
+	if kind == "" {
+		return t
+	}
+	p.fields(n, "the task "+t.Name, slices.Concat(baseKeys, []string{kind}, taskExtras[kind]), refusedKeys)
+	t.If = p.expr(n.get("if"), "if", inTaskInput)
+	t.Input = p.from(n.get("input"), "input", "from", inTaskInput)
+	t.Timeout = p.timeout(n.get("timeout"), inTask)
+	p.body(kind, t, n)
+	t.Output = p.from(n.get("output"), "output", "as", inTaskOutput)
+	t.Export = p.from(n.get("export"), "export", "as", inTaskExport)
+	return t
+}
+
+func (p *parser) body(kind string, t *Task, n *node) {
+	switch kind {
+	case "call":
+		p.call(t, n)
+	case "do":
+		p.doTasks(t, n)
+	case "emit":
+		p.emit(t, n)
+	case "for":
+		p.forEach(t, n)
+	case "listen":
+		p.listen(t, n)
+	case "raise":
+		p.raise(t, n)
+	case "set":
+		p.set(t, n)
+	case "switch":
+		p.switchCases(t, n)
+	case "try":
+		p.try(t, n)
+	case "wait":
+		p.wait(t, n)
+	}
+}
+
+// kind is the key that makes the task what it is, or "" after a report.
+func (p *parser) kind(f pair, t *Task) string {
+	var found []pair
+	for _, g := range f.value.pairs {
+		if hint, no := refusedTasks[g.key]; no {
+			p.report(g.line, g.column, g.key, g.key+" does not run", hint)
+			return ""
+		}
+		if slices.Contains(taskKeys, g.key) {
+			found = append(found, g)
+		}
+	}
+	if len(found) == 2 && f.value.get("for") != nil && f.value.get("do") != nil {
+		return "for"
+	}
+	switch len(found) {
+	case 0:
+		p.report(f.line, f.column, f.key, fmt.Sprintf("the task %s does nothing", f.key), p.meant(f.value))
+		return ""
+	case 1:
+		return found[0].key
+	}
+	p.report(found[1].line, found[1].column, found[1].key,
+		fmt.Sprintf("the task %s has both %s and %s", f.key, found[0].key, found[1].key), "make two tasks of it")
+	return ""
+}
+
+func (p *parser) meant(n *node) string {
+	for _, g := range n.pairs {
+		if !slices.Contains(baseKeys, g.key) && len(g.key) < 64 {
+			if near := nearest(g.key, taskKeys); near != "" {
+				return fmt.Sprintf("did you mean %s for %s?", near, g.key)
+			}
+		}
+	}
+	return "give it one of " + strings.Join(taskKeys, ", ")
+}
+
+// directions resolves every then that leads from t to a task of its list.
+func (p *parser) directions(t *Task, n *node, list []*Task) {
+	if n.kind != isMap {
+		return
+	}
+	t.Then = p.then(n.get("then"), list)
+	if cases := n.get("switch"); cases != nil {
+		for i, c := range cases.items {
+			if i < len(t.Switch) && len(c.pairs) == 1 {
+				t.Switch[i].Then = p.then(c.pairs[0].value.get("then"), list)
+			}
+		}
+	}
+	if catch := n.get("catch"); catch != nil && t.Catch != nil {
+		t.Catch.HasThen = catch.get("then") != nil
+		t.Catch.Then = p.then(catch.get("then"), list)
+	}
+}
+
+func (p *parser) then(n *node, list []*Task) Then {
+	switch s := p.text(n, "then"); s {
+	case "", "continue":
+		return Then{Flow: Continue}
+	case "exit":
+		return Then{Flow: Exit}
+	case "end":
+		return Then{Flow: End}
+	default:
+		names := []string{"continue", "exit", "end"}
+		for i, t := range list {
+			if t.Name == s {
+				return Then{Flow: Goto, Next: i}
+			}
+			names = append(names, t.Name)
+		}
+		hint := "then leads to a task of the same list: " + strings.Join(names[3:], ", ")
+		if near := nearest(s, names); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		p.wrong(n, "then", hint, "there is no task %s here", s)
+		return Then{}
+	}
+}
+
+func (p *parser) set(t *Task, n *node) {
+	t.Kind = KindSet
+	set := n.get("set")
+	if set.kind == isMap || set.kind == isString {
+		if text, ok := set.value.(string); ok {
+			if _, is := marked(text); !is {
+				p.wrong(set, "set", "write a mapping, or one expression as ${ }", "set is text without an expression")
+				return
+			}
+		}
+		t.Set = p.template(set, "set", inTask)
+		return
+	}
+	p.wrong(set, "set", "write a mapping, or one expression as ${ }", "set must be a mapping, not %s", set.kind)
+}
+
+func (p *parser) doTasks(t *Task, n *node) {
+	t.Kind = KindDo
+	t.Do = p.tasks(n.get("do"), t.Pointer+"/do", "do")
+}
+
+func (p *parser) wait(t *Task, n *node) {
+	t.Kind = KindWait
+	t.Wait = p.duration(n.get("wait"), "wait", inTask)
+}
+
+func (p *parser) switchCases(t *Task, n *node) {
+	t.Kind = KindSwitch
+	cases := n.get("switch")
+	if cases.kind != isList || len(cases.items) == 0 {
+		p.wrong(cases, "switch", "write - name: { when: ..., then: ... } for each case", "switch must be a list of cases, not %s", cases.kind)
+		return
+	}
+	defaults := 0
+	for _, item := range cases.items {
+		t.Switch = append(t.Switch, Case{})
+		if item.kind != isMap || len(item.pairs) != 1 {
+			p.wrong(item, "switch", "write - name: { when: ..., then: ... }", "a case must be one name with its definition, not %s", shape(item))
+			continue
+		}
+		f := item.pairs[0]
+		if !p.fields(f.value, "the case "+f.key, []string{"when", "then"}, nil) || !p.require(f.value, "the case "+f.key, "then") {
+			continue
+		}
+		c := Case{Name: f.key, When: p.expr(f.value.get("when"), "when", inTask)}
+		if f.value.get("when") == nil {
+			if defaults++; defaults > 1 {
+				p.report(f.line, f.column, f.key, "a second case without when", "only one case may be the default")
+			}
+		}
+		t.Switch[len(t.Switch)-1] = c
+	}
+}
+
+var variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
+
+// variable reads the name of a variable that a task brings in.
+func (p *parser) variable(n *node, what, otherwise string) string {
+	if n == nil {
+		return otherwise
+	}
+	s := strings.TrimPrefix(p.text(n, what), "$")
+	_, reserved := variableNames["$"+s]
+	switch {
+	case n.kind != isString:
+		return otherwise
+	case !variableForm.MatchString(s) || strings.HasPrefix(s, "__"):
+		p.wrong(n, what, "use letters, digits and underscores", "%s is %q, no name for a variable", what, s)
+	case reserved || s == "secrets" || s == "authorization" || s == "ENV":
+		p.wrong(n, what, "choose another name", "%s is %s, which has a meaning already", what, s)
+	}
+	return s
+}
+
+func (p *parser) forEach(t *Task, n *node) {
+	t.Kind = KindFor
+	head := n.get("for")
+	if !p.fields(head, "for", []string{"each", "in", "at"}, nil) || !p.require(head, "for", "in") {
+		return
+	}
+	if !p.require(n, "the task "+t.Name, "do") {
+		return
+	}
+	t.For = &For{
+		Each: p.variable(head.get("each"), "for.each", "item"),
+		At:   p.variable(head.get("at"), "for.at", "index"),
+	}
+	if in := head.get("in"); in.kind == isList {
+		t.For.In = p.template(in, "for.in", inTask)
+	} else if e := p.expr(in, "for.in", inTask); e != nil {
+		t.For.In = &Template{expr: e}
+	}
+	p.within(func() {
+		t.For.While = p.expr(n.get("while"), "while", inTask)
+		t.Do = p.tasks(n.get("do"), t.Pointer+"/do", "do")
+	}, t.For.Each, t.For.At)
+}
+
+func (p *parser) raise(t *Task, n *node) {
+	t.Kind = KindRaise
+	head := n.get("raise")
+	if !p.fields(head, "raise", []string{"error"}, nil) || !p.require(head, "raise", "error") {
+		return
+	}
+	if e := p.named(head.get("error"), "errors"); e != nil {
+		t.Raise = p.raised(e)
+	}
+}
+
+func (p *parser) raised(n *node) *Raise {
+	known := []string{"type", "status", "title", "detail", "instance"}
+	if !p.fields(n, "error", known, nil) || !p.require(n, "error", "type", "status") {
+		return nil
+	}
+	field := func(key string) *Template {
+		v := n.get(key)
+		if v == nil {
+			return nil
+		}
+		t := p.template(v, "error."+key, inTask)
+		if c, ok := t.Constant(); ok {
+			p.errorField(v, key, c)
+		}
+		return t
+	}
+	return &Raise{Type: field("type"), Status: field("status"), Title: field("title"), Detail: field("detail"), Instance: field("instance")}
+}
+
+func (p *parser) errorField(n *node, key string, v any) {
+	if key == "status" {
+		if s, ok := v.(int); !ok || s < 100 || s > 599 {
+			p.wrong(n, key, "write a status such as 422", "error.status must be a whole number from 100 to 599")
+		}
+		return
+	}
+	p.text(n, "error."+key)
+}
+
+func (p *parser) try(t *Task, n *node) {
+	t.Kind = KindTry
+	if !p.require(n, "the task "+t.Name, "catch") {
+		return
+	}
+	t.Do = p.tasks(n.get("try"), t.Pointer+"/try", "try")
+	c := n.get("catch")
+	known := []string{"errors", "as", "when", "exceptWhen", "retry", "do", "then"}
+	if !p.fields(c, "catch", known, nil) {
+		return
+	}
+	t.Catch = &Catch{As: p.variable(c.get("as"), "catch.as", "error")}
+	if e := c.get("errors"); e != nil && p.fields(e, "catch.errors", []string{"with"}, nil) {
+		t.Catch.With = p.errorFilter(e.get("with"))
+	}
+	p.within(func() {
+		t.Catch.When = p.expr(c.get("when"), "catch.when", inTask)
+		t.Catch.ExceptWhen = p.expr(c.get("exceptWhen"), "catch.exceptWhen", inTask)
+		if r := c.get("retry"); r != nil {
+			t.Catch.Retry = p.retry(p.named(r, "retries"))
+		}
+		if do := c.get("do"); do != nil {
+			t.Catch.Do = p.tasks(do, t.Pointer+"/catch/do", "catch.do")
+		}
+	}, t.Catch.As)
+}
+
+func (p *parser) errorFilter(n *node) map[string]any {
+	known := []string{"type", "status", "title", "detail", "details", "instance"}
+	if n == nil || !p.fields(n, "catch.errors.with", known, nil) {
+		return nil
+	}
+	with := map[string]any{}
+	for _, f := range n.pairs {
+		key := f.key
+		if key == "details" { // so the official schema spells it
+			key = "detail"
+		}
+		if s, ok := f.value.value.(string); ok && strings.Contains(s, "${") {
+			p.wrong(f.value, f.key, "compare in catch.when", "catch.errors.with takes fixed values only")
+		}
+		with[key] = f.value.plain()
+	}
+	if s, ok := with["type"].(string); ok {
+		with["type"] = NormalErrorType(s)
+	}
+	return with
+}
+
+func (p *parser) retry(n *node) *Retry {
+	known := []string{"when", "exceptWhen", "delay", "backoff", "limit", "jitter"}
+	if n == nil || !p.fields(n, "retry", known, nil) {
+		return nil
+	}
+	r := &Retry{
+		When:       p.expr(n.get("when"), "retry.when", inTask),
+		ExceptWhen: p.expr(n.get("exceptWhen"), "retry.exceptWhen", inTask),
+		Delay:      p.optionalDuration(n.get("delay"), "retry.delay"),
+		Count:      RetriesMax,
+	}
+	if b := n.get("backoff"); b != nil {
+		r.Backoff = p.backoff(b)
+	}
+	if l := n.get("limit"); l != nil && p.fields(l, "retry.limit", []string{"attempt", "duration"}, nil) {
+		r.Within = p.optionalDuration(l.get("duration"), "retry.limit.duration")
+		p.attempts(r, l.get("attempt"))
+	}
+	if j := n.get("jitter"); j != nil && p.fields(j, "retry.jitter", []string{"from", "to"}, nil) && p.require(j, "retry.jitter", "from", "to") {
+		r.JitterFrom = p.duration(j.get("from"), "retry.jitter.from", inTask)
+		r.JitterTo = p.duration(j.get("to"), "retry.jitter.to", inTask)
+	}
+	return r
+}
+
+func (p *parser) optionalDuration(n *node, what string) *Duration {
+	if n == nil {
+		return nil
+	}
+	return p.duration(n, what, inTask)
+}
+
+func (p *parser) attempts(r *Retry, n *node) {
+	if n == nil || !p.fields(n, "retry.limit.attempt", []string{"count", "duration"}, nil) {
+		return
+	}
+	r.Attempt = p.optionalDuration(n.get("duration"), "retry.limit.attempt.duration")
+	if c := n.get("count"); c != nil {
+		count, ok := c.value.(int)
+		if !ok || count < 0 || count > RetriesMax {
+			p.wrong(c, "count", "", "retry.limit.attempt.count must be a whole number from 0 to %d", RetriesMax)
+			return
+		}
+		r.Count = count
+	}
+}
+
+func (p *parser) backoff(n *node) Backoff {
+	words := []string{"constant", "linear", "exponential"}
+	if !p.fields(n, "retry.backoff", words, nil) {
+		return 0
+	}
+	if len(n.pairs) != 1 {
+		p.wrong(n, "backoff", "write backoff: { exponential: {} }", "retry.backoff must name one of %s", strings.Join(words, ", "))
+		return 0
+	}
+	f := n.pairs[0]
+	if f.value.kind != isNull && (f.value.kind != isMap || len(f.value.pairs) > 0) {
+		p.wrong(f.value, f.key, "write "+f.key+": {}", "retry.backoff.%s takes no settings", f.key)
+	}
+	return Backoff(slices.Index(words, f.key))
+}
