@@ -1,0 +1,166 @@
+package catalog
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm"
+)
+
+// Handler is one handler of one version of a module, ready to be called.
+type Handler struct {
+	Ref    weft.Ref // pinned
+	Spec   weft.HandlerSpec
+	Module *Module
+	code   *wasm.Module
+}
+
+// HandlerInfo describes a handler that can be called.
+type HandlerInfo struct {
+	Ref    weft.Ref
+	Spec   weft.HandlerSpec
+	Module *Module
+}
+
+// Subscriber is a handler that wants events.
+type Subscriber struct {
+	Handler      weft.Ref
+	Subscription weft.Subscription
+}
+
+// Handler finds the handler that ref means, and loads its module on first use.
+func (c *Catalog) Handler(ctx context.Context, ns string, ref weft.Ref) (Handler, error) {
+	info, err := c.find(ns, ref)
+	if err != nil {
+		return Handler{}, err
+	}
+	code, err := c.load(ctx, info.Module)
+	return Handler{Ref: info.Ref, Spec: info.Spec, Module: info.Module, code: code}, err
+}
+
+func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
+	const op = "catalog.Catalog.Handler"
+	if ref.Catalog != weft.DefaultCatalog && ref.Catalog != "" {
+		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "no catalog %q", ref.Catalog).WithHint("handlers on this host are in the catalog %s", weft.DefaultCatalog)
+	}
+	s := c.space(ns)
+	list := s.modules[s.handlers[ref.Name]]
+	with := slices.DeleteFunc(slices.Clone(list), func(m *Module) bool { return specOf(m, ref.Name) == nil })
+	m, ok := newest(with, ref.Version, (*Module).version)
+	switch {
+	case ok:
+		return HandlerInfo{Ref: weft.Ref{Name: ref.Name, Version: m.Version, Catalog: weft.DefaultCatalog}, Spec: *specOf(m, ref.Name), Module: m}, nil
+	case len(with) > 0:
+		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "handler %s has no version %s", ref.Name, ref.Version).WithHint("it has %s", strings.Join(versions(with), ", "))
+	}
+	err := weft.Errorf(weft.NotFound, op, "no handler %q in namespace %s", ref.Name, ns)
+	if near := nearest(ref.Name, s.handlers); near != "" {
+		return HandlerInfo{}, err.WithHint("did you mean %s?", near)
+	}
+	return HandlerInfo{}, err.WithHint("push the module that has it: weft module push")
+}
+
+func specOf(m *Module, handler string) *weft.HandlerSpec {
+	for i := range m.Manifest.Handlers {
+		if h := &m.Manifest.Handlers[i]; h.Name == handler {
+			return h
+		}
+	}
+	return nil
+}
+
+// nearest is the name most like the wanted one, or "" when none is.
+func nearest(wanted string, names map[string]string) string {
+	best, least := "", len(wanted)/3+2
+	for name := range names {
+		if d := distance(wanted, name); d < least || d == least && best != "" && name < best {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's: the letters to insert, delete or replace.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := before
+			if a[i] != b[j] {
+				cost++
+			}
+			before = row[j+1]
+			row[j+1] = min(cost, row[j]+1, before+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {
+	if code, ok := c.rt.Loaded(m.Digest, m.Manifest.Limits); ok {
+		return code, nil
+	}
+	data, err := c.db.Blob(ctx, m.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if data == nil {
+		return nil, weft.Errorf(weft.DataLoss, "catalog.Catalog.load", "the bytes of module %s are gone (digest %.12s)", m, m.Digest)
+	}
+	return c.rt.Load(ctx, m.Digest, data, m.Manifest.Limits)
+}
+
+// unload frees the code of a version that has been removed, unless another uses it.
+func (c *Catalog) unload(ctx context.Context, gone *Module) error {
+	for _, s := range c.now.Load().spaces {
+		for _, list := range s.modules {
+			for _, m := range list {
+				if m.Digest == gone.Digest {
+					return nil
+				}
+			}
+		}
+	}
+	if code, ok := c.rt.Loaded(gone.Digest, gone.Manifest.Limits); ok {
+		return code.Close(ctx)
+	}
+	return nil
+}
+
+// Call runs the handler.
+func (h Handler) Call(ctx context.Context, env wasm.Env, in wasm.Input) (wasm.Output, error) {
+	return h.code.Call(ctx, env, exportOf(h.Spec), in)
+}
+
+// Handlers lists the newest version of every handler of a namespace, by name.
+func (c *Catalog) Handlers(ns string) []HandlerInfo {
+	var all []HandlerInfo
+	for name := range c.space(ns).handlers {
+		if info, err := c.find(ns, weft.Ref{Name: name}); err == nil {
+			all = append(all, info)
+		}
+	}
+	return byName(all, func(h HandlerInfo) string { return h.Ref.Name })
+}
+
+// Subscriptions lists what the newest version of each module subscribes to.
+func (c *Catalog) Subscriptions(ns string) []Subscriber {
+	var all []Subscriber
+	for _, list := range c.space(ns).modules {
+		m, ok := newest(list, "", (*Module).version)
+		if !ok {
+			continue
+		}
+		for _, s := range m.Manifest.Subscriptions {
+			all = append(all, Subscriber{weft.Ref{Name: s.Handler, Version: m.Version, Catalog: weft.DefaultCatalog}, s})
+		}
+	}
+	return byName(all, func(s Subscriber) string { return s.Handler.Name })
+}

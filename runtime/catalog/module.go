@@ -1,0 +1,326 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/semver"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/store"
+)
+
+// Module is one version of a module. Its fields must not be changed.
+type Module struct {
+	Name, Version, Digest string
+	Size                  int64         // bytes of the upload
+	Manifest              weft.Manifest // complete: name, version and handlers are filled in
+	Imports               []string
+	Grants                weft.Grants // what the operator has allowed
+	Config                map[string]string
+	Created               time.Time
+}
+
+// Push is one upload.
+type Push struct {
+	Wasm          []byte
+	Name, Version string            // empty: as the manifest says
+	Manifest      *weft.Manifest    // from a file beside the module; nil: the module's own section
+	Grant         bool              // allow all that the manifest asks for
+	Config        map[string]string // over the manifest's defaults
+}
+
+// Pushed is what came of an upload.
+type Pushed struct {
+	Module    *Module
+	Unchanged bool // the same bytes were there under this name and version
+}
+
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+// Push checks an upload and makes it live. When it is refused nothing is
+// stored. A version is never replaced: other bytes under the same name and
+// version are AlreadyExists.
+func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
+	report, err := c.rt.Check(ctx, p.Wasm)
+	if err != nil {
+		return Pushed{}, err
+	}
+	manifest, err := p.manifest(report)
+	if err != nil {
+		return Pushed{}, err
+	}
+	m := &Module{Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
+		Imports: report.Imports, Config: maps.Clone(manifest.Config), Created: time.Now().Truncate(time.Millisecond)}
+	if m.Config == nil {
+		m.Config = map[string]string{}
+	}
+	maps.Copy(m.Config, p.Config)
+	pushed, err := c.add(ctx, ns, m, p)
+	if err == nil && !pushed.Unchanged {
+		c.log.Info("module is live", "namespace", ns, "module", m.Name, "version", m.Version, "digest", m.Digest)
+		c.changed()
+	}
+	return pushed, err
+}
+
+// manifest is what the upload says of itself, checked and complete.
+func (p Push) manifest(report wasm.Report) (weft.Manifest, error) {
+	var m weft.Manifest
+	switch {
+	case p.Manifest != nil:
+		m = *p.Manifest
+	case report.Manifest != nil:
+		m = *report.Manifest
+	}
+	if p.Name != "" {
+		m.Name = p.Name
+	}
+	if p.Version != "" {
+		m.Version = p.Version
+	}
+	if len(m.Handlers) == 0 {
+		for _, name := range report.Handlers {
+			m.Handlers = append(m.Handlers, weft.HandlerSpec{Name: name})
+		}
+	}
+	return m, check(m, report)
+}
+
+func check(m weft.Manifest, report wasm.Report) error {
+	refuse := func(hint, format string, args ...any) error {
+		return weft.Errorf(weft.InvalidArgument, "catalog.Catalog.Push", format, args...).WithHint("%s", hint)
+	}
+	if !nameForm.MatchString(m.Name) {
+		return refuse("give a name in the manifest or with --name: lower-case letters, digits and dashes, at most 63", "%q is not a module name", m.Name)
+	}
+	if !semver.IsValid("v"+m.Version) || strings.Count(strings.SplitN(m.Version, "-", 2)[0], ".") != 2 || strings.Contains(m.Version, "+") {
+		return refuse("give a version such as 1.4.0 in the manifest or with --version", "%q is not a semantic version", m.Version)
+	}
+	if len(m.Handlers) == 0 {
+		return refuse("export a function with one i32 parameter and an i32 result", "module %s has no handler", m.Name)
+	}
+	names := map[string]bool{}
+	for _, h := range m.Handlers {
+		if ref, err := weft.ParseRef(h.Name); err != nil || ref.Name != h.Name {
+			return refuse("a name starts with a letter and has letters, digits, dashes and underscores", "%q is not a handler name", h.Name)
+		}
+		if names[h.Name] {
+			return refuse("name each handler once", "handler %s is listed twice", h.Name)
+		}
+		names[h.Name] = true
+		if !slices.Contains(report.Handlers, exportOf(h)) {
+			return refuse("handlers of this module: "+strings.Join(report.Handlers, ", "),
+				"handler %s: the module exports no function %q with one i32 parameter and an i32 result", h.Name, exportOf(h))
+		}
+	}
+	for _, s := range m.Subscriptions {
+		if !names[s.Handler] || s.Type == "" {
+			return refuse("name a handler of this module and an event type", "subscription of %q to %q", s.Handler, s.Type)
+		}
+	}
+	return nil
+}
+
+func exportOf(h weft.HandlerSpec) string {
+	if h.Export != "" {
+		return h.Export
+	}
+	return h.Name
+}
+
+// add stores a checked module and puts it into the snapshot.
+func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.space(ns)
+	for _, h := range m.Manifest.Handlers {
+		if other := s.handlers[h.Name]; other != "" && other != m.Name {
+			return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "handler %s belongs to module %s", h.Name, other).
+				WithHint("rename one of them: handlers share one set of names in a namespace")
+		}
+	}
+	for _, was := range s.modules[m.Name] {
+		if was.Version != m.Version {
+			continue
+		}
+		if was.Digest == m.Digest && string(jsonOf(was.Manifest)) == string(jsonOf(m.Manifest)) {
+			return c.again(ctx, ns, was, p.Grant)
+		}
+		return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "%s:%s is there with other content (digest %.12s)", m.Name, m.Version, was.Digest).
+			WithHint("a version never changes: push a new one")
+	}
+	m.Grants = inherited(m.Manifest.Grants, s.modules[m.Name])
+	if p.Grant {
+		m.Grants = m.Manifest.Grants
+	}
+	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.InsertModule(m.row(ns), p.Wasm) }); err != nil {
+		return Pushed{}, err
+	}
+	c.update(ns, func(s *space) { s.addModule(m) })
+	return Pushed{Module: m}, nil
+}
+
+// again is an upload that is there already; only its grants may be new. The caller holds mu.
+func (c *Catalog) again(ctx context.Context, ns string, m *Module, grant bool) (Pushed, error) {
+	if !grant || string(jsonOf(m.Grants)) == string(jsonOf(m.Manifest.Grants)) {
+		return Pushed{Module: m, Unchanged: true}, nil
+	}
+	m, err := c.grant(ctx, ns, m, m.Manifest.Grants)
+	return Pushed{Module: m, Unchanged: true}, err
+}
+
+// inherited is what a new version may reach: of what it asks for, that which
+// the newest version before it was granted.
+func inherited(asked weft.Grants, before []*Module) weft.Grants {
+	if len(before) == 0 {
+		return weft.Grants{}
+	}
+	had := before[len(before)-1].Grants
+	keep := func(asked, had []string) (both []string) {
+		for _, a := range asked {
+			if slices.Contains(had, a) {
+				both = append(both, a)
+			}
+		}
+		return both
+	}
+	return weft.Grants{Peers: keep(asked.Peers, had.Peers), HTTP: keep(asked.HTTP, had.HTTP), Events: keep(asked.Events, had.Events),
+		State: keep(asked.State, had.State), Config: keep(asked.Config, had.Config), Secrets: keep(asked.Secrets, had.Secrets)}
+}
+
+func (m *Module) row(ns string) store.Module {
+	return store.Module{Namespace: ns, Name: m.Name, Version: m.Version, Digest: m.Digest, Size: m.Size, Manifest: jsonOf(m.Manifest),
+		Report: jsonOf(m.Imports), Grants: jsonOf(m.Grants), Config: jsonOf(m.Config), Created: m.Created.UnixMilli()}
+}
+
+func moduleOf(row store.Module) (*Module, error) {
+	m := &Module{Name: row.Name, Version: row.Version, Digest: row.Digest, Size: row.Size, Created: time.UnixMilli(row.Created)}
+	for _, part := range []struct {
+		data []byte
+		into any
+	}{{row.Manifest, &m.Manifest}, {row.Report, &m.Imports}, {row.Grants, &m.Grants}, {row.Config, &m.Config}} {
+		if err := json.Unmarshal(part.data, part.into); err != nil {
+			return nil, weft.Errorf(weft.DataLoss, "catalog.Open", "module %s:%s cannot be read: %w", row.Name, row.Version, err)
+		}
+	}
+	return m, nil
+}
+
+// Modules lists all versions of all modules of a namespace, by name, the newest first.
+func (c *Catalog) Modules(ns string) []*Module {
+	var all []*Module
+	for _, list := range c.space(ns).modules {
+		for _, m := range slices.Backward(list) {
+			all = append(all, m)
+		}
+	}
+	return byName(all, func(m *Module) string { return m.Name })
+}
+
+// Module finds a version; an empty or partial one means the newest that fits.
+func (c *Catalog) Module(ns, name, version string) (*Module, error) {
+	list := c.space(ns).modules[name]
+	if m, ok := newest(list, version, (*Module).version); ok {
+		return m, nil
+	}
+	if len(list) > 0 {
+		return nil, weft.Errorf(weft.NotFound, "catalog.Catalog.Module", "module %s has no version %s", name, version).
+			WithHint("it has %s", strings.Join(versions(list), ", "))
+	}
+	return nil, weft.Errorf(weft.NotFound, "catalog.Catalog.Module", "no module %q in namespace %s", name, ns).WithHint("weft module list shows what there is")
+}
+
+func versions(list []*Module) (all []string) {
+	for _, m := range list {
+		all = append(all, m.Version)
+	}
+	return all
+}
+
+// SetGrants changes what a version may reach, from its next call on.
+func (c *Catalog) SetGrants(ctx context.Context, ns, name, version string, g weft.Grants) (*Module, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, err := c.Module(ns, name, version)
+	if err != nil {
+		return nil, err
+	}
+	return c.grant(ctx, ns, m, g)
+}
+
+// grant stores a copy of m with other grants in its place. The caller holds mu.
+func (c *Catalog) grant(ctx context.Context, ns string, m *Module, g weft.Grants) (*Module, error) {
+	granted := *m
+	granted.Grants = g
+	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.SetGrants(ns, m.Name, m.Version, jsonOf(g)) }); err != nil {
+		return nil, err
+	}
+	c.update(ns, func(s *space) {
+		i := slices.IndexFunc(s.modules[m.Name], func(o *Module) bool { return o.Version == m.Version })
+		s.modules[m.Name][i] = &granted
+	})
+	return &granted, nil
+}
+
+// Remove takes a version away. It is refused while a workflow calls one of its handlers.
+func (c *Catalog) Remove(ctx context.Context, ns, name, version string) error {
+	if err := c.remove(ctx, ns, name, version); err != nil {
+		return err
+	}
+	c.changed()
+	return nil
+}
+
+func (c *Catalog) remove(ctx context.Context, ns, name, version string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.space(ns)
+	i := slices.IndexFunc(s.modules[name], func(m *Module) bool { return m.Version == version })
+	if i < 0 {
+		return weft.Errorf(weft.NotFound, "catalog.Catalog.Remove", "no module %s:%s in namespace %s", name, version, ns).WithHint("name the whole version")
+	}
+	for _, list := range s.workflows {
+		for _, w := range list {
+			for _, use := range w.def.Handlers() {
+				if s.handlers[use.Ref.Name] == name && use.Ref.Version == version {
+					return weft.Errorf(weft.FailedPrecondition, "catalog.Catalog.Remove", "workflow %s:%s calls %s", w.key(), w.version(), use.Ref).
+						WithHint("remove the workflow first")
+				}
+			}
+		}
+	}
+	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.DeleteModule(ns, name, version) }); err != nil {
+		return err
+	}
+	gone := s.modules[name][i]
+	c.update(ns, func(s *space) {
+		s.modules[name] = slices.DeleteFunc(s.modules[name], func(m *Module) bool { return m.Version == version })
+		s.index()
+	})
+	return c.unload(ctx, gone)
+}
+
+// index makes the handler names anew.
+func (s *space) index() {
+	s.handlers = map[string]string{}
+	for name, list := range s.modules {
+		if len(list) == 0 {
+			delete(s.modules, name)
+		}
+		for _, m := range list {
+			for _, h := range m.Manifest.Handlers {
+				s.handlers[h.Name] = m.Name
+			}
+		}
+	}
+}
+
+func (m *Module) String() string { return fmt.Sprintf("%s:%s", m.Name, m.Version) }

@@ -1,0 +1,228 @@
+package catalog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows"
+)
+
+// Applied is what came of deploying a workflow.
+type Applied struct {
+	Space, Name, Version string
+	Pinned               []Pin
+	Unchanged            bool // the same text was there under this version
+}
+
+// Pin is one handler that a workflow calls, as written and as pinned.
+type Pin struct{ Written, Ref weft.Ref }
+
+// WorkflowInfo describes one version of a workflow.
+type WorkflowInfo struct {
+	Space, Name, Version, Title string
+	Source                      []byte
+	Created                     time.Time
+}
+
+// Apply checks a workflow, pins the handlers that it calls and makes it live.
+// What is wrong with it is workflows.Problems. A version is never replaced.
+func (c *Catalog) Apply(ctx context.Context, ns, file string, src []byte) (Applied, error) {
+	def, err := workflows.Parse(file, src)
+	if err != nil {
+		return Applied{}, err
+	}
+	a, err := c.apply(ctx, ns, def, src)
+	if err == nil && !a.Unchanged {
+		c.log.Info("workflow is live", "namespace", ns, "workflow", a.Space+"/"+a.Name, "version", a.Version)
+		c.changed()
+	}
+	return a, err
+}
+
+func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definition, src []byte) (Applied, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum := sha256.Sum256(src)
+	w := &workflow{def: def, digest: hex.EncodeToString(sum[:]), created: time.Now().Truncate(time.Millisecond)}
+	a := Applied{Version: w.version()}
+	a.Space, a.Name, _ = strings.Cut(w.key(), "/")
+	for _, was := range c.space(ns).workflows[w.key()] {
+		if was.version() != w.version() {
+			continue
+		}
+		if was.digest != w.digest {
+			return Applied{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Apply", "workflow %s:%s is there with other content", w.key(), w.version()).
+				WithHint("a version never changes: raise document.version")
+		}
+		a.Unchanged = true
+		for _, use := range was.def.Handlers() {
+			a.Pinned = append(a.Pinned, Pin{use.Ref, use.Ref})
+		}
+		return a, nil
+	}
+	pinned, err := def.Pin(func(use workflows.HandlerUse) (weft.Ref, error) {
+		info, err := c.find(ns, use.Ref)
+		if err == nil {
+			a.Pinned = append(a.Pinned, Pin{use.Ref, info.Ref})
+		}
+		return info.Ref, err
+	})
+	if err != nil {
+		return Applied{}, err
+	}
+	slices.Reverse(a.Pinned) // Pin goes from the end
+	w.def = pinned
+	row := store.Workflow{Namespace: ns, Space: a.Space, Name: a.Name, Version: a.Version, Source: pinned.Source(), Digest: w.digest, Created: w.created.UnixMilli()}
+	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.InsertWorkflow(row) }); err != nil {
+		return Applied{}, err
+	}
+	c.update(ns, func(s *space) { s.addWorkflow(w) })
+	return a, nil
+}
+
+// Workflow finds a definition by name or by space/name, where space is
+// document.namespace; an empty or partial version means the newest that fits.
+func (c *Catalog) Workflow(ns, name, version string) (*workflows.Definition, error) {
+	w, err := c.workflow(ns, name, version)
+	if err != nil {
+		return nil, err
+	}
+	return w.def, nil
+}
+
+func (c *Catalog) workflow(ns, name, version string) (*workflow, error) {
+	const op = "catalog.Catalog.Workflow"
+	s := c.space(ns)
+	key, err := s.resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	if w, ok := newest(s.workflows[key], version, (*workflow).version); ok {
+		return w, nil
+	}
+	if len(s.workflows[key]) > 0 {
+		return nil, weft.Errorf(weft.NotFound, op, "workflow %s has no version %s", key, version).WithHint("weft workflow list shows what there is")
+	}
+	names := map[string]string{}
+	for k := range s.workflows {
+		_, short, _ := strings.Cut(k, "/")
+		names[short] = k
+	}
+	e := weft.Errorf(weft.NotFound, op, "no workflow %q in namespace %s", name, ns)
+	if near := nearest(name, names); near != "" {
+		return nil, e.WithHint("did you mean %s?", near)
+	}
+	return nil, e.WithHint("deploy it: weft workflow apply FILE")
+}
+
+// resolve makes space/name of a name alone.
+func (s *space) resolve(name string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	var found []string
+	for key := range s.workflows {
+		if _, short, _ := strings.Cut(key, "/"); short == name {
+			found = append(found, key)
+		}
+	}
+	if len(found) > 1 {
+		slices.Sort(found)
+		return "", weft.Errorf(weft.InvalidArgument, "catalog.Catalog.Workflow", "%q names several workflows", name).WithHint("write one of %s", strings.Join(found, ", "))
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	return name, nil
+}
+
+// WorkflowInfo describes one version, found as Workflow finds it.
+func (c *Catalog) WorkflowInfo(ns, name, version string) (WorkflowInfo, error) {
+	w, err := c.workflow(ns, name, version)
+	if err != nil {
+		return WorkflowInfo{}, err
+	}
+	return w.info(), nil
+}
+
+func (w *workflow) info() WorkflowInfo {
+	space, name, version := w.def.ID()
+	return WorkflowInfo{Space: space, Name: name, Version: version, Title: w.def.Title(), Source: w.def.Source(), Created: w.created}
+}
+
+// Workflows lists all versions of all workflows of a namespace, by name, the newest first.
+func (c *Catalog) Workflows(ns string) []WorkflowInfo {
+	var all []WorkflowInfo
+	for _, list := range c.space(ns).workflows {
+		for _, w := range slices.Backward(list) {
+			all = append(all, w.info())
+		}
+	}
+	return byName(all, func(w WorkflowInfo) string { return w.Space + "/" + w.Name })
+}
+
+// RemoveWorkflow takes a version away. live are the statuses of runs that have
+// not ended: while there is one of this version, it is refused.
+func (c *Catalog) RemoveWorkflow(ctx context.Context, ns, name, version string, live [2]int) error {
+	c.mu.Lock()
+	w, err := c.workflow(ns, name, version)
+	if err == nil {
+		err = c.removeWorkflow(ctx, ns, w, live)
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	c.changed()
+	return nil
+}
+
+// removeWorkflow does so. The caller holds mu.
+func (c *Catalog) removeWorkflow(ctx context.Context, ns string, w *workflow, live [2]int) error {
+	i := w.info()
+	busy, err := c.db.LiveRuns(ctx, ns, i.Space, i.Name, i.Version, live)
+	if err != nil {
+		return err
+	}
+	if busy {
+		return weft.Errorf(weft.FailedPrecondition, "catalog.Catalog.RemoveWorkflow", "runs of %s:%s have not ended", w.key(), i.Version).WithHint("cancel them, or wait")
+	}
+	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.DeleteWorkflow(ns, i.Space, i.Name, i.Version) }); err != nil {
+		return err
+	}
+	c.update(ns, func(s *space) {
+		s.workflows[w.key()] = slices.DeleteFunc(slices.Clone(s.workflows[w.key()]), func(o *workflow) bool { return o.version() == i.Version })
+		if len(s.workflows[w.key()]) == 0 {
+			delete(s.workflows, w.key())
+		}
+	})
+	return nil
+}
+
+// Triggered lists the newest version of each workflow that such an event starts.
+func (c *Catalog) Triggered(ns string, e weft.Event) []*workflows.Definition {
+	var all []*workflows.Definition
+	for _, list := range c.space(ns).workflows {
+		w, ok := newest(list, "", (*workflow).version)
+		if !ok {
+			continue
+		}
+		for _, filter := range w.def.Triggers() {
+			match, err := filter.Match(e)
+			if err != nil {
+				c.log.Warn("trigger not evaluated", "workflow", w.key(), "event", e.ID, "error", err)
+			}
+			if match {
+				all = append(all, w.def)
+				break
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,482 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"hash/crc32"
+	"strconv"
+	"sync"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows"
+	"github.com/weftrun/weft/workflows/machine"
+)
+
+// actor is one run in memory: its machine, and what the machine has decided
+// that is not yet queued to the writer. It holds no goroutine. It leaves memory
+// when the run is parked or ended and all of it is durable.
+type actor struct {
+	e   *Engine
+	id  string
+	def *workflows.Definition
+
+	mu      sync.Mutex
+	m       *machine.Machine              // guarded by mu
+	row     store.Run                     // guarded by mu: as it will be after the next flush
+	fresh   bool                          // guarded by mu: row is not queued yet
+	started chan struct{}                 // closed when it is; nil for a run that was loaded
+	chunk   []byte                        // guarded by mu: entries not yet queued
+	seq     int64                         // guarded by mu: number of the first entry of chunk
+	events  []weft.Event                  // guarded by mu: what those entries emit
+	also    []func(*store.Tx) error       // guarded by mu: rows that belong to those entries
+	changed bool                          // guarded by mu: row differs from the table
+	last    store.Ticket                  // guarded by mu: of the newest flush
+	queued  int                           // guarded by mu: flushes that are not durable
+	todo    []machine.Command             // guarded by mu: calls to make
+	turning bool                          // guarded by mu: in the turn queue or in a turn
+	gone    bool                          // guarded by mu: left memory; load it again
+	steps   map[uint32]*step              // guarded by mu: calls that have notes
+	cancels map[uint32]context.CancelFunc // guarded by mu: calls in flight
+	err     error                         // guarded by mu: why the run can go no further in this process
+}
+
+// step is what the journal has noted of a call that is not yet answered.
+type step struct {
+	outcomes []outcome // of its outbound calls, by ordinal
+	parked   int64     // when it was first parked, Unix microseconds; 0 for never
+	peer     string    // what it is parked on now; empty when it may be tried
+	why      string    // the reason that was noted last
+	text     string    // the same with its time, for people
+}
+
+// touch has fn called with the run in memory and its lock held, then sees to
+// it that what fn decided is carried on.
+func (e *Engine) touch(ctx context.Context, id string, fn func(*actor) error) error {
+	for {
+		a, err := e.actor(ctx, id)
+		if err != nil {
+			return err
+		}
+		a.mu.Lock()
+		if a.gone {
+			a.mu.Unlock()
+			continue
+		}
+		if err = a.err; err == nil {
+			err = fn(a)
+		}
+		if err == nil {
+			a.carryOn()
+		}
+		a.mu.Unlock()
+		return err
+	}
+}
+
+// actor finds a run in memory, or brings it there.
+func (e *Engine) actor(ctx context.Context, id string) (*actor, error) {
+	e.mu.Lock()
+	a, ok := e.actors[id]
+	e.mu.Unlock()
+	if ok {
+		return a, nil
+	}
+	fresh, err := e.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return e.adopt(fresh)
+}
+
+// adopt puts a into memory, unless another goroutine was faster.
+func (e *Engine) adopt(a *actor) (*actor, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if other, ok := e.actors[a.id]; ok {
+		return other, nil
+	}
+	if len(e.actors) >= e.opts.Runs {
+		return nil, weft.Errorf(weft.ResourceExhausted, "engine.Engine.adopt", "%d runs are live in memory, the limit", e.opts.Runs).
+			WithHint("try again when some have parked or ended, or raise the limit of runs")
+	}
+	e.actors[a.id] = a
+	return a, nil
+}
+
+// load folds a run from its journal.
+func (e *Engine) load(ctx context.Context, id string) (*actor, error) {
+	row, ok, err := e.db.Run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, weft.Errorf(weft.NotFound, "engine.Engine.load", "no run %q", id)
+	}
+	def, err := e.cat.Workflow(row.Namespace, row.Space+"/"+row.Workflow, row.Version)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := e.entries(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	a := newActor(e, def, row)
+	for _, en := range entries {
+		if _, err := a.m.Advance(en); err != nil {
+			return nil, weft.Errorf(weft.DataLoss, "engine.Engine.load", "the journal of run %s does not fit workflow %s %s: %w", id, row.Workflow, row.Version, err)
+		}
+		if err := a.note(en); err != nil {
+			return nil, err
+		}
+	}
+	if Status(row.Status) == Parked {
+		a.settleParked()
+		return a, nil
+	}
+	return a, a.proceed()
+}
+
+func newActor(e *Engine, def *workflows.Definition, row store.Run) *actor {
+	return &actor{e: e, id: row.ID, def: def, row: row, m: machine.New(def, info(row)), steps: map[uint32]*step{}}
+}
+
+func partOf(id string) int { return int(crc32.ChecksumIEEE([]byte(id)) % 256) }
+
+// settleParked keeps a run that was loaded from its row parked on its peer
+// until somebody says otherwise. The caller holds mu.
+func (a *actor) settleParked() {
+	for _, c := range a.m.Outstanding() {
+		if s := a.steps[c.Step]; s != nil && s.parked != 0 {
+			s.peer, s.text = a.row.Peer, a.row.Reason
+		}
+	}
+}
+
+// apply makes en part of the run: the machine goes on by it, and it is kept for
+// the journal. The caller holds mu.
+func (a *actor) apply(en machine.Entry) (machine.Effects, error) {
+	if a.m.Status().Ended() {
+		return machine.Effects{}, weft.Errorf(weft.FailedPrecondition, "engine.actor.apply", "run %s has ended: it is %s", a.id, a.status())
+	}
+	if a.row.Entries >= a.e.opts.EntriesMax && en.Kind != machine.Cancelled {
+		return a.apply(machine.Entry{Kind: machine.Cancelled, At: en.At, Data: []byte("history limit: the run has " + strconv.FormatInt(a.row.Entries, 10) + " journal entries")})
+	}
+	eff, err := a.m.Advance(en)
+	if err != nil {
+		return eff, a.stop(err)
+	}
+	a.keep(en)
+	switch en.Kind {
+	case machine.Cancelled:
+		a.row.Reason = string(en.Data)
+		a.cutOff()
+	case machine.Paused:
+		a.todo = nil // calls in flight end; the others begin when the run is resumed
+	}
+	for _, c := range eff.Commands {
+		if c.Kind == machine.Emit {
+			a.events = append(a.events, *c.Event)
+		} else {
+			a.todo = append(a.todo, c)
+		}
+	}
+	if err := a.note(en); err != nil {
+		return eff, a.stop(err)
+	}
+	if en.Kind == machine.Resumed {
+		return eff, a.proceed()
+	}
+	return eff, nil
+}
+
+// cutOff drops the calls to make and ends those in flight. The caller holds mu.
+func (a *actor) cutOff() {
+	a.todo = nil
+	for _, cancel := range a.cancels {
+		cancel()
+	}
+}
+
+func (a *actor) keep(en machine.Entry) {
+	if len(a.chunk) == 0 {
+		a.chunk = append(a.chunk, journalVersion)
+		a.seq = a.row.Entries
+	}
+	a.chunk = machine.AppendEntry(a.chunk, en)
+	a.row.Entries++
+	a.changed = true
+}
+
+// stop gives the run up in this process: its journal is whole, but the machine
+// cannot follow it.
+func (a *actor) stop(err error) error {
+	a.err = err
+	a.todo = nil
+	a.e.log.Error("run stopped", "run", a.id, "workflow", a.row.Workflow, "error", err)
+	return err
+}
+
+// note remembers what an entry says of a call that is not yet answered. The caller holds mu.
+func (a *actor) note(en machine.Entry) error {
+	switch en.Kind {
+	case machine.Outcome:
+		o, err := decodeOutcome(en.Data)
+		if err != nil {
+			return err
+		}
+		s := a.step(en.Step)
+		s.outcomes = append(s.outcomes, o)
+	case machine.Parked:
+		if s := a.step(en.Step); s.parked == 0 {
+			s.parked = en.At
+		}
+	case machine.Finished, machine.Failed:
+		delete(a.steps, en.Step)
+	}
+	return nil
+}
+
+func (a *actor) step(id uint32) *step {
+	s := a.steps[id]
+	if s == nil {
+		s = &step{}
+		a.steps[id] = s
+	}
+	return s
+}
+
+// proceed puts all calls without an answer to do again, for example after a
+// restart. Calls in flight are left alone. The caller holds mu.
+func (a *actor) proceed() error {
+	if a.m.Status() == machine.StatusPaused {
+		return nil
+	}
+	for _, c := range a.m.Outstanding() {
+		if a.cancels[c.Step] == nil && !a.planned(c.Step) {
+			if s := a.steps[c.Step]; s != nil {
+				s.peer = ""
+			}
+			a.todo = append(a.todo, c)
+		}
+	}
+	return nil
+}
+
+func (a *actor) planned(step uint32) bool {
+	for _, c := range a.todo {
+		if c.Step == step {
+			return true
+		}
+	}
+	return false
+}
+
+// carryOn schedules a turn when there are calls to make, and otherwise queues
+// what was decided. The caller holds mu.
+func (a *actor) carryOn() {
+	switch {
+	case a.turning:
+	case len(a.todo) > 0:
+		a.turning = true
+		a.e.turns.add(a)
+	default:
+		a.flush()
+	}
+}
+
+// status is the run's status as its machine and its calls have it. The caller holds mu.
+func (a *actor) status() Status {
+	switch a.m.Status() {
+	case machine.Completed:
+		return Completed
+	case machine.Faulted:
+		return Faulted
+	case machine.StatusCancelled:
+		return Cancelled
+	case machine.StatusPaused:
+		return Parked
+	}
+	if a.m.Idle() || a.allParked() {
+		return Parked
+	}
+	return Running
+}
+
+// allParked reports whether every call without an answer waits for its peer.
+func (a *actor) allParked() bool {
+	for _, c := range a.m.Outstanding() {
+		if s := a.steps[c.Step]; s == nil || s.peer == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// flush queues what has been decided since the last flush, as one submission.
+// The caller holds mu.
+func (a *actor) flush() store.Ticket { return a.flushWith(nil) }
+
+// flushWith is flush in one submission with a change of handler state.
+func (a *actor) flushWith(change *store.Change) store.Ticket {
+	a.outline()
+	if !a.changed && len(a.also) == 0 && change == nil {
+		a.release()
+		return a.last
+	}
+	c := a.take()
+	submit := a.e.db.Submit
+	if change != nil {
+		submit = change.Submit
+	}
+	a.queued++
+	a.last = submit(c.write)
+	return a.last
+}
+
+// outline brings the row up to date with the machine. The caller holds mu.
+func (a *actor) outline() {
+	was := a.row
+	a.row.Status = int(a.status())
+	a.row.Reason, a.row.Wake, a.row.Peer = a.waiting()
+	if a.row.Status == int(Cancelled) {
+		a.row.Reason = was.Reason
+	}
+	if was.Status != a.row.Status || was.Reason != a.row.Reason || was.Wake != a.row.Wake || was.Peer != a.row.Peer {
+		a.changed = true
+	}
+	if Status(a.row.Status).Ended() && a.row.Ended == 0 {
+		a.row.Ended = a.e.now().UnixMilli()
+		a.row.Output = a.m.Output()
+		if f := a.m.Fault(); f != nil {
+			a.row.Fault, _ = json.Marshal(f) // strings and an int: cannot fail
+		}
+	}
+}
+
+// waiting is why the run waits, until when, and for which peer. The caller holds mu.
+func (a *actor) waiting() (reason string, wake int64, peer string) {
+	st := a.status()
+	if st.Ended() {
+		return "", 0, ""
+	}
+	if at, ok := a.m.NextTimer(); ok {
+		wake = ceilMillis(at)
+	}
+	if a.m.Status() == machine.StatusPaused {
+		return a.m.Waiting(), 0, ""
+	}
+	for _, c := range a.m.Outstanding() {
+		s := a.steps[c.Step]
+		if s == nil || s.peer == "" {
+			continue
+		}
+		peer, reason = s.peer, s.text
+		if limit := ceilMillis(s.parked + c.ParkMax.Microseconds()); wake == 0 || limit < wake {
+			wake = limit
+		}
+	}
+	if reason == "" && st == Parked {
+		reason = a.m.Waiting()
+	}
+	return reason, wake, peer
+}
+
+func ceilMillis(us int64) int64 { return (us + 999) / 1000 }
+
+// commit is one flush on its way to the disk; it belongs to the writer.
+type commit struct {
+	a       *actor
+	row     store.Run
+	fresh   bool
+	started chan struct{} // closed when it is; nil for a run that was loaded
+	chunk   []byte
+	seq     int64
+	events  []weft.Event
+	also    []func(*store.Tx) error
+	listen  []string // event types to listen for, when fresh
+}
+
+// take moves what is pending into a commit. The caller holds mu.
+func (a *actor) take() *commit {
+	a.row.Updated = a.e.now().UnixMilli()
+	c := &commit{a: a, row: a.row, fresh: a.fresh, seq: a.seq, events: a.events, also: a.also}
+	if len(a.chunk) > 0 {
+		c.chunk = seal(a.chunk)
+	}
+	if a.fresh {
+		c.listen = a.def.Listens()
+		close(a.started)
+	}
+	a.chunk, a.events, a.also, a.fresh, a.changed = nil, nil, nil, false, false
+	return c
+}
+
+// write runs on the writer's goroutine.
+func (c *commit) write(tx *store.Tx) error {
+	if err := c.writeRun(tx); err != nil {
+		return err
+	}
+	if c.chunk != nil {
+		if err := tx.AppendJournal(c.row.ID, c.seq, c.chunk); err != nil {
+			return err
+		}
+	}
+	for _, ev := range c.events {
+		if _, err := tx.AppendEvent(c.row.Namespace, ev); err != nil {
+			return err
+		}
+	}
+	for _, fn := range c.also {
+		if err := fn(tx); err != nil {
+			return err
+		}
+	}
+	tx.OnCommit(c.durable)
+	return nil
+}
+
+func (c *commit) writeRun(tx *store.Tx) error {
+	ended := Status(c.row.Status).Ended()
+	if c.fresh {
+		if err := tx.InsertRun(&c.row); err != nil || ended {
+			return err
+		}
+		return tx.Listen(c.row.Namespace, c.row.ID, c.listen)
+	}
+	if err := tx.UpdateRun(&c.row); err != nil || !ended || c.a.def.Listens() == nil {
+		return err
+	}
+	return tx.Unlisten(c.row.ID)
+}
+
+// durable tells whoever waits, and lets the run leave memory.
+func (c *commit) durable() {
+	a := c.a
+	a.mu.Lock()
+	a.queued--
+	a.release()
+	a.mu.Unlock()
+	if c.row.Wake != 0 {
+		a.e.timers.at(c.row.Wake)
+	}
+	if c.row.Peer != "" {
+		a.e.parked.add(c.row.Namespace, c.row.Peer)
+	}
+	if c.fresh && c.row.Key != "" {
+		a.e.unreserve(&c.row)
+	}
+	a.e.watch.notify(c.row.ID)
+}
+
+// release lets the run leave memory when nothing is at hand and all is durable.
+// The caller holds mu.
+func (a *actor) release() {
+	if a.gone || a.turning || a.queued > 0 || a.changed || len(a.also) > 0 || len(a.todo) > 0 || len(a.cancels) > 0 || a.err != nil {
+		return
+	}
+	a.gone = true
+	a.e.mu.Lock()
+	delete(a.e.actors, a.id)
+	a.e.mu.Unlock()
+}

@@ -1,0 +1,290 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows/machine"
+)
+
+// call is one call of a step, in flight.
+type call struct {
+	a   *actor
+	c   machine.Command
+	ctx context.Context
+	end context.CancelFunc
+
+	known   []outcome // of outbound calls, from before a restart or a park
+	ordinal int       // of the next outbound call
+	reached bool      // the world has been asked in this try
+}
+
+// begin notes that c is in flight. The caller holds mu.
+func (a *actor) begin(c machine.Command) *call {
+	k := &call{a: a, c: c}
+	if c.Deadline != 0 {
+		k.ctx, k.end = context.WithDeadline(a.e.life, time.UnixMicro(c.Deadline))
+	} else {
+		k.ctx, k.end = context.WithCancel(a.e.life)
+	}
+	if s := a.steps[c.Step]; s != nil {
+		k.known = s.outcomes
+	}
+	if a.cancels == nil {
+		a.cancels = map[uint32]context.CancelFunc{}
+	}
+	a.cancels[c.Step] = k.end
+	return k
+}
+
+// make makes the call and gives its outcome to the run.
+func (k *call) make() {
+	defer k.end()
+	if k.c.Kind == machine.CallHTTP {
+		k.http()
+		return
+	}
+	for try := 0; ; try++ {
+		k.ordinal, k.reached = 0, false
+		stale := k.handler()
+		if !stale {
+			return
+		}
+		if k.reached || try >= k.a.e.opts.StaleMax {
+			k.fail(weft.Errorf(weft.Aborted, "engine.call.make", "the state that %s read changed while it ran", k.c.Handler))
+			return
+		}
+	}
+}
+
+// handler runs the handler once; stale means that it must run again.
+func (k *call) handler() (stale bool) {
+	a := k.a
+	h, err := a.e.cat.Handler(k.ctx, a.row.Namespace, k.c.Handler)
+	if err != nil {
+		k.fail(err)
+		return false
+	}
+	t := &txn{e: a.e, ns: a.row.Namespace, h: h, log: a.e.log, out: k, ids: k.id("-")}
+	out, err := h.Call(k.ctx, t, wasm.Input{Body: k.c.Input, Headers: k.headers()})
+	if errors.Is(err, errStale) {
+		return true
+	}
+	if err != nil {
+		k.fail(err)
+		return false
+	}
+	if len(out.Body) > 0 && !json.Valid(out.Body) {
+		k.fail(weft.Errorf(weft.Internal, "engine.call.handler", "the output of %s is not JSON", h.Ref).WithHint("a step's output must be JSON, or empty for null"))
+		return false
+	}
+	return k.finish(out.Body, t)
+}
+
+func (k *call) headers() map[string]string {
+	return map[string]string{"weft-run": k.a.id, "weft-step": k.c.Name, "weft-attempt": strconv.Itoa(int(k.c.Attempt)), "idempotency-key": k.id("/")}
+}
+
+// id names this attempt of this step; the same after a restart.
+func (k *call) id(sep string) string {
+	return k.a.id + sep + strconv.Itoa(int(k.c.Step)) + sep + strconv.Itoa(int(k.c.Attempt))
+}
+
+// finish commits what the handler did together with its step; stale means that
+// it must run again instead.
+func (k *call) finish(output []byte, t *txn) (stale bool) {
+	a := k.a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change, ok, err := t.prepare()
+	if err != nil {
+		a.answered(k.c.Step)
+		_ = a.stop(err)
+		return false
+	}
+	if !ok {
+		return true
+	}
+	a.answered(k.c.Step)
+	events := len(a.events)
+	a.events = append(a.events, t.events...)
+	eff, err := a.apply(machine.Entry{Kind: machine.Finished, At: a.e.now().UnixMicro(), Step: k.c.Step, Data: output})
+	switch {
+	case err != nil || !eff.Accepted: // too late: the run or the step has ended
+		a.events = slices.Delete(a.events, events, events+len(t.events))
+		if change != nil {
+			change.Discard()
+		}
+	case change != nil && len(t.writes) > 0:
+		a.flushWith(change)
+	case change != nil:
+		change.Discard()
+	}
+	return false
+}
+
+// answered notes that a call is no longer in flight. The caller holds mu.
+func (a *actor) answered(step uint32) { delete(a.cancels, step) }
+
+// fail gives the run the error of its step; an open breaker parks it instead,
+// and the end of the process leaves the step to the next one.
+func (k *call) fail(err error) {
+	a := k.a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answered(k.c.Step)
+	if a.e.life.Err() != nil {
+		return
+	}
+	var open *weft.OpenError
+	if errors.As(err, &open) && a.park(k.c, open) {
+		return
+	}
+	_, _ = a.apply(machine.Entry{Kind: machine.Failed, At: a.e.now().UnixMicro(), Step: k.c.Step, Fault: machine.FaultOf(err)})
+}
+
+// http makes the call of a call-http task.
+func (k *call) http() {
+	q := k.c.HTTP
+	res, err := k.carry(k.ctx, weft.Request{Namespace: k.a.row.Namespace, Caller: k.a.row.Workflow + "/" + k.c.Name, Method: q.Method, URL: q.URL,
+		Headers: maps.Clone(q.Headers), Body: q.Body, NoRedirect: q.NoRedirect}, store.Ticket{})
+	var abort *wasm.Abort
+	if errors.As(err, &abort) {
+		err = abort.Err
+	}
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.finish(machine.EncodeHTTP(res), &txn{e: k.a.e})
+}
+
+// carry makes an outbound call of the step. It waits until all that led here is
+// durable, asks the world only what the journal does not know yet, and notes
+// the answer.
+func (k *call) carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error) {
+	n := k.ordinal
+	k.ordinal++
+	hash := hashOf(r)
+	if n < len(k.known) {
+		return k.replay(n, hash)
+	}
+	if err := k.barrier(ctx, seen); err != nil {
+		return weft.Response{}, &wasm.Abort{Err: err}
+	}
+	r.IdempotencyKey = k.id("/") + "/" + strconv.Itoa(n)
+	res, err := k.a.e.out.Do(ctx, r)
+	var open *weft.OpenError
+	if errors.As(err, &open) {
+		return weft.Response{}, &wasm.Abort{Err: open}
+	}
+	if ctx.Err() != nil {
+		return res, err // cut off: nobody knows how it ended
+	}
+	if r.Peer != "" {
+		k.a.e.parked.answered(r.Namespace, r.Peer)
+	}
+	k.record(outcome{hash: hash, res: res, err: err})
+	return res, err
+}
+
+// barrier makes the run durable up to here, with a note that the world may now
+// be asked.
+func (k *call) barrier(ctx context.Context, seen store.Ticket) error {
+	if k.reached {
+		return seen.Wait(ctx)
+	}
+	a := k.a
+	a.mu.Lock()
+	_, err := a.apply(machine.Entry{Kind: machine.Attempted, At: a.e.now().UnixMicro(), Step: k.c.Step})
+	t := a.flush() // after seen, which was submitted earlier
+	a.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	k.reached = true
+	return t.Wait(ctx)
+}
+
+func (k *call) record(o outcome) {
+	a := k.a
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, _ = a.apply(machine.Entry{Kind: machine.Outcome, At: a.e.now().UnixMicro(), Step: k.c.Step, Ordinal: uint32(k.ordinal - 1), Data: o.encode()})
+}
+
+// replay hands back what the world answered before a restart.
+func (k *call) replay(n int, hash uint64) (weft.Response, error) {
+	o := k.known[n]
+	if o.hash != hash {
+		err := weft.Errorf(weft.FailedPrecondition, "engine.call.replay", "outbound call %d of %s differs from the one it made before the restart", n, k.c.Handler).
+			WithHint("a handler must make the same calls for the same input and the same answers")
+		return weft.Response{}, &wasm.Abort{Err: err}
+	}
+	k.reached = true
+	return o.res, o.err
+}
+
+// outcome is what came of one outbound call.
+type outcome struct {
+	hash uint64
+	res  weft.Response
+	err  error
+}
+
+// hashOf identifies a request: FNV-1a over its target and its body.
+func hashOf(r weft.Request) uint64 {
+	h := fnv.New64a()
+	for _, s := range []string{r.Peer, r.Procedure, r.Method, r.URL} {
+		fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		fmt.Fprintf(h, "%d:%s=%d:%s", len(name), name, len(r.Headers[name]), r.Headers[name])
+	}
+	h.Write(r.Body)
+	return h.Sum64()
+}
+
+// storedOutcome is the tail of an outcome in the journal, as JSON.
+type storedOutcome struct {
+	Code    weft.Code         `json:"code,omitempty"`
+	Error   string            `json:"error,omitempty"`
+	Status  int               `json:"status,omitempty"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    []byte            `json:"body,omitempty"`
+}
+
+func (o outcome) encode() []byte {
+	s := storedOutcome{Status: o.res.Status, Headers: o.res.Headers, Body: o.res.Body}
+	if o.err != nil {
+		s.Code, s.Error = weft.CodeOf(o.err), o.err.Error()
+	}
+	data, _ := json.Marshal(s) // strings, bytes and ints: cannot fail
+	return append(binary.LittleEndian.AppendUint64(nil, o.hash), data...)
+}
+
+func decodeOutcome(data []byte) (outcome, error) {
+	if len(data) < 8 {
+		return outcome{}, weft.Errorf(weft.DataLoss, "engine.decodeOutcome", "an outcome has %d bytes", len(data))
+	}
+	var s storedOutcome
+	if err := json.Unmarshal(data[8:], &s); err != nil {
+		return outcome{}, weft.Errorf(weft.DataLoss, "engine.decodeOutcome", "an outcome cannot be read: %w", err)
+	}
+	o := outcome{hash: binary.LittleEndian.Uint64(data), res: weft.Response{Status: s.Status, Headers: s.Headers, Body: s.Body}}
+	if s.Code != weft.OK {
+		o.err = &weft.Error{Code: s.Code, Op: "peers.Gate.Do", Err: errors.New(s.Error)}
+	}
+	return o, nil
+}

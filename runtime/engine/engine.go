@@ -1,0 +1,198 @@
+// Package engine runs workflows: it feeds what happens to the machine, does
+// what the machine commands, and makes both durable. One turn of a run is one
+// commit; a step waits for the disk only before something becomes visible
+// outside.
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/store"
+)
+
+// Outbound is the door out, host/peers.Gate. An error that is a
+// *weft.OpenError parks a durable step.
+type Outbound interface {
+	Do(ctx context.Context, r weft.Request) (weft.Response, error)
+}
+
+// Options bounds the engine. The zero value of each field means its default.
+type Options struct {
+	Log *slog.Logger
+
+	Turns      int           // runs that make progress at once; default 256
+	Runs       int           // live runs in memory; default 100,000
+	Recover    int           // runs resumed at once after a restart; default 256
+	StepsMax   int           // calls in one turn before others have theirs; default 256
+	TurnMax    time.Duration // length of one turn before others have theirs; default 10 ms
+	EntriesMax int64         // journal entries of one run; default 50,000
+	InputMax   int           // bytes of a run's input; default 1 MiB
+	StaleMax   int           // times a handler runs again because its state changed meanwhile; default 16
+	AckDelay   time.Duration // how long a start waits to share the commit of its first turn; default 1 ms
+	DrainMax   time.Duration // how long Close waits for calls in flight; default 10 s
+	PollPeer   time.Duration // how often a parked run looks again for a peer with no instance; default 1 minute
+}
+
+func (o *Options) fill() {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	def(&o.Turns, 256)
+	def(&o.Runs, 100_000)
+	def(&o.Recover, 256)
+	def(&o.StepsMax, 256)
+	def(&o.TurnMax, 10*time.Millisecond)
+	def(&o.EntriesMax, 50_000)
+	def(&o.InputMax, 1<<20)
+	def(&o.StaleMax, 16)
+	def(&o.AckDelay, time.Millisecond)
+	def(&o.DrainMax, 10*time.Second)
+	def(&o.PollPeer, time.Minute)
+}
+
+func def[T ~int | ~int64](field *T, v T) {
+	if *field <= 0 {
+		*field = v
+	}
+}
+
+// Engine runs the workflows of one host. Its methods may be called by many
+// goroutines at once.
+//
+// Locks are taken in this order, and none of them while a handler runs or the
+// disk is waited for: actor.mu, store.State, Engine.mu, peerQueue.mu, watchers.mu.
+type Engine struct {
+	db   *store.DB
+	cat  *catalog.Catalog
+	out  Outbound
+	opts Options
+	log  *slog.Logger
+
+	mu       sync.Mutex
+	actors   map[string]*actor         // guarded by mu: runs in memory
+	starting map[startKey]*reservation // guarded by mu: starts with a key that are not yet durable
+	closed   bool                      // guarded by mu
+
+	turns  *turnQueue
+	timers *timers
+	parked *peerQueue
+	watch  *watchers
+
+	life   context.Context // ends when Close begins to cut calls off
+	cut    context.CancelFunc
+	bg     sync.WaitGroup // timers, recovery, waves
+	calls  sync.WaitGroup // direct calls and deliveries
+	resume atomic.Bool    // Start has been called
+}
+
+// New makes an engine that accepts runs once Start has been called.
+func New(db *store.DB, cat *catalog.Catalog, out Outbound, o Options) *Engine {
+	o.fill()
+	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, starting: map[startKey]*reservation{}, watch: newWatchers()}
+	e.life, e.cut = context.WithCancel(context.Background())
+	e.turns = newTurnQueue(e, o.Turns)
+	e.timers = newTimers(e)
+	e.parked = newPeerQueue(e)
+	return e
+}
+
+// Start resumes what was running when the process ended and begins to serve
+// timers. It returns at once; runs resume a bounded number at a time.
+func (e *Engine) Start(ctx context.Context) error {
+	if err := e.parked.load(ctx); err != nil {
+		return err
+	}
+	e.resume.Store(true)
+	e.bg.Go(e.timers.run)
+	e.bg.Go(e.recover)
+	return nil
+}
+
+// recover resumes runs that were in the middle of something. Parked ones stay rows.
+func (e *Engine) recover() {
+	after, n := "", 0
+	for e.life.Err() == nil {
+		ids, err := e.db.RunIDs(e.life, int(Running), after, e.opts.Recover)
+		if err != nil {
+			e.log.Error("recovery stopped: runs wait for the next start", "error", err)
+			return
+		}
+		if len(ids) == 0 {
+			break
+		}
+		for _, id := range ids {
+			if err := e.touch(e.life, id, (*actor).proceed); err != nil {
+				e.log.Error("run not resumed", "run", id, "error", err)
+			}
+		}
+		after, n = ids[len(ids)-1], n+len(ids)
+		e.turns.settle(e.life, e.opts.Recover)
+	}
+	if n > 0 {
+		e.log.Info("runs resumed", "runs", n)
+	}
+}
+
+// Close stops taking work, lets turns and calls in flight end for DrainMax or
+// until ctx ends, cuts off the rest and makes everything decided durable. What
+// was cut off goes on at the next start. It is safe twice.
+func (e *Engine) Close(ctx context.Context) error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, e.opts.DrainMax)
+	defer cancel()
+	quiet := make(chan struct{})
+	go func() { e.turns.close(); e.calls.Wait(); close(quiet) }()
+	select {
+	case <-quiet:
+	case <-ctx.Done():
+	}
+	e.cut()
+	<-quiet
+	e.parked.close()
+	e.bg.Wait()
+	e.watch.close()
+	e.flushAll()
+	return e.db.Flush(context.WithoutCancel(ctx))
+}
+
+// flushAll queues what runs have decided and not yet queued.
+func (e *Engine) flushAll() {
+	e.mu.Lock()
+	actors := slices.Collect(maps.Values(e.actors))
+	e.mu.Unlock()
+	for _, a := range actors {
+		a.mu.Lock()
+		a.flush()
+		a.mu.Unlock()
+	}
+}
+
+// begin counts a call from outside in; its answer must be called when it ends.
+func (e *Engine) begin(op string) (func(), error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || !e.resume.Load() {
+		return nil, weft.Errorf(weft.Unavailable, op, "weft is not ready for work").WithHint("try again in a moment, or at another host")
+	}
+	e.calls.Add(1)
+	return e.calls.Done, nil
+}
+
+// within is ctx, ended also when the engine is cut off.
+func (e *Engine) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(e.life, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+func (e *Engine) now() time.Time { return time.Now() }

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows/machine"
+)
+
+// listenersPage is how many listening runs are looked at at once.
+const listenersPage = 256
+
+// Accept gives an event to the workflows that it starts and to the runs that
+// listen for it. All of that, and then ack, is durable when it returns; an event
+// that comes again after a crash starts and reaches nothing twice.
+func (e *Engine) Accept(ctx context.Context, ns string, ev weft.Event, ack func(*store.Tx) error) error {
+	end, err := e.begin("engine.Engine.Accept")
+	if err != nil {
+		return err
+	}
+	defer end()
+	ctx, cancel := e.within(ctx)
+	defer cancel()
+	if err := errors.Join(e.trigger(ctx, ns, ev), e.deliver(ctx, ns, ev)); err != nil {
+		return err
+	}
+	if ack == nil {
+		return e.db.Flush(ctx)
+	}
+	return e.db.Update(ctx, ack) // behind all that was submitted above
+}
+
+// trigger starts the workflows that wait for such an event.
+func (e *Engine) trigger(ctx context.Context, ns string, ev weft.Event) error {
+	for _, def := range e.cat.Triggered(ns, ev) {
+		s := StartRun{Namespace: ns, Key: eventKey(ev)}
+		var err error
+		if s.Input, err = def.TriggerInput(ev); err == nil {
+			err = e.checkStart(&s)
+		}
+		if err != nil {
+			e.log.Warn("event starts no run", "event", ev.ID, "type", ev.Type, "error", err)
+			continue
+		}
+		a, _, err := e.create(ctx, def, s)
+		if err != nil {
+			return err
+		}
+		if a != nil {
+			a.mu.Lock()
+			a.flush()
+			a.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// eventKey is the idempotency key of the runs that an event starts.
+func eventKey(ev weft.Event) string {
+	sum := sha256.Sum256([]byte(ev.Source + "\x00" + ev.ID))
+	return "event " + hex.EncodeToString(sum[:16])
+}
+
+// deliver puts the event into the inbox of every run that may take it.
+func (e *Engine) deliver(ctx context.Context, ns string, ev weft.Event) error {
+	for after := ""; ; {
+		ids, err := e.db.Listeners(ctx, ns, ev.Type, after, listenersPage)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := e.deliverTo(ctx, id, ev); err != nil {
+				return err
+			}
+		}
+		if len(ids) < listenersPage {
+			return nil
+		}
+		after = ids[len(ids)-1]
+	}
+}
+
+func (e *Engine) deliverTo(ctx context.Context, id string, ev weft.Event) error {
+	seen, err := e.db.InInbox(ctx, inboxOf(id), ev.Source, ev.ID)
+	if err != nil || seen {
+		return err
+	}
+	return e.touch(ctx, id, func(a *actor) error {
+		if a.m.Status().Ended() || !a.m.Wants(ev) {
+			return nil
+		}
+		if _, err := a.apply(machine.Entry{Kind: machine.Delivered, At: e.now().UnixMicro(), Event: &ev}); err != nil {
+			return err
+		}
+		a.also = append(a.also, func(tx *store.Tx) error {
+			_, err := tx.Receive(inboxOf(id), ev.Source, ev.ID)
+			return err
+		})
+		a.flush()
+		return nil
+	})
+}
+
+// inboxOf is the name of a run's inbox.
+func inboxOf(run string) string { return "run " + run }
+
+// Deliver calls a handler with an event that it has subscribed to: the data is
+// its input, the attributes are headers ce-id, ce-source and so on. What it
+// writes, what it publishes and ack are one commit.
+func (e *Engine) Deliver(ctx context.Context, ns string, h weft.Ref, ev weft.Event, ack func(*store.Tx) error) error {
+	end, err := e.begin("engine.Engine.Deliver")
+	if err != nil {
+		return err
+	}
+	defer end()
+	headers := map[string]string{"content-type": ev.DataContentType}
+	for _, name := range []string{"id", "source", "type", "subject", "time", "specversion", "dataschema"} {
+		if v, ok := ev.Attribute(name); ok {
+			headers["ce-"+name] = v
+		}
+	}
+	for name, v := range ev.Extensions {
+		headers["ce-"+name] = v
+	}
+	_, err = e.transact(ctx, weft.Call{Namespace: ns, Handler: h, Input: ev.Data, Headers: headers}, h.Name+"-"+ev.ID, ack)
+	return err
+}

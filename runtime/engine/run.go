@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows/machine"
+)
+
+// Status is where a run is in its life. The numbers are stored.
+type Status int
+
+// A run is Running while some of its work is at hand, Parked while it waits
+// for time, an event, a peer or a person, and then in one of three ends.
+const (
+	Running Status = 1 + iota
+	Parked
+	Completed
+	Faulted
+	Cancelled
+)
+
+var statusNames = [...]string{"", "running", "parked", "completed", "faulted", "cancelled"}
+
+// String is the status in the words of the API and the command line.
+func (s Status) String() string {
+	if s < Running || s > Cancelled {
+		return "unknown"
+	}
+	return statusNames[s]
+}
+
+// Ended reports whether nothing more will happen to the run.
+func (s Status) Ended() bool { return s >= Completed }
+
+// Run is what is durable of one run.
+type Run struct {
+	ID, Namespace            string
+	Space, Workflow, Version string // the document's namespace, name and version
+	Status                   Status
+	Key                      string
+	Reason                   string    // why it is parked or was cancelled
+	Wake                     time.Time // when its earliest timer is due; zero for none
+	Peer                     string    // the peer it is parked on
+	Entries                  int64
+	Output                   []byte // JSON, once completed
+	Fault                    *machine.Fault
+	Started, Updated, Ended  time.Time
+}
+
+func fromRow(r store.Run) (Run, error) {
+	run := Run{ID: r.ID, Namespace: r.Namespace, Space: r.Space, Workflow: r.Workflow, Version: r.Version, Status: Status(r.Status), Key: r.Key,
+		Reason: r.Reason, Wake: millis(r.Wake), Peer: r.Peer, Entries: r.Entries, Output: r.Output,
+		Started: millis(r.Started), Updated: millis(r.Updated), Ended: millis(r.Ended)}
+	if r.Fault != nil {
+		run.Fault = &machine.Fault{}
+		if err := json.Unmarshal(r.Fault, run.Fault); err != nil {
+			return run, weft.Errorf(weft.DataLoss, "engine.fromRow", "fault of run %s: %w", r.ID, err)
+		}
+	}
+	return run, nil
+}
+
+func millis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// Run finds a run. Another namespace's run is not found.
+func (e *Engine) Run(ctx context.Context, ns, id string) (Run, error) {
+	row, err := e.row(ctx, ns, id)
+	if err != nil {
+		return Run{}, err
+	}
+	return fromRow(row)
+}
+
+func (e *Engine) row(ctx context.Context, ns, id string) (store.Run, error) {
+	row, ok, err := e.db.Run(ctx, id)
+	if err == nil && (!ok || row.Namespace != ns) {
+		err = weft.Errorf(weft.NotFound, "engine.Engine.Run", "no run %q in namespace %s", id, ns).WithHint("weft run list shows what there is")
+	}
+	return row, err
+}
+
+// Describe is a run with its steps, folded from its journal.
+func (e *Engine) Describe(ctx context.Context, ns, id string) (Run, []machine.Step, error) {
+	row, err := e.row(ctx, ns, id)
+	if err != nil {
+		return Run{}, nil, err
+	}
+	run, err := fromRow(row)
+	if err != nil {
+		return run, nil, err
+	}
+	steps, err := e.trace(ctx, row)
+	return run, steps, err
+}
+
+func (e *Engine) trace(ctx context.Context, row store.Run) ([]machine.Step, error) {
+	def, err := e.cat.Workflow(row.Namespace, row.Space+"/"+row.Workflow, row.Version)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := e.entries(ctx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	return machine.Trace(def, info(row), func(yield func(machine.Entry) bool) {
+		for _, en := range entries {
+			if !yield(en) {
+				return
+			}
+		}
+	})
+}
+
+// ListRuns selects runs, the newest first.
+type ListRuns struct {
+	Namespace string
+	Workflow  string // name, or space/name; empty for all
+	Statuses  []Status
+	PageSize  int    // default 50, at most 1,000
+	PageToken string // of the page before
+}
+
+// List is one page of runs and the token of the next, empty at the end.
+func (e *Engine) List(ctx context.Context, l ListRuns) (runs []Run, next string, err error) {
+	def(&l.PageSize, 50)
+	f := store.RunFilter{Namespace: l.Namespace, Workflow: l.Workflow, Before: l.PageToken, Limit: min(l.PageSize, 1000) + 1}
+	if space, name, ok := strings.Cut(l.Workflow, "/"); ok {
+		f.Space, f.Workflow = space, name
+	}
+	for _, s := range l.Statuses {
+		f.Statuses = append(f.Statuses, int(s))
+	}
+	rows, err := e.db.Runs(ctx, f)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(rows) == f.Limit {
+		rows = rows[:f.Limit-1]
+		next = rows[len(rows)-1].ID
+	}
+	for _, row := range rows {
+		run, err := fromRow(row)
+		if err != nil {
+			return nil, "", err
+		}
+		runs = append(runs, run)
+	}
+	return runs, next, nil
+}

@@ -1,0 +1,304 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows"
+	"github.com/weftrun/weft/workflows/machine"
+)
+
+// StartRun asks for a run. Key, when not empty, makes it happen once: the same
+// key for the same workflow answers with the run that the first start made.
+type StartRun struct {
+	Namespace string
+	Workflow  string // name, or space/name
+	Version   string // empty for the newest
+	Input     []byte // JSON; empty for null
+	Key       string
+}
+
+// KeyMax bounds an idempotency key, in bytes.
+const KeyMax = 256
+
+// StartRun starts a run; it is durable when StartRun returns. existed reports
+// that the key had started it before.
+func (e *Engine) StartRun(ctx context.Context, s StartRun) (run Run, existed bool, err error) {
+	end, err := e.begin("engine.Engine.StartRun")
+	if err != nil {
+		return Run{}, false, err
+	}
+	defer end()
+	if err := e.checkStart(&s); err != nil {
+		return Run{}, false, err
+	}
+	def, err := e.cat.Workflow(s.Namespace, s.Workflow, s.Version)
+	if err != nil {
+		return Run{}, false, err
+	}
+	a, id, err := e.create(ctx, def, s)
+	if err != nil {
+		return Run{}, false, err
+	}
+	if a == nil {
+		run, err := e.Run(ctx, s.Namespace, id)
+		return run, true, err
+	}
+	if err := a.acknowledge(ctx); err != nil {
+		return Run{}, false, err
+	}
+	run, err = e.Run(ctx, s.Namespace, id)
+	return run, false, err
+}
+
+func (e *Engine) checkStart(s *StartRun) error {
+	if len(s.Input) == 0 {
+		s.Input = []byte("null")
+	}
+	switch {
+	case len(s.Input) > e.opts.InputMax:
+		return weft.Errorf(weft.ResourceExhausted, "engine.Engine.StartRun", "the input has %d bytes, the limit is %d", len(s.Input), e.opts.InputMax).
+			WithHint("put large data where handlers can fetch it, and pass a reference")
+	case !json.Valid(s.Input):
+		return weft.Errorf(weft.InvalidArgument, "engine.Engine.StartRun", "the input is not JSON")
+	case len(s.Key) > KeyMax:
+		return weft.Errorf(weft.InvalidArgument, "engine.Engine.StartRun", "the idempotency key has %d bytes, the limit is %d", len(s.Key), KeyMax)
+	}
+	return nil
+}
+
+// create makes the run in memory and gives it its first turn. A nil actor means
+// that the key has started the run of this id before.
+func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartRun) (*actor, string, error) {
+	space, name, version := def.ID()
+	now := e.now()
+	id := ulid.Make().String()
+	row := store.Run{ID: id, Namespace: s.Namespace, Part: partOf(id), Space: space, Workflow: name, Version: version,
+		Status: int(Running), Key: s.Key, Started: now.UnixMilli()}
+	if s.Key != "" {
+		if other, err := e.reserve(ctx, &row); err != nil || other != "" {
+			return nil, other, err
+		}
+	}
+	a := newActor(e, def, row)
+	a.fresh, a.started = true, make(chan struct{})
+	_, err := e.adopt(a)
+	if err == nil {
+		a.mu.Lock()
+		_, err = a.apply(machine.Entry{Kind: machine.Started, At: now.UnixMicro(), Data: s.Input, Seed: rand.Uint64()})
+		if err == nil {
+			a.carryOn()
+		}
+		a.mu.Unlock()
+	}
+	if err != nil {
+		e.unreserve(&row)
+		return nil, "", err
+	}
+	return a, id, nil
+}
+
+// acknowledge returns when the run's start is durable. It waits a moment for
+// the first turn, so that both share a commit.
+func (a *actor) acknowledge(ctx context.Context) error {
+	wait := time.NewTimer(a.e.opts.AckDelay)
+	defer wait.Stop()
+	select {
+	case <-a.started:
+	case <-wait.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	a.mu.Lock()
+	t := a.flush()
+	a.mu.Unlock()
+	return t.Wait(ctx)
+}
+
+type startKey struct{ ns, space, workflow, key string }
+
+func keyOf(r *store.Run) startKey { return startKey{r.Namespace, r.Space, r.Workflow, r.Key} }
+
+// reserve claims the row's idempotency key. Another run's id means that the key
+// is taken, by a run that is durable.
+func (e *Engine) reserve(ctx context.Context, row *store.Run) (other string, err error) {
+	for {
+		e.mu.Lock()
+		r, busy := e.starting[keyOf(row)]
+		if !busy {
+			e.starting[keyOf(row)] = &reservation{id: row.ID, done: make(chan struct{})}
+		}
+		e.mu.Unlock()
+		if !busy {
+			break
+		}
+		select { // the other start is about to be durable, or to fail
+		case <-r.done:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+	was, ok, err := e.db.RunByKey(ctx, row.Namespace, row.Space, row.Workflow, row.Key)
+	if err != nil || ok {
+		e.unreserve(row)
+		return was.ID, err
+	}
+	return "", nil
+}
+
+// reservation is a start on its way to the disk.
+type reservation struct {
+	id   string
+	done chan struct{}
+}
+
+func (e *Engine) unreserve(row *store.Run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r := e.starting[keyOf(row)]; r != nil && r.id == row.ID {
+		close(r.done)
+		delete(e.starting, keyOf(row))
+	}
+}
+
+// Cancel ends a run: timers and waits are dropped, calls in flight are cut off,
+// and their writes are not committed.
+func (e *Engine) Cancel(ctx context.Context, ns, id, reason string) (Run, error) {
+	return e.command(ctx, ns, id, machine.Entry{Kind: machine.Cancelled, Data: []byte(reason)})
+}
+
+// Pause stops a run after the calls in flight; what happens meanwhile is kept.
+func (e *Engine) Pause(ctx context.Context, ns, id, reason string) (Run, error) {
+	return e.command(ctx, ns, id, machine.Entry{Kind: machine.Paused, Data: []byte(reason)})
+}
+
+// Resume lets a paused run go on.
+func (e *Engine) Resume(ctx context.Context, ns, id string) (Run, error) {
+	return e.command(ctx, ns, id, machine.Entry{Kind: machine.Resumed})
+}
+
+// command gives a run what a person wants, and answers with the run once it is durable.
+func (e *Engine) command(ctx context.Context, ns, id string, en machine.Entry) (Run, error) {
+	end, err := e.begin("engine.Engine.command")
+	if err != nil {
+		return Run{}, err
+	}
+	defer end()
+	if row, err := e.row(ctx, ns, id); err != nil {
+		return Run{}, err
+	} else if s := Status(row.Status); s.Ended() {
+		return Run{}, weft.Errorf(weft.FailedPrecondition, "engine.Engine.command", "run %s has ended: it is %s", id, s)
+	}
+	var t store.Ticket
+	err = e.touch(ctx, id, func(a *actor) error {
+		if err := a.checkCommand(en.Kind); err != nil {
+			return err
+		}
+		en.At = e.now().UnixMicro()
+		if _, err := a.apply(en); err != nil {
+			return err
+		}
+		t = a.flush()
+		return nil
+	})
+	if err != nil {
+		return Run{}, err
+	}
+	if err := t.Wait(ctx); err != nil {
+		return Run{}, err
+	}
+	return e.Run(ctx, ns, id)
+}
+
+func (a *actor) checkCommand(kind machine.Kind) error {
+	paused := a.m.Status() == machine.StatusPaused
+	switch {
+	case kind == machine.Paused && paused:
+		return weft.Errorf(weft.FailedPrecondition, "engine.Engine.Pause", "run %s is paused already", a.id)
+	case kind == machine.Resumed && !paused:
+		return weft.Errorf(weft.FailedPrecondition, "engine.Engine.Resume", "run %s is not paused: it is %s", a.id, a.status())
+	}
+	return nil
+}
+
+// Call calls a handler outside a workflow. Its writes and events are durable
+// when Call returns, and so is all that it has read. An Idempotency-Key header
+// goes to the peers that the handler calls.
+func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
+	end, err := e.begin("engine.Engine.Call")
+	if err != nil {
+		return weft.Result{}, err
+	}
+	defer end()
+	key := c.Headers["idempotency-key"]
+	if key == "" {
+		key = ulid.Make().String()
+	}
+	return e.transact(ctx, c, key, nil)
+}
+
+// transact runs a handler and commits what it did, with ack, as one
+// transaction; again when its state changed meanwhile.
+func (e *Engine) transact(ctx context.Context, c weft.Call, key string, ack func(*store.Tx) error) (weft.Result, error) {
+	ctx, cancel := e.within(ctx)
+	defer cancel()
+	h, err := e.cat.Handler(ctx, c.Namespace, c.Handler)
+	if err != nil {
+		return weft.Result{}, err
+	}
+	for try := 0; ; try++ {
+		out := &direct{e: e, key: key}
+		t := &txn{e: e, ns: c.Namespace, h: h, log: e.log, out: out, ids: key}
+		res, err := h.Call(ctx, t, wasm.Input{Body: c.Input, Headers: c.Headers})
+		if err == nil {
+			var ok bool
+			if ok, err = t.commit(ctx, ack); ok || err != nil {
+				return weft.Result{Output: res.Body, Headers: res.Headers}, err
+			}
+			err = errStale
+		}
+		if err != errStale {
+			return weft.Result{}, err
+		}
+		if out.calls > 0 || try >= e.opts.StaleMax {
+			return weft.Result{}, weft.Errorf(weft.Aborted, "engine.Engine.Call", "the state that %s read changed while it ran", c.Handler).
+				WithHint("call it again")
+		}
+	}
+}
+
+// commit makes what a handler did durable; ok is false when it must run again.
+func (t *txn) commit(ctx context.Context, ack func(*store.Tx) error) (ok bool, err error) {
+	change, ok, err := t.prepare()
+	if !ok || err != nil {
+		return false, err
+	}
+	if len(t.writes) == 0 && len(t.events) == 0 && ack == nil {
+		if change != nil {
+			change.Discard()
+		}
+		return true, t.seen.Wait(ctx) // nobody may see what could still be lost
+	}
+	write := func(tx *store.Tx) error {
+		for _, ev := range t.events {
+			if _, err := tx.AppendEvent(t.ns, ev); err != nil {
+				return err
+			}
+		}
+		if ack != nil {
+			return ack(tx)
+		}
+		return nil
+	}
+	if change == nil {
+		return true, t.e.db.Update(ctx, write)
+	}
+	return true, change.Submit(write).Wait(ctx)
+}

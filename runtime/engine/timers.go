@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"sync"
+	"time"
+
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows/machine"
+)
+
+// timers wakes runs when their time has come. The times are in the index of
+// runs; only the next one is in memory.
+type timers struct {
+	e    *Engine
+	kick chan struct{}
+
+	mu   sync.Mutex
+	next int64 // guarded by mu: Unix milliseconds of the next look; 0 while looking
+}
+
+// duePage bounds the runs that are woken before the next look; lookGap is the
+// least time between two looks.
+const (
+	duePage = 256
+	lookGap = 5 * time.Millisecond
+	lookMax = time.Minute
+)
+
+func newTimers(e *Engine) *timers { return &timers{e: e, kick: make(chan struct{}, 1)} }
+
+// at tells that a run is due at ms.
+func (t *timers) at(ms int64) {
+	t.mu.Lock()
+	sooner := t.next == 0 || ms < t.next
+	t.mu.Unlock()
+	if sooner {
+		select {
+		case t.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (t *timers) run() {
+	for t.e.life.Err() == nil {
+		t.plan(0)
+		if err := t.look(); err != nil && t.e.life.Err() == nil {
+			t.e.log.Error("timers not read, will try again", "error", err)
+		}
+		t.sleep()
+	}
+}
+
+func (t *timers) plan(next int64) {
+	t.mu.Lock()
+	t.next = next
+	t.mu.Unlock()
+}
+
+// look fires all that is due.
+func (t *timers) look() error {
+	now := t.e.now().UnixMilli()
+	for after := (store.Wake{}); t.e.life.Err() == nil; {
+		due, err := t.e.db.Due(t.e.life, now, after, duePage)
+		if err != nil {
+			return err
+		}
+		for _, w := range due {
+			if err := t.e.fire(w.Run); err != nil && t.e.life.Err() == nil {
+				t.e.log.Error("timer not fired", "run", w.Run, "error", err)
+			}
+		}
+		if len(due) < duePage {
+			return nil
+		}
+		after = due[len(due)-1]
+		t.e.turns.settle(t.e.life, duePage)
+	}
+	return nil
+}
+
+// sleep waits until the next run is due, or an earlier one comes in.
+func (t *timers) sleep() {
+	now := t.e.now()
+	wait := lookMax
+	at, ok, err := t.e.db.NextWake(t.e.life, 0)
+	if err == nil && ok {
+		wait = min(wait, time.UnixMilli(at).Sub(now))
+	}
+	wait = max(wait, lookGap)
+	t.plan(now.Add(wait).UnixMilli())
+	gap := time.NewTimer(lookGap)
+	defer gap.Stop()
+	select { // a burst of short timers costs one look a gap
+	case <-gap.C:
+	case <-t.e.life.Done():
+		return
+	}
+	timer := time.NewTimer(wait - lookGap)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.kick:
+	case <-t.e.life.Done():
+	}
+}
+
+// fire tells a run that its time has come: a timer of its workflow, or the end
+// of its patience with a peer.
+func (e *Engine) fire(id string) error {
+	return e.touch(e.life, id, func(a *actor) error {
+		now := e.now().UnixMicro()
+		if at, ok := a.m.NextTimer(); ok && at <= now && !a.m.Status().Ended() {
+			if _, err := a.apply(machine.Entry{Kind: machine.Fired, At: now}); err != nil {
+				return err
+			}
+			a.cutLate()
+		}
+		for _, c := range a.m.Outstanding() {
+			if s := a.steps[c.Step]; s != nil && s.peer != "" && s.parked+c.ParkMax.Microseconds() <= now {
+				return a.proceed() // the last try; park refuses the next time
+			}
+		}
+		a.changed = a.changed || len(a.todo) == 0 // the row's wake time may be old
+		return nil
+	})
+}
+
+// cutLate ends the calls in flight whose steps have timed out. The caller holds mu.
+func (a *actor) cutLate() {
+	wanted := map[uint32]bool{}
+	for _, c := range a.m.Outstanding() {
+		wanted[c.Step] = true
+	}
+	for step, cancel := range a.cancels {
+		if !wanted[step] {
+			cancel()
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/store"
+)
+
+// Bounds of one handler call.
+const (
+	WritesMax = 1_000   // keys written
+	ValueMax  = 1 << 20 // bytes of one value
+	EventsMax = 1_000   // events published
+)
+
+// txn is one call of a handler as a transaction: what it reads is remembered
+// with its version, what it writes and publishes is kept until the call is
+// committed. It is the handler's wasm.Env.
+type txn struct {
+	e   *Engine
+	ns  string
+	h   catalog.Handler
+	log *slog.Logger
+	out courier
+
+	reads  map[store.StateKey]int64
+	writes map[store.StateKey][]byte // nil: deleted
+	events []weft.Event
+	seen   store.Ticket // durable when all that was read is
+	ids    string       // prefix of the ids of events
+}
+
+// courier carries a call of a handler to the outside.
+type courier interface {
+	// carry is called once all that the handler has seen is known to be durable
+	// when seen is. An error that wraps *wasm.Abort ends the handler.
+	carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error)
+}
+
+func (t *txn) grants() *weft.Grants { return &t.h.Module.Grants }
+
+func (t *txn) key(key, what string) (store.StateKey, error) {
+	if !weft.Allows(t.grants().State, key) {
+		return store.StateKey{}, t.denied("state", what+" state key "+strconv.Quote(key))
+	}
+	return store.StateKey{Namespace: t.ns, Module: t.h.Module.Name, Key: key}, nil
+}
+
+func (t *txn) denied(kind, what string) error {
+	m := t.h.Module
+	return weft.Errorf(weft.PermissionDenied, "engine.txn", "module %s:%s may not %s", m.Name, m.Version, what).
+		WithHint("ask for it under grants.%s in the manifest, and grant it: weft module grant %s:%s", kind, m.Name, m.Version)
+}
+
+// StateGet reads the handler's own writes first, then what is committed.
+func (t *txn) StateGet(key string) ([]byte, bool, error) {
+	k, err := t.key(key, "read")
+	if err != nil {
+		return nil, false, err
+	}
+	if v, ok := t.writes[k]; ok {
+		return v, v != nil, nil
+	}
+	v, err := t.e.db.State().Get(k)
+	if err != nil {
+		return nil, false, err
+	}
+	if old, ok := t.reads[k]; ok && old != v.Version {
+		return nil, false, &wasm.Abort{Err: errStale}
+	}
+	if t.reads == nil {
+		t.reads = map[store.StateKey]int64{}
+	}
+	t.reads[k] = v.Version
+	if !v.Ticket.Done() {
+		t.seen = t.e.db.Last() // keys are read in any order; the newest submission stands for all of them
+	}
+	return v.Bytes, v.Bytes != nil, nil
+}
+
+// errStale says that the handler must run again on newer state.
+var errStale = errors.New("state changed under the handler")
+
+// StateSet keeps a write for the commit.
+func (t *txn) StateSet(key string, value []byte) error {
+	if len(value) > ValueMax {
+		return weft.Errorf(weft.ResourceExhausted, "engine.txn.StateSet", "value of %q has %d bytes, the limit is %d", key, len(value), ValueMax)
+	}
+	return t.write(key, append([]byte{}, value...))
+}
+
+// StateDelete keeps a deletion for the commit.
+func (t *txn) StateDelete(key string) error { return t.write(key, nil) }
+
+func (t *txn) write(key string, value []byte) error {
+	k, err := t.key(key, "write")
+	if err != nil {
+		return err
+	}
+	if len(t.writes) >= WritesMax {
+		return weft.Errorf(weft.ResourceExhausted, "engine.txn.write", "more than %d keys written in one call", WritesMax)
+	}
+	if t.writes == nil {
+		t.writes = map[store.StateKey][]byte{}
+	}
+	t.writes[k] = value
+	return nil
+}
+
+// Publish keeps an event for the commit.
+func (t *txn) Publish(eventType string, data []byte) error {
+	if !weft.Allows(t.grants().Events, eventType) {
+		return t.denied("events", "publish events of type "+strconv.Quote(eventType))
+	}
+	if eventType == "" || strings.HasPrefix(eventType, "weft.") {
+		return weft.Errorf(weft.InvalidArgument, "engine.txn.Publish", "event type %q is empty or reserved for weft", eventType)
+	}
+	if len(t.events) >= EventsMax {
+		return weft.Errorf(weft.ResourceExhausted, "engine.txn.Publish", "more than %d events in one call", EventsMax)
+	}
+	content := "application/octet-stream"
+	if json.Valid(data) {
+		content = "application/json"
+	}
+	t.events = append(t.events, weft.Event{ID: t.ids + "-" + strconv.Itoa(len(t.events)), Source: "/modules/" + t.h.Module.Name, Type: eventType,
+		Time: t.e.now().UTC(), DataContentType: content, Data: append([]byte{}, data...)})
+	return nil
+}
+
+// Call reaches a peer through the gate.
+func (t *txn) Call(ctx context.Context, procedure string, request []byte) ([]byte, error) {
+	peer, path, err := weft.SplitProcedure(procedure)
+	if err != nil {
+		return nil, err
+	}
+	res, err := t.out.carry(ctx, weft.Request{Namespace: t.ns, Caller: t.caller(), Grants: t.grants(), Peer: peer, Procedure: path,
+		Headers: map[string]string{}, Body: request}, t.seen)
+	return res.Body, err
+}
+
+func (t *txn) caller() string { return t.h.Module.Name + "@" + t.h.Module.Version }
+
+// httpCall is what a guest writes to and reads from the import http, as JSON.
+type httpCall struct {
+	Method  string            `json:"method,omitempty"`
+	URL     string            `json:"url,omitempty"`
+	Status  int               `json:"status,omitempty"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    []byte            `json:"body,omitempty"` // base64
+}
+
+// HTTP makes a plain HTTP call through the gate.
+func (t *txn) HTTP(ctx context.Context, request []byte) ([]byte, error) {
+	var q httpCall
+	if err := json.Unmarshal(request, &q); err != nil {
+		return nil, weft.Errorf(weft.InvalidArgument, "engine.txn.HTTP", "the request is not the JSON that docs/ABI.md describes: %w", err)
+	}
+	res, err := t.out.carry(ctx, weft.Request{Namespace: t.ns, Caller: t.caller(), Grants: t.grants(), Method: q.Method, URL: q.URL,
+		Headers: q.Headers, Body: q.Body}, t.seen)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(httpCall{Status: res.Status, Headers: res.Headers, Body: res.Body})
+}
+
+// Config is a setting of the module.
+func (t *txn) Config(key string) (string, bool, error) {
+	if !weft.Allows(t.grants().Config, key) {
+		return "", false, t.denied("config", "read config key "+strconv.Quote(key))
+	}
+	v, ok := t.h.Module.Config[key]
+	return v, ok, nil
+}
+
+// Secret refuses: this host keeps no secrets yet.
+func (t *txn) Secret(name string) ([]byte, error) {
+	if !weft.Allows(t.grants().Secrets, name) {
+		return nil, t.denied("secrets", "read secret "+strconv.Quote(name))
+	}
+	return nil, weft.Errorf(weft.NotFound, "engine.txn.Secret", "no secret %q: this host keeps none", name)
+}
+
+// Log writes a line of the handler to the host's log.
+func (t *txn) Log(level slog.Level, message string) {
+	t.log.Log(context.Background(), level, message, "handler", t.h.Ref.String())
+}
+
+// sets are the writes with the versions they build on.
+func (t *txn) sets() []store.Set {
+	keys := slices.SortedFunc(maps.Keys(t.writes), func(a, b store.StateKey) int { return strings.Compare(a.Key, b.Key) })
+	sets := make([]store.Set, 0, len(keys))
+	for _, k := range keys {
+		seen, read := t.reads[k]
+		sets = append(sets, store.Set{Key: k, Bytes: t.writes[k], Seen: seen, Blind: !read})
+	}
+	return sets
+}
+
+// prepare checks the transaction against the state as it is now. There is no
+// change when it touched no state.
+func (t *txn) prepare() (change *store.Change, ok bool, err error) {
+	if len(t.reads) == 0 && len(t.writes) == 0 {
+		return nil, true, nil
+	}
+	return t.e.db.State().Prepare(t.reads, t.sets())
+}
+
+// direct carries the calls of a handler that runs outside a workflow.
+type direct struct {
+	e     *Engine
+	key   string // idempotency key of the whole call
+	calls int
+}
+
+func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error) {
+	if err := seen.Wait(ctx); err != nil {
+		return weft.Response{}, err
+	}
+	r.IdempotencyKey = d.key + "/" + strconv.Itoa(d.calls)
+	d.calls++
+	return d.e.out.Do(ctx, r)
+}

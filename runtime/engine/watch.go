@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/workflows/machine"
+)
+
+// watchers are told of every durable change of the runs they watch.
+type watchers struct {
+	mu     sync.Mutex
+	runs   map[string]map[chan struct{}]struct{} // guarded by mu
+	closed bool                                  // guarded by mu
+}
+
+func newWatchers() *watchers {
+	return &watchers{runs: map[string]map[chan struct{}]struct{}{}}
+}
+
+// add gives a channel that has a token whenever something has changed since
+// the last one was taken; it is closed when the engine closes.
+func (w *watchers) add(run string) (chan struct{}, func()) {
+	ch := make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		close(ch)
+		return ch, func() {}
+	}
+	if w.runs[run] == nil {
+		w.runs[run] = map[chan struct{}]struct{}{}
+	}
+	w.runs[run][ch] = struct{}{}
+	return ch, func() { w.remove(run, ch) }
+}
+
+func (w *watchers) remove(run string, ch chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if delete(w.runs[run], ch); len(w.runs[run]) == 0 {
+		delete(w.runs, run)
+	}
+}
+
+func (w *watchers) notify(run string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ch := range w.runs[run] {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (w *watchers) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for _, chans := range w.runs {
+		for ch := range chans {
+			close(ch)
+		}
+	}
+	w.runs = nil
+}
+
+// Watch calls fn with the run and its steps at once and after every durable
+// change, until the run has ended, fn fails or ctx ends. Changes that come
+// faster than fn are seen together.
+func (e *Engine) Watch(ctx context.Context, ns, id string, fn func(Run, []machine.Step) error) error {
+	return e.follow(ctx, id, func() (bool, error) {
+		run, steps, err := e.Describe(ctx, ns, id)
+		if err == nil {
+			err = fn(run, steps)
+		}
+		return run.Status.Ended(), err
+	})
+}
+
+// Wait returns the run once it has ended.
+func (e *Engine) Wait(ctx context.Context, ns, id string) (run Run, err error) {
+	err = e.follow(ctx, id, func() (bool, error) {
+		run, err = e.Run(ctx, ns, id)
+		return run.Status.Ended(), err
+	})
+	return run, err
+}
+
+// follow calls look at once and after every durable change, until it says that
+// there is nothing more to see.
+func (e *Engine) follow(ctx context.Context, id string, look func() (ended bool, err error)) error {
+	changes, stop := e.watch.add(id)
+	defer stop()
+	for {
+		if ended, err := look(); ended || err != nil {
+			return err
+		}
+		select {
+		case _, open := <-changes:
+			if !open {
+				return weft.Errorf(weft.Unavailable, "engine.Engine.Watch", "weft is shutting down").WithHint("the run goes on after the restart; watch it again then")
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

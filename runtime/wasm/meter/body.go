@@ -1,0 +1,354 @@
+package meter
+
+// body rewrites the code of one function after the other.
+type body struct {
+	m      *rewriter
+	r      *reader
+	w      []byte
+	params int
+	locals int // parameters too; the two that are added come after them
+
+	regions []region
+	frames  []frame
+	path    int64 // cost of the longest path from the last charge to here; unreachable where none leads here
+	blocks  int
+	targets int
+}
+
+const unreachable = -1
+
+// region is code that is charged at one place.
+type region struct {
+	at   int   // where in w its cost is written, five bytes
+	cost int64 // of the longest path through it
+}
+
+// frame is a block that is open.
+type frame struct {
+	kind    byte  // its instruction; 0 for the function itself
+	region  int   // that its code is charged to
+	arrives int64 // longest path that reaches its end by a branch
+	before  int64 // longest path to its beginning
+}
+
+// Instructions that the rewriting treats in a way of their own.
+const (
+	opUnreachable = 0x00
+	opBlock       = 0x02
+	opLoop        = 0x03
+	opIf          = 0x04
+	opElse        = 0x05
+	opEnd         = 0x0b
+	opBr          = 0x0c
+	opBrIf        = 0x0d
+	opBrTable     = 0x0e
+	opReturn      = 0x0f
+	opCall        = 0x10
+	opIndirect    = 0x11
+	opLocalGet    = 0x20
+	opLocalTee    = 0x22
+	opGlobalGet   = 0x23
+	opGlobalSet   = 0x24
+	opMemoryGrow  = 0x40
+	opI64Const    = 0x42
+	opRefFunc     = 0xd2
+)
+
+// Costs in units of fuel; an instruction is one.
+const (
+	costMemoryGrow = 1_000
+	costMax        = 1 << 27 // of one region; fits the five bytes that are patched
+)
+
+// rewrite is the metered code of a function. It is valid until the next call.
+func (b *body) rewrite(r *reader, t Signature) []byte {
+	*b = body{m: b.m, r: r, w: b.w[:0], regions: b.regions[:0], frames: b.frames[:0], params: len(t.Params)}
+	b.declareLocals()
+	b.charge()
+	b.frames = append(b.frames, frame{arrives: unreachable})
+	for len(b.frames) > 0 {
+		b.instruction()
+	}
+	if r.p != len(r.b) {
+		malformed("a function goes on after its end")
+	}
+	b.limit()
+	b.patch()
+	return b.w
+}
+
+// declareLocals copies the locals and adds an i64 and an i32.
+func (b *body) declareLocals() {
+	groups := b.r.count("groups of locals in one function", 1000)
+	start, n := b.r.p, uint64(b.params)
+	for range groups {
+		n += uint64(b.r.u32())
+		over("locals in one function", n, b.m.limits.Locals)
+		b.r.byte()
+	}
+	b.locals = int(n)
+	b.w = append(appendU32(b.w, groups+2), b.r.since(start)...)
+	b.w = append(b.w, 1, 0x7e, 1, 0x7f)
+}
+
+func (b *body) fuelLocal() uint32 { return uint32(b.locals) }
+func (b *body) sizeLocal() uint32 { return uint32(b.locals) + 1 }
+
+// op appends an instruction with an index.
+func (b *body) op(op byte, index uint32) { b.w = appendU32(append(b.w, op), index) }
+
+// charge begins a region: fuel = fuel - cost; if fuel < 0 { tick() }.
+func (b *body) charge() {
+	b.op(opGlobalGet, uint32(b.m.globals))
+	b.w = append(b.w, opI64Const)
+	b.regions = append(b.regions, region{at: len(b.w)})
+	b.w = append(b.w, 0x80, 0x80, 0x80, 0x80, 0x00) // by patch
+	b.burn()
+}
+
+// burn takes what is on the stack from the fuel below it.
+func (b *body) burn() {
+	b.w = append(b.w, 0x7d) // i64.sub
+	b.op(opLocalTee, b.fuelLocal())
+	b.op(opGlobalSet, uint32(b.m.globals))
+	b.op(opLocalGet, b.fuelLocal())
+	b.w = append(b.w, opI64Const, 0, 0x53, opIf, 0x40) // i64.lt_s
+	b.op(opCall, uint32(b.m.imported))
+	b.w = append(b.w, opEnd)
+}
+
+// chargeSize burns the i32 on top of the stack, a number of bytes or elements,
+// divided by a power of two.
+func (b *body) chargeSize(shift byte) {
+	b.op(opLocalTee, b.sizeLocal())
+	b.op(opGlobalGet, uint32(b.m.globals))
+	b.op(opLocalGet, b.sizeLocal())
+	b.w = append(b.w, 0xad, opI64Const, shift, 0x88) // i64.extend_i32_u, i64.shr_u
+	b.burn()
+}
+
+// add counts n units on the path.
+func (b *body) add(n int64) {
+	if b.path == unreachable {
+		return
+	}
+	b.path += n
+	r := &b.regions[b.top().region]
+	r.cost = max(r.cost, b.path)
+}
+
+func (b *body) top() *frame { return &b.frames[len(b.frames)-1] }
+
+// branch notes that the path here leads to the end of the block at that depth.
+func (b *body) branch(depth uint32) {
+	within("label", depth, len(b.frames))
+	if b.path == unreachable {
+		return
+	}
+	to := len(b.frames) - 1 - int(depth)
+	if b.frames[to].kind == opLoop {
+		return // back to its beginning, where it is charged again
+	}
+	path := b.path
+	for _, f := range b.frames[to+1:] {
+		if f.kind == opLoop { // out of a loop: what was spent in it is its own
+			path = f.before
+			break
+		}
+	}
+	b.frames[to].arrives = max(b.frames[to].arrives, path)
+}
+
+// instruction rewrites the next instruction.
+func (b *body) instruction() {
+	start, op := b.r.p, b.r.byte()
+	b.add(1)
+	switch {
+	case op == opBlock || op == opLoop || op == opIf:
+		b.open(op, start)
+		return
+	case op == opElse:
+		f := b.top()
+		if f.kind != opIf {
+			malformed("else without if")
+		}
+		f.arrives, f.kind = max(f.arrives, b.path), opElse
+		b.path = f.before
+	case op == opEnd:
+		b.close()
+	case op == opBr:
+		b.branch(b.r.u32())
+		b.path = unreachable
+	case op == opBrIf:
+		b.branch(b.r.u32())
+	case op == opBrTable:
+		n := b.r.count("targets of br_table in one function", b.m.limits.Targets)
+		if b.targets += int(n); b.targets > b.m.limits.Targets {
+			over("targets of br_table in one function", uint64(b.targets), b.m.limits.Targets)
+		}
+		for range n + 1 {
+			b.branch(b.r.u32())
+		}
+		b.path = unreachable
+	case op == opReturn || op == opUnreachable:
+		b.path = unreachable
+	case op == opCall || op == opRefFunc:
+		b.op(op, b.m.function(b.r.u32()))
+		return
+	default:
+		b.plain(op)
+	}
+	b.w = append(b.w, b.r.since(start)...)
+}
+
+func (b *body) open(op byte, start int) {
+	if c := b.r.byte(); c < 0x40 || c >= 0x80 { // the type is an index, not one byte of a value type
+		b.r.p--
+		within("type", b.r.u32(), len(b.m.types))
+	}
+	b.w = append(b.w, b.r.since(start)...)
+	over("blocks inside each other", uint64(len(b.frames)), b.m.limits.Nesting)
+	b.blocks++
+	f := frame{kind: op, region: b.top().region, arrives: unreachable, before: b.path}
+	if op == opLoop {
+		b.charge()
+		f.region = len(b.regions) - 1
+		if b.path != unreachable {
+			b.path = 0
+		}
+	}
+	b.frames = append(b.frames, f)
+}
+
+func (b *body) close() {
+	f := *b.top()
+	b.frames = b.frames[:len(b.frames)-1]
+	switch f.kind {
+	case opLoop:
+		if b.path != unreachable {
+			b.path = f.before
+		}
+	case opIf: // without an else the way past it leads here too
+		b.path = max(b.path, f.arrives, f.before)
+	default:
+		b.path = max(b.path, f.arrives)
+	}
+}
+
+// plain passes over the immediates of an instruction that has no say in the
+// flow of control.
+func (b *body) plain(op byte) {
+	r := b.r
+	switch {
+	case op == 0x01 || op == 0x1a || op == 0x1b || op == 0xd1: // nop, drop, select, ref.is_null
+	case op >= 0x45 && op <= 0xc4: // numeric
+		if op >= 0x6d && op <= 0x70 || op >= 0x7f && op <= 0x82 || op >= 0xa8 && op <= 0xb1 {
+			b.blocks++ // it may trap
+		}
+	case op >= opLocalGet && op <= opLocalTee:
+		within("local", r.u32(), b.locals)
+	case op == opGlobalGet || op == opGlobalSet:
+		within("global", r.u32(), b.m.globals)
+	case op == 0x25 || op == 0x26: // table.get, table.set
+		r.u32()
+	case op == opIndirect:
+		b.blocks++
+		within("type", r.u32(), len(b.m.types))
+		r.u32()
+	case op == 0x1c: // select with a type
+		r.take(r.u32())
+	case op >= 0x28 && op <= 0x3e: // loads and stores
+		r.u32()
+		r.u32()
+	case op == 0x3f: // memory.size
+		r.byte()
+	case op == opMemoryGrow:
+		b.add(costMemoryGrow)
+		r.byte()
+	case op == 0x41: // constants
+		r.skip(5)
+	case op == opI64Const:
+		r.skip(10)
+	case op == 0x43:
+		r.take(4)
+	case op == 0x44:
+		r.take(8)
+	case op == 0xd0: // ref.null
+		r.byte()
+	case op == 0xfc:
+		b.bulk()
+	case op == 0xfd:
+		b.vector()
+	default:
+		malformed("instruction %#x is not one of WebAssembly 2.0", op)
+	}
+}
+
+// bulk handles the instructions behind 0xfc. Those that work on a range are
+// charged by its size: 64 bytes or 8 elements a unit.
+func (b *body) bulk() {
+	r, op := b.r, b.r.u32()
+	if op >= 8 {
+		b.blocks += 4 // a compiler makes several blocks of it
+	}
+	switch op {
+	case 0, 1, 2, 3, 4, 5, 6, 7: // truncations
+	case 8, 10, 12, 14: // memory.init, memory.copy, table.init, table.copy
+		r.u32()
+		r.u32()
+		b.chargeSize(6)
+	case 11: // memory.fill
+		r.u32()
+		b.chargeSize(6)
+	case 15, 17: // table.grow, table.fill
+		r.u32()
+		b.chargeSize(3)
+	case 9, 13, 16: // data.drop, elem.drop, table.size
+		r.u32()
+	default:
+		malformed("instruction 0xfc %d is not one of WebAssembly 2.0", op)
+	}
+}
+
+// vector handles the instructions behind 0xfd.
+func (b *body) vector() {
+	r, op := b.r, b.r.u32()
+	switch {
+	case op <= 11 || op == 92 || op == 93: // loads and stores
+		r.u32()
+		r.u32()
+	case op == 12 || op == 13: // constant, shuffle
+		r.take(16)
+	case op >= 21 && op <= 34: // lanes
+		r.byte()
+	case op >= 84 && op <= 91: // loads and stores of lanes
+		r.u32()
+		r.u32()
+		r.byte()
+	case op > 255:
+		malformed("instruction 0xfd %d is not one of WebAssembly 2.0", op)
+	}
+}
+
+// limit refuses functions that would take a compiler too long.
+func (b *body) limit() {
+	l := &b.m.limits
+	over("blocks in one function", uint64(b.blocks), l.Blocks)
+	complexity := b.blocks * b.locals
+	over("blocks times locals in one function", uint64(complexity), l.Complexity)
+	b.m.complexity += complexity
+	over("blocks times locals in all functions", uint64(b.m.complexity), l.Total)
+}
+
+// patch writes the cost of every region to its place, as five bytes of LEB128.
+func (b *body) patch() {
+	for _, r := range b.regions {
+		over("instructions in one stretch of code", uint64(r.cost), costMax)
+		v := r.cost
+		for k := range 4 {
+			b.w[r.at+k] = byte(v&0x7f) | 0x80
+			v >>= 7
+		}
+		b.w[r.at+4] = byte(v & 0x3f)
+	}
+}

@@ -1,0 +1,453 @@
+// Package meter checks an untrusted WebAssembly module against limits and
+// rewrites it so that it burns fuel and yields to the host. It is pure.
+//
+// At every function entry and loop header the rewritten code subtracts the
+// cost of the longest path to the next such place from a global; when that
+// falls below zero it calls the host, which looks at the clock and refuels. A
+// guest cannot name what is added: every index of its own is checked against
+// the counts of the original module.
+//
+// Binary format: WebAssembly Core Specification 2.0, section 5.
+package meter
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/weftrun/weft"
+)
+
+// What Rewrite adds to a module: a global that is exported, and an import.
+const (
+	FuelExport = "weft:fuel" // mutable i64; the host sets it, the guest burns it
+	TickModule = "weft/rt"
+	TickName   = "tick" // () -> (), called when the fuel is below zero
+	reserved   = "weft:"
+)
+
+// Limits of a module. A zero field means its default.
+type Limits struct {
+	Functions     int // default 100,000
+	FunctionBytes int // code of one function; default 512 KiB
+	Locals        int // of one function; default 5,000
+	Blocks        int // of one function, with everything that a compiler makes blocks of; default 10,000
+	Nesting       int // of blocks; default 5,000
+	Complexity    int // blocks times locals of one function; default 500,000
+	Total         int // complexity of all functions; default 4,000,000
+	Targets       int // of the br_tables of one function; default 10,000
+	Types         int // default 65,536
+	Imports       int // default 256
+	Exports       int // default 4,096
+	Globals       int // default 4,096
+	Params        int // and results of one type; default 64
+	Table         int // elements of one table, now and ever; default 65,536
+	Tables        int // default 16
+	Segments      int // of data, and of elements; default 100,000
+	MemoryPages   int // of 64 KiB that the module wants at the start; default 1,024
+}
+
+func (l *Limits) fill() {
+	for _, f := range []struct {
+		field *int
+		value int
+	}{{&l.Functions, 100_000}, {&l.FunctionBytes, 512 << 10}, {&l.Locals, 5_000}, {&l.Blocks, 10_000}, {&l.Nesting, 5_000}, {&l.Complexity, 500_000},
+		{&l.Total, 4_000_000}, {&l.Targets, 10_000}, {&l.Types, 65_536}, {&l.Imports, 256}, {&l.Exports, 4_096}, {&l.Globals, 4_096}, {&l.Params, 64},
+		{&l.Table, 65_536}, {&l.Tables, 16}, {&l.Segments, 100_000}, {&l.MemoryPages, 1_024}} {
+		if *f.field <= 0 {
+			*f.field = f.value
+		}
+	}
+}
+
+// Options of Rewrite.
+type Options struct {
+	Limits  Limits
+	Imports map[string]Signature // what may be imported, as module.name
+}
+
+// Signature is the type of a function: one byte a value type, as in the binary format.
+type Signature struct{ Params, Results []byte }
+
+// String is the signature in the text format's words.
+func (s Signature) String() string {
+	list := func(ts []byte) string {
+		names := make([]string, len(ts))
+		for i, t := range ts {
+			names[i] = valueType(t)
+		}
+		return "(" + strings.Join(names, ", ") + ")"
+	}
+	return list(s.Params) + " -> " + list(s.Results)
+}
+
+func (s Signature) equal(o Signature) bool {
+	return bytes.Equal(s.Params, o.Params) && bytes.Equal(s.Results, o.Results)
+}
+
+// Info is what Rewrite found in a module.
+type Info struct {
+	Imports     []Function
+	Exports     []Function
+	Customs     map[string][]byte // custom sections; the first of each name
+	MemoryPages int               // at the start
+}
+
+// Function is an imported or exported function; Module is empty for an export.
+type Function struct {
+	Module, Name string
+	Signature    Signature
+}
+
+var header = []byte("\x00asm\x01\x00\x00\x00")
+
+// Rewrite checks a module and returns it metered. A module that is refused is
+// InvalidArgument, or ResourceExhausted with the number and the limit. Names of
+// functions and other custom sections are dropped: their indices would be wrong.
+func Rewrite(module []byte, o Options) (out []byte, info Info, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *weft.Error:
+			out, info, err = nil, Info{}, r
+		default:
+			panic(r)
+		}
+	}()
+	o.Limits.fill()
+	m := &rewriter{limits: o.Limits, allowed: o.Imports, info: Info{Customs: map[string][]byte{}}}
+	if !bytes.HasPrefix(module, header) {
+		malformed("it does not begin as a WebAssembly 1.0 core module does")
+	}
+	out = append(make([]byte, 0, len(module)+len(module)/2), header...)
+	for _, s := range m.sections(module) {
+		out = appendSection(out, s.id, m.section(s))
+	}
+	if len(m.functions)-m.imported != m.bodies {
+		malformed("it declares %d functions and has the code of %d", len(m.functions)-m.imported, m.bodies)
+	}
+	return out, m.info, nil
+}
+
+// AppendCustom returns the module with one more custom section.
+func AppendCustom(module []byte, name string, data []byte) []byte {
+	return appendSection(bytes.Clone(module), 0, append(appendName(nil, name), data...))
+}
+
+// Section ids, in the order that a module has them in.
+const (
+	customSection   = 0
+	typeSection     = 1
+	importSection   = 2
+	functionSection = 3
+	tableSection    = 4
+	memorySection   = 5
+	globalSection   = 6
+	exportSection   = 7
+	startSection    = 8
+	elementSection  = 9
+	countSection    = 12 // of data segments, before the code
+	codeSection     = 10
+	dataSection     = 11
+)
+
+var sectionOrder = []byte{typeSection, importSection, functionSection, tableSection, memorySection, globalSection, exportSection, startSection,
+	elementSection, countSection, codeSection, dataSection}
+
+type section struct {
+	id   byte
+	body []byte
+}
+
+// rewriter holds the counts of the original module while it is walked.
+type rewriter struct {
+	limits  Limits
+	allowed map[string]Signature
+	info    Info
+
+	types      []Signature
+	functions  []uint32 // type of each, imports first
+	imported   int      // how many of functions
+	globals    int
+	bodies     int
+	complexity int // of all functions so far
+	code       *body
+}
+
+// sections splits the module, keeps the custom sections' content for Info, and
+// sees to it that those to which something is added are there.
+func (m *rewriter) sections(module []byte) []section {
+	found := map[byte][]byte{typeSection: {0}, importSection: {0}, globalSection: {0}, exportSection: {0}}
+	r, last := &reader{b: module, p: len(header)}, -1
+	for r.p < len(module) {
+		id, content := r.byte(), r.take(r.u32())
+		if id == customSection {
+			c := &reader{b: content}
+			if name := c.name(); m.info.Customs[name] == nil {
+				m.info.Customs[name] = content[c.p:]
+			}
+			continue
+		}
+		place := slices.Index(sectionOrder, id)
+		if place <= last {
+			malformed("section %d is unknown, twice or out of order", id)
+		}
+		last = place
+		found[id] = content
+	}
+	var list []section
+	for _, id := range sectionOrder {
+		if content, ok := found[id]; ok {
+			list = append(list, section{id, content})
+		}
+	}
+	return list
+}
+
+// section is the new content of one section.
+func (m *rewriter) section(s section) []byte {
+	r := &reader{b: s.body}
+	var w []byte
+	switch s.id {
+	case typeSection:
+		w = m.typeSection(r)
+	case importSection:
+		w = m.importSection(r)
+	case functionSection:
+		w = m.functionSection(r)
+	case tableSection:
+		w = m.tableSection(r)
+	case memorySection:
+		w = m.memorySection(r)
+	case globalSection:
+		w = m.globalSection(r)
+	case exportSection:
+		w = m.exportSection(r)
+	case startSection:
+		w = appendU32(nil, m.function(r.u32()))
+	case elementSection:
+		w = m.elementSection(r)
+	case codeSection:
+		w = m.codeSection(r)
+	case dataSection:
+		r.count("data segments", m.limits.Segments)
+		return s.body // the compiler checks the rest: it holds no index that moves
+	case countSection:
+		r.u32()
+		w = s.body
+	}
+	if r.p != len(r.b) {
+		malformed("section %d goes on after its end", s.id)
+	}
+	return w
+}
+
+func (m *rewriter) typeSection(r *reader) []byte {
+	n := r.count("types", m.limits.Types)
+	start := r.p
+	for range n {
+		if r.byte() != 0x60 {
+			malformed("a type is no function type")
+		}
+		params := r.take(r.count("parameters of a function", m.limits.Params))
+		results := r.take(r.count("results of a function", m.limits.Params))
+		m.types = append(m.types, Signature{params, results})
+	}
+	w := append(appendU32(nil, n+1), r.since(start)...)
+	return append(w, 0x60, 0, 0) // the type of tick, as index n
+}
+
+func (m *rewriter) importSection(r *reader) []byte {
+	n := r.count("imports", m.limits.Imports)
+	start := r.p
+	for range n {
+		module, name := r.name(), r.name()
+		if kind := r.byte(); kind != 0 {
+			malformed("it imports %s.%s, which is no function", module, name)
+		}
+		t := within("type", r.u32(), len(m.types))
+		m.admit(Function{module, name, m.types[t]})
+		m.functions = append(m.functions, t)
+	}
+	m.imported = len(m.functions)
+	w := append(appendU32(nil, n+1), r.since(start)...)
+	w = appendName(appendName(w, TickModule), TickName)
+	return appendU32(append(w, 0), uint32(len(m.types))) // tick, as the last imported function
+}
+
+// admit refuses an import that is not on the list.
+func (m *rewriter) admit(f Function) {
+	want, ok := m.allowed[f.Module+"."+f.Name]
+	if !ok {
+		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s.%s, which this host does not offer", f.Module, f.Name).
+			WithHint("docs/ABI.md lists what a module may import"))
+	}
+	if !want.equal(f.Signature) {
+		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s.%s as %s, but it is %s", f.Module, f.Name, f.Signature, want))
+	}
+	m.info.Imports = append(m.info.Imports, f)
+}
+
+func (m *rewriter) functionSection(r *reader) []byte {
+	for range r.count("functions", m.limits.Functions) {
+		m.functions = append(m.functions, within("type", r.u32(), len(m.types)))
+	}
+	return r.b
+}
+
+// function is the new index of a function: tick comes after the imported ones.
+func (m *rewriter) function(i uint32) uint32 {
+	if within("function", i, len(m.functions)); int(i) >= m.imported {
+		return i + 1
+	}
+	return i
+}
+
+// tableSection gives every table a maximum, so that it cannot grow without end.
+func (m *rewriter) tableSection(r *reader) []byte {
+	n := r.count("tables", m.limits.Tables)
+	w := appendU32(nil, n)
+	for range n {
+		element, flags := r.byte(), r.byte()
+		least, most := r.count("elements in a table", m.limits.Table), uint32(m.limits.Table)
+		if flags > 1 {
+			malformed("a table has flags %d", flags)
+		}
+		if flags == 1 {
+			most = min(most, r.u32())
+		}
+		if most < least {
+			malformed("a table begins larger than it may be")
+		}
+		w = appendU32(appendU32(append(w, element, 1), least), most)
+	}
+	return w
+}
+
+func (m *rewriter) memorySection(r *reader) []byte {
+	if r.count("memories", 1) == 1 {
+		flags := r.byte()
+		if flags > 1 {
+			malformed("its memory is shared or 64-bit")
+		}
+		m.info.MemoryPages = int(r.count("pages of memory at the start", m.limits.MemoryPages))
+		if flags == 1 {
+			r.u32()
+		}
+	}
+	return r.b
+}
+
+func (m *rewriter) globalSection(r *reader) []byte {
+	n := r.count("globals", m.limits.Globals)
+	w := appendU32(nil, n+1)
+	for range n {
+		w = append(w, r.byte(), r.byte())
+		w = m.constant(r, w)
+		m.globals++ // an initial value sees the globals before it only
+	}
+	return append(w, 0x7e, 1, 0x42, 0, 0x0b) // the fuel: a mutable i64, zero
+}
+
+// constant copies a constant expression.
+func (m *rewriter) constant(r *reader, w []byte) []byte {
+	for {
+		p, op := r.p, r.byte()
+		switch op {
+		case 0x0b:
+			return append(w, op)
+		case 0x41:
+			r.skip(5)
+		case 0x42:
+			r.skip(10)
+		case 0x43:
+			r.take(4)
+		case 0x44:
+			r.take(8)
+		case 0x23:
+			within("global", r.u32(), m.globals)
+		case 0xd0:
+			r.byte()
+		case 0xd2:
+			w = appendU32(append(w, op), m.function(r.u32()))
+			continue
+		case 0xfd:
+			if r.u32() != 12 {
+				malformed("a constant uses a vector instruction")
+			}
+			r.take(16)
+		default:
+			malformed("a constant uses instruction %#x", op)
+		}
+		w = append(w, r.since(p)...)
+	}
+}
+
+func (m *rewriter) exportSection(r *reader) []byte {
+	n := r.count("exports", m.limits.Exports)
+	w := appendU32(nil, n+1)
+	for range n {
+		name := r.name()
+		if strings.HasPrefix(name, reserved) {
+			malformed("it exports %q, and names that begin with %s are the host's", name, reserved)
+		}
+		kind, i := r.byte(), r.u32()
+		switch kind {
+		case 0:
+			within("function", i, len(m.functions))
+			m.info.Exports = append(m.info.Exports, Function{Name: name, Signature: m.types[m.functions[i]]})
+			i = m.function(i)
+		case 3:
+			within("global", i, m.globals)
+		}
+		w = appendU32(append(appendName(w, name), kind), i)
+	}
+	return appendU32(append(appendName(w, FuelExport), 3), uint32(m.globals))
+}
+
+func (m *rewriter) elementSection(r *reader) []byte {
+	n := r.count("element segments", m.limits.Segments)
+	w := appendU32(nil, n)
+	for range n {
+		flags := r.u32()
+		if flags > 7 {
+			malformed("an element segment has flags %d", flags)
+		}
+		w = appendU32(w, flags)
+		if flags&1 == 0 { // active: a table, which the compiler checks, and an offset
+			if flags&2 != 0 {
+				w = appendU32(w, r.u32())
+			}
+			w = m.constant(r, w)
+		}
+		if flags&3 != 0 {
+			w = append(w, r.byte())
+		}
+		elements := r.count("elements in a segment", 4*m.limits.Table)
+		w = appendU32(w, elements)
+		for range elements {
+			if flags&4 != 0 {
+				w = m.constant(r, w)
+			} else {
+				w = appendU32(w, m.function(r.u32()))
+			}
+		}
+	}
+	return w
+}
+
+func (m *rewriter) codeSection(r *reader) []byte {
+	n := r.count("functions", m.limits.Functions)
+	if int(n) != len(m.functions)-m.imported {
+		malformed("it declares %d functions and has the code of %d", len(m.functions)-m.imported, n)
+	}
+	m.code = &body{m: m}
+	w := appendU32(make([]byte, 0, len(r.b)*2), n)
+	for i := range n {
+		size := r.count("bytes of code in one function", m.limits.FunctionBytes)
+		code := m.code.rewrite(&reader{b: r.take(size)}, m.types[m.functions[m.imported+int(i)]])
+		w = append(appendU32(w, uint32(len(code))), code...)
+	}
+	m.bodies = int(n)
+	return w
+}

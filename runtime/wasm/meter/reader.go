@@ -1,0 +1,122 @@
+package meter
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/weftrun/weft"
+)
+
+// reader walks the bytes of an untrusted module. What does not fit ends the
+// walk by a panic with a *weft.Error, which Rewrite turns into its error; so
+// the code that walks reads like the specification.
+type reader struct {
+	b []byte
+	p int
+}
+
+// malformed ends the walk: the module is not valid.
+func malformed(format string, args ...any) {
+	panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module is not valid: "+format, args...))
+}
+
+// over ends the walk when a count is over its limit.
+func over(what string, n uint64, limit int) {
+	if n > uint64(limit) {
+		panic(weft.Errorf(weft.ResourceExhausted, "meter.Rewrite", "the module has too many %s: %d, the limit is %d", what, n, limit))
+	}
+}
+
+// within ends the walk when an index is not below n: what Rewrite adds has
+// indices of its own, which a guest must not reach.
+func within(what string, i uint32, n int) uint32 {
+	if uint64(i) >= uint64(n) {
+		malformed("%s %d does not exist, there are %d", what, i, n)
+	}
+	return i
+}
+
+func (r *reader) byte() byte {
+	if r.p >= len(r.b) {
+		malformed("it ends in the middle")
+	}
+	r.p++
+	return r.b[r.p-1]
+}
+
+// u32 is an unsigned LEB128 of at most five bytes.
+func (r *reader) u32() uint32 {
+	var v uint64
+	for shift := 0; shift < 35; shift += 7 {
+		c := r.byte()
+		v |= uint64(c&0x7f) << shift
+		if c < 0x80 {
+			if v > 1<<32-1 {
+				malformed("a number is over 32 bits")
+			}
+			return uint32(v)
+		}
+	}
+	malformed("a number is over 32 bits")
+	return 0
+}
+
+// skip passes over a LEB128 of at most max bytes.
+func (r *reader) skip(max int) {
+	for range max {
+		if r.byte() < 0x80 {
+			return
+		}
+	}
+	malformed("a number has more than %d bytes", max)
+}
+
+// take is the next n bytes, which are there: a count is never believed.
+func (r *reader) take(n uint32) []byte {
+	if uint64(n) > uint64(len(r.b)-r.p) {
+		malformed("it says that %d bytes follow, but %d do", n, len(r.b)-r.p)
+	}
+	r.p += int(n)
+	return r.b[r.p-int(n) : r.p]
+}
+
+func (r *reader) name() string { return string(r.take(r.u32())) }
+
+// count is the length of a vector, at most limit.
+func (r *reader) count(what string, limit int) uint32 {
+	n := r.u32()
+	over(what, uint64(n), limit)
+	return n
+}
+
+// since is what has been read from position p on.
+func (r *reader) since(p int) []byte { return r.b[p:r.p] }
+
+func appendU32(b []byte, v uint32) []byte { return binary.AppendUvarint(b, uint64(v)) }
+
+func appendName(b []byte, s string) []byte { return append(appendU32(b, uint32(len(s))), s...) }
+
+func appendSection(b []byte, id byte, body []byte) []byte {
+	return append(appendU32(append(b, id), uint32(len(body))), body...)
+}
+
+// valueType is the name of a value type.
+func valueType(t byte) string {
+	switch t {
+	case 0x7f:
+		return "i32"
+	case 0x7e:
+		return "i64"
+	case 0x7d:
+		return "f32"
+	case 0x7c:
+		return "f64"
+	case 0x7b:
+		return "v128"
+	case 0x70:
+		return "funcref"
+	case 0x6f:
+		return "externref"
+	}
+	return fmt.Sprintf("type %#x", t)
+}
