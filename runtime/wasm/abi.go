@@ -358,7 +358,9 @@ func (c *call) log(level slog.Level, message string) {
 	if c.logged += len(message) + 16; c.logged > LogMax {
 		message = "the handler logs more than its limit: the rest is dropped"
 	}
-	c.last = message
+	if !strings.HasPrefix(c.last, "panic:") { // what follows is only where
+		c.last = message
+	}
 	c.env.Log(level, strings.ToValidUTF8(message, "\uFFFD"))
 }
 

@@ -1,0 +1,58 @@
+// Package probe builds the module of guests/probe for tests and benchmarks.
+package probe
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/weftrun/weft"
+)
+
+// Wasm is the module; it is built once a process, which takes Go alone.
+func Wasm(tb testing.TB) []byte {
+	tb.Helper()
+	wasm, err := build()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return wasm
+}
+
+var build = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "weft-probe")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, "probe.wasm")
+	_, here, _, _ := runtime.Caller(0)
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, "./probe")
+	cmd.Dir = filepath.Join(filepath.Dir(here), "../../guests")
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return nil, &buildError{err, string(text)}
+	}
+	return os.ReadFile(out)
+})
+
+type buildError struct {
+	err  error
+	text string
+}
+
+func (e *buildError) Error() string { return "build guests/probe: " + e.err.Error() + "\n" + e.text }
+
+// Manifest is what guests/probe/weft.yaml says.
+func Manifest() *weft.Manifest {
+	m := &weft.Manifest{Name: "probe", Version: "1.0.0",
+		Subscriptions: []weft.Subscription{{Handler: "seen", Type: "probe.event"}},
+		Grants:        weft.Grants{Peers: []string{"*"}, Events: []string{"probe.*"}, State: []string{"*"}}}
+	for _, name := range []string{"noop", "echo", "count", "read", "seen", "ask", "fail", "boom", "spin"} {
+		m.Handlers = append(m.Handlers, weft.HandlerSpec{Name: name})
+	}
+	return m
+}
