@@ -227,7 +227,6 @@ func (db *DB) read(query string, args []any, row func(Row) error) error {
 type conn struct {
 	c     *sqlite3.SQLiteConn
 	stmts map[string]*sqlite3.SQLiteStmt
-	args  []driver.NamedValue
 	vals  []driver.Value
 }
 

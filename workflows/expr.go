@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/itchyny/gojq"
 
@@ -121,54 +120,6 @@ func one(iter gojq.Iter) (any, error) {
 		return nil, errors.New("it gives more than one value; put it in [ ] for a list, or in first( )")
 	}
 	return v, nil
-}
-
-// meter bounds one evaluation. jq asks the context before every instruction
-// whether it is done, so counting the questions counts the instructions.
-type meter struct {
-	steps, bytes int
-}
-
-var closed = func() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
-// Done counts one instruction.
-func (m *meter) Done() <-chan struct{} {
-	if m.steps--; m.steps < 0 {
-		return closed
-	}
-	return nil
-}
-
-// Err says that the instructions are used up.
-func (m *meter) Err() error {
-	if m.steps < 0 {
-		return fmt.Errorf("it takes more than %d steps", ExprStepsMax)
-	}
-	return nil
-}
-
-// Deadline is part of context.Context.
-func (m *meter) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-// Value is part of context.Context.
-func (m *meter) Value(any) any { return nil }
-
-// work takes n steps and fails when they are used up.
-func (m *meter) work(n int) error {
-	m.steps -= n
-	return m.Err()
-}
-
-// spend takes n bytes and fails when they are used up.
-func (m *meter) spend(n int) error {
-	if m.bytes -= n; m.bytes < 0 {
-		return fmt.Errorf("it makes more than %d bytes on the way", ExprBytesMax)
-	}
-	return nil
 }
 
 // path is an expression like .a.b or $context.a.b.

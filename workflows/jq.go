@@ -1,10 +1,7 @@
 package workflows
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
-	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,11 +31,12 @@ const (
 	useUTC   = "it depends on the host: use gmtime, strftime or todate"
 )
 
-// Functions whose result may be much larger than what they cost in steps.
+// Functions whose result may be much larger than what they cost in steps, with
+// the number of their arguments; -1 is any.
 var growingFunctions = map[string]int{
 	"add": 0, "tojson": 0, "fromjson": 0, "tostring": 0, "explode": 0, "implode": 0, "join": 1, "flatten": -1,
 	"reverse": 0, "sort": 0, "sort_by": 1, "group_by": 1, "unique": 0, "unique_by": 1, "keys": 0, "split": 1,
-	"indices": 1, "transpose": 0, "format": 1, "ascii_downcase": 0, "ascii_upcase": 0, "ltrimstr": -2,
+	"indices": 1, "transpose": 0, "format": 1, "ascii_downcase": 0, "ascii_upcase": 0,
 }
 
 // Functions that look for every match in a text, which takes jq the square of
@@ -53,6 +51,17 @@ const MatchTextMax = 64 << 10
 
 // prelude replaces functions of jq that take the square of what they work on.
 const prelude = "def INDEX(stream; f): [stream | {(f | tostring): .}] | add // {}; def INDEX(f): INDEX(.[]; f); "
+
+// rewriter prepares a query for the workflow: it refuses what a workflow must
+// not do, makes now a variable, lets what grows pay to the meter, and gathers
+// the names of variables.
+type rewriter struct {
+	names  []string
+	own    []string // signatures of the functions that the query defines itself, as far as they are in sight
+	inside []string // signatures of the functions whose definition is being read
+	depth  int
+	err    error
+}
 
 // prepare reads an expression and rewrites it.
 func (r *rewriter) prepare(source string) (*gojq.Query, error) {
@@ -69,17 +78,6 @@ func (r *rewriter) prepare(source string) (*gojq.Query, error) {
 	}
 	r.visit(q)
 	return q, r.err
-}
-
-// rewriter prepares a query for the workflow: it refuses what a workflow must
-// not do, makes now a variable, lets what grows pay to the meter, and gathers
-// the names of variables.
-type rewriter struct {
-	names  []string
-	def    map[string]bool // functions that the query defines itself
-	inside []string        // functions whose definition is being read
-	depth  int
-	err    error
 }
 
 func (r *rewriter) fail(format string, args ...any) {
@@ -105,19 +103,14 @@ func (r *rewriter) visit(q *gojq.Query) {
 		r.fail("nested deeper than %d levels", ExprDepthMax)
 		return
 	}
-	defer func() { r.depth-- }()
+	inSight := len(r.own)
+	defer func() { r.depth, r.own = r.depth-1, r.own[:inSight] }()
 	if len(q.Imports) > 0 || q.Meta != nil {
 		r.fail("modules cannot be imported")
 		return
 	}
 	for _, f := range q.FuncDefs {
-		if r.def == nil {
-			r.def = map[string]bool{}
-		}
-		r.def[f.Name] = true
-		r.inside = append(r.inside, signature(f.Name, len(f.Args)))
-		r.visit(f.Body)
-		r.inside = r.inside[:len(r.inside)-1]
+		r.definition(f)
 	}
 	r.term(q.Term)
 	r.visit(q.Left)
@@ -126,6 +119,20 @@ func (r *rewriter) visit(q *gojq.Query) {
 		r.pattern(p)
 	}
 	r.operator(q)
+}
+
+func (r *rewriter) definition(f *gojq.FuncDef) {
+	name, inSight := signature(f.Name, len(f.Args)), len(r.own)
+	for _, arg := range f.Args {
+		r.own = append(r.own, signature(strings.TrimPrefix(arg, "$"), 0))
+		if strings.HasPrefix(arg, "$") {
+			r.reserved(arg)
+		}
+	}
+	r.inside = append(r.inside, name)
+	r.visit(f.Body)
+	r.inside = r.inside[:len(r.inside)-1]
+	r.own = append(r.own[:inSight], name)
 }
 
 // signature tells functions of one name apart. Those that call themselves are
@@ -343,11 +350,12 @@ func (r *rewriter) function(t *gojq.Term) {
 	for _, a := range f.Args {
 		r.visit(a)
 	}
-	if slices.Contains(r.inside, signature(f.Name, len(f.Args))) {
-		r.fail("%s calls itself: use recurse, walk, until or reduce", f.Name)
+	name := signature(f.Name, len(f.Args))
+	if slices.Contains(r.own, name) {
 		return
 	}
-	if r.def[f.Name] {
+	if slices.Contains(r.inside, name) {
+		r.fail("%s calls itself: use recurse, walk, until or reduce", f.Name)
 		return
 	}
 	if why, ok := forbiddenFunctions[f.Name]; ok {
@@ -366,7 +374,7 @@ func (r *rewriter) function(t *gojq.Term) {
 		if n, ok := growingFunctions[f.Name]; ok && (n == len(f.Args) || n == -1) {
 			r.paid(t)
 		}
-		if slices.Contains(matchingFunctions, signature(f.Name, len(f.Args))) {
+		if slices.Contains(matchingFunctions, name) {
 			r.before("__matchable", t)
 		}
 	}
@@ -388,161 +396,4 @@ func (r *rewriter) paid(t *gojq.Term) {
 	*t = gojq.Term{Type: gojq.TermTypeQuery, SuffixList: t.SuffixList, Query: &gojq.Query{
 		Left: &gojq.Query{Term: &inner}, Op: gojq.OpPipe, Right: &gojq.Query{Term: r.metered("__made")},
 	}}
-}
-
-var meteredFunctions = []gojq.CompilerOption{
-	gojq.WithFunction("__add", 3, 3, metered(addition)),
-	gojq.WithFunction("__multiply", 3, 3, metered(multiplication)),
-	gojq.WithFunction("__subtract", 3, 3, paired(minus)),
-	gojq.WithFunction("__contains", 3, 3, paired(contains)),
-	gojq.WithFunction("__inside", 3, 3, paired(func(l, r any) any { return contains(r, l) })),
-	gojq.WithFunction("__copied", 1, 1, func(v any, args []any) any {
-		if err := args[0].(*meter).work(copied(v)); err != nil {
-			return err
-		}
-		return v
-	}),
-	gojq.WithFunction("__matchable", 0, 0, func(v any, _ []any) any {
-		if s, ok := v.(string); ok && len(s) > MatchTextMax {
-			return fmt.Errorf("the text has %d bytes, more than the %d in which all matches may be sought", len(s), MatchTextMax)
-		}
-		return v
-	}),
-	gojq.WithFunction("__made", 1, 1, func(v any, args []any) any {
-		if err := args[0].(*meter).spend(grown(v)); err != nil {
-			return err
-		}
-		return v
-	}),
-}
-
-// metered asks the operator what the result will weigh before making it.
-func metered(op func(l, r any) (weight int, result func() any)) func(any, []any) any {
-	return func(_ any, args []any) any {
-		weight, result := op(args[0], args[1])
-		if err := args[2].(*meter).spend(weight); err != nil {
-			return err
-		}
-		return result()
-	}
-}
-
-// paired lets an operator pay that compares each element with each.
-func paired(op func(l, r any) any) func(any, []any) any {
-	return func(_ any, args []any) any {
-		l, _ := args[0].([]any)
-		r, _ := args[1].([]any)
-		if err := args[2].(*meter).work(len(l) * len(r) / 8); err != nil {
-			return err
-		}
-		return op(args[0], args[1])
-	}
-}
-
-// copied is the work of copying v and what is directly inside it, in steps.
-func copied(v any) int {
-	switch v := v.(type) {
-	case []any:
-		n := len(v)
-		for _, e := range v[:min(len(v), 64)] {
-			n += shallow(e)
-		}
-		return n
-	case map[string]any:
-		n := shallow(v)
-		for _, e := range v {
-			n += shallow(e)
-		}
-		return n
-	}
-	return 0
-}
-
-func shallow(v any) int {
-	switch v := v.(type) {
-	case []any:
-		return len(v)
-	case map[string]any:
-		return 4 * len(v)
-	}
-	return 0
-}
-
-// These are jq's own operators and functions.
-var plus, minus, times, contains = own("$l + $r"), own("$l - $r"), own("$l * $r"), own("$l | contains($r)")
-
-func own(source string) func(l, r any) any {
-	q, err := gojq.Parse(source)
-	if err != nil {
-		panic(err)
-	}
-	code, err := gojq.Compile(q, gojq.WithVariables([]string{"$l", "$r"}))
-	if err != nil {
-		panic(err)
-	}
-	return func(l, r any) any {
-		v, _ := code.Run(nil, l, r).Next()
-		return v
-	}
-}
-
-func addition(l, r any) (int, func() any) {
-	switch a := l.(type) {
-	case int:
-		if b, ok := r.(int); ok && a>>62 == b>>62 && (a>>62 == 0 || a>>62 == -1) {
-			return 0, func() any { return a + b }
-		}
-	case string:
-		if b, ok := r.(string); ok {
-			return len(a) + len(b), func() any { return a + b }
-		}
-	case []any:
-		if b, ok := r.([]any); ok {
-			return grown(l) + grown(r), func() any { return slices.Concat(a, b) }
-		}
-	case map[string]any:
-		if b, ok := r.(map[string]any); ok {
-			return grown(l) + grown(r), func() any { return merged(a, b) }
-		}
-	}
-	return grown(l) + grown(r), func() any { return plus(l, r) }
-}
-
-func merged(a, b map[string]any) map[string]any {
-	m := make(map[string]any, len(a)+len(b))
-	maps.Copy(m, a)
-	maps.Copy(m, b)
-	return m
-}
-
-func multiplication(l, r any) (int, func() any) {
-	weight := grown(l) + grown(r)
-	if s, ok := l.(string); ok {
-		weight = repeated(s, r)
-	} else if s, ok := r.(string); ok {
-		weight = repeated(s, l)
-	}
-	return weight, func() any { return times(l, r) }
-}
-
-func repeated(s string, times any) int {
-	n, _ := gojq.ToInt(times)
-	return len(s) * max(1, min(n, ExprBytesMax+1))
-}
-
-// grown is what a value takes by itself, without what is inside its elements.
-func grown(v any) int {
-	switch v := v.(type) {
-	case string:
-		return len(v)
-	case []any:
-		return 16 * len(v)
-	case map[string]any:
-		return 48 * len(v)
-	case *big.Int:
-		return v.BitLen() / 8
-	case json.Number:
-		return len(v)
-	}
-	return 0
 }

@@ -38,14 +38,11 @@ func (p *parser) call(t *Task, n *node) {
 	}
 }
 
-// with reads the input of a handler: a mapping, or one expression.
+// with reads the input of a handler.
 func (p *parser) with(n *node) *Template {
 	if n.kind != isMap {
-		text, _ := n.value.(string)
-		if _, ok := marked(text); !ok {
-			p.wrong(n, "with", "write a mapping, or one expression as ${ }", "with must be a mapping, not %s", n.kind)
-			return nil
-		}
+		p.wrong(n, "with", "leave it out to give the task's input, which input.from shapes", "with must be a mapping, not %s", n.kind)
+		return nil
 	}
 	return p.template(n, "with", inTask)
 }
@@ -86,6 +83,11 @@ func (p *parser) optionalMapping(n *node, what string) *Template {
 	if _, ok := marked(text); !ok && n.kind != isMap {
 		p.wrong(n, what, "write a mapping, or one expression as ${ }", "%s must be a mapping, not %s", what, n.kind)
 		return nil
+	}
+	for _, f := range n.pairs {
+		if f.value.kind != isString {
+			p.wrong(f.value, f.key, "put it in quotes; for a list write all of "+what+" as one expression", "%s.%s must be a string, not %s", what, f.key, f.value.kind)
+		}
 	}
 	return p.template(n, what, inTask)
 }

@@ -389,7 +389,6 @@ type commit struct {
 	a       *actor
 	row     store.Run
 	fresh   bool
-	started chan struct{} // closed when it is; nil for a run that was loaded
 	chunk   []byte
 	seq     int64
 	events  []weft.Event

@@ -5,15 +5,13 @@ package wasm
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm/meter"
@@ -25,11 +23,9 @@ type Options struct {
 	CacheDir  string        // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
 	Check     []string      // command of the child that checks uploads, which calls CheckMain; default this binary with __check
 	CheckMax  time.Duration // how long a check may take; default 30 s
-	ChecksMax int           // checks at once; default 2
 	ModuleMax int           // bytes of an upload; default 16 MiB
-	UsesMax   int           // calls that one instance serves before a fresh one takes its place; default 10,000
-	Limits    weft.Limits   // of every call; a module may ask for less. Defaults are DefaultLimits
-	Log       *slog.Logger  // default none
+	Limits    weft.Limits   // of every call; a module may ask for less
+	Log       *slog.Logger
 }
 
 // DefaultLimits are those of a host whose Options name none.
@@ -49,9 +45,9 @@ func (o *Options) fill() error {
 	if o.CheckMax <= 0 {
 		o.CheckMax = 30 * time.Second
 	}
-	o.ChecksMax = bound(o.ChecksMax, 2, false)
-	o.ModuleMax = bound(o.ModuleMax, 16<<20, false)
-	o.UsesMax = bound(o.UsesMax, 10_000, false)
+	if o.ModuleMax <= 0 {
+		o.ModuleMax = 16 << 20
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -80,13 +76,13 @@ func bound[T int | int64](v, host T, capped bool) T {
 // Runtime compiles and holds modules. Its methods may be called by many
 // goroutines at once.
 type Runtime struct {
-	opts   Options
-	engine wazero.Runtime
-	cache  wazero.CompilationCache
-	checks chan struct{} // one token for each check at once
+	opts  Options
+	log   *slog.Logger
+	rt    wazero.Runtime
+	cache wazero.CompilationCache
 
 	mu      sync.Mutex
-	modules map[loadKey]*loading // guarded by mu; nil when closed
+	modules map[loadKey]*loading // guarded by mu
 }
 
 type loadKey struct {
@@ -106,16 +102,16 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	engine, cache, err := newEngine(ctx, o.CacheDir)
+	rt, cache, err := newRuntime(ctx, o.CacheDir)
 	if err != nil {
 		return nil, err
 	}
-	return &Runtime{opts: o, engine: engine, cache: cache, checks: make(chan struct{}, o.ChecksMax), modules: map[loadKey]*loading{}}, nil
+	return &Runtime{opts: o, log: o.Log, rt: rt, cache: cache, modules: map[loadKey]*loading{}}, nil
 }
 
-// newEngine is the same in the host and in the child that checks, so that
+// newRuntime is the same in the host and in the child that checks, so that
 // what the child compiles is found by the host in the cache.
-func newEngine(ctx context.Context, cacheDir string) (wazero.Runtime, wazero.CompilationCache, error) {
+func newRuntime(ctx context.Context, cacheDir string) (wazero.Runtime, wazero.CompilationCache, error) {
 	if err := os.MkdirAll(cacheDir, 0o700); err != nil {
 		return nil, nil, weft.Errorf(weft.Unavailable, "wasm.Open", "make the folder for compiled modules: %w", err)
 	}
@@ -123,30 +119,22 @@ func newEngine(ctx context.Context, cacheDir string) (wazero.Runtime, wazero.Com
 	if err != nil {
 		return nil, nil, weft.Errorf(weft.Unavailable, "wasm.Open", "open the folder for compiled modules: %w", err)
 	}
-	engine := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache).WithDebugInfoEnabled(false))
-	if err := installHost(ctx, engine); err != nil {
+	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache).WithDebugInfoEnabled(false))
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, rt); err != nil {
+		return nil, nil, weft.Errorf(weft.Internal, "wasm.Open", "WASI: %w", err)
+	}
+	if err := installHost(ctx, rt); err != nil {
 		return nil, nil, weft.Errorf(weft.Internal, "wasm.Open", "host functions: %w", err)
 	}
-	return engine, cache, nil
+	return rt, cache, nil
 }
 
-// Close closes every module, which waits for the calls in progress, and frees
-// everything. When ctx ends before they do, nothing more is freed.
+// Close frees everything. Calls in flight must have ended.
 func (r *Runtime) Close(ctx context.Context) error {
-	r.mu.Lock()
-	all := slices.Collect(maps.Values(r.modules))
-	r.modules = nil
-	r.mu.Unlock()
-	for _, l := range all {
-		<-l.done // compiling cannot be stopped; it is short for what has been checked
-		if l.err != nil {
-			continue
-		}
-		if err := l.module.Close(ctx); err != nil {
-			return err
-		}
+	if err := r.rt.Close(ctx); err != nil {
+		return err
 	}
-	return errors.Join(r.engine.Close(ctx), r.cache.Close(ctx))
+	return r.cache.Close(ctx)
 }
 
 // Load makes a checked module ready for calls, from the cache of compiled code
@@ -154,10 +142,6 @@ func (r *Runtime) Close(ctx context.Context) error {
 func (r *Runtime) Load(ctx context.Context, digest string, wasm []byte, limits weft.Limits) (*Module, error) {
 	key := loadKey{digest, within(limits, r.opts.Limits, true)}
 	r.mu.Lock()
-	if r.modules == nil {
-		r.mu.Unlock()
-		return nil, weft.Errorf(weft.Unavailable, "wasm.Runtime.Load", "the runtime is closed")
-	}
 	l, ok := r.modules[key]
 	if !ok {
 		l = &loading{done: make(chan struct{})}
@@ -169,13 +153,14 @@ func (r *Runtime) Load(ctx context.Context, digest string, wasm []byte, limits w
 		case <-l.done:
 			return l.module, l.err
 		case <-ctx.Done():
-			return nil, &weft.Error{Code: weft.CodeOf(ctx.Err()), Op: "wasm.Runtime.Load", Err: ctx.Err()}
+			return nil, ctx.Err()
 		}
 	}
-	if l.module, l.err = r.load(key, wasm); l.err != nil {
+	l.module, l.err = r.load(key, wasm)
+	close(l.done)
+	if l.err != nil {
 		r.forget(key)
 	}
-	close(l.done)
 	return l.module, l.err
 }
 
@@ -198,31 +183,18 @@ func (r *Runtime) Loaded(digest string, limits weft.Limits) (*Module, bool) {
 func (r *Runtime) forget(key loadKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.modules, key) // of nil: nothing
+	delete(r.modules, key)
 }
 
 func (r *Runtime) load(key loadKey, wasm []byte) (*Module, error) {
-	const op = "wasm.Runtime.Load"
 	metered, info, err := meter.Rewrite(wasm, meterOptions())
 	if err != nil {
 		return nil, err
 	}
-	if err := fits(op, info.MemoryPages, key.limits); err != nil {
-		return nil, err
-	}
 	// The compiled code lives longer than the call that asked for it.
-	compiled, err := r.engine.CompileModule(context.Background(), metered)
+	compiled, err := r.rt.CompileModule(context.Background(), metered)
 	if err != nil {
-		return nil, weft.Errorf(weft.InvalidArgument, op, "compile the module: %w", err)
+		return nil, weft.Errorf(weft.InvalidArgument, "wasm.Runtime.Load", "compile: %w", err)
 	}
 	return newModule(r, key, compiled, info), nil
-}
-
-// fits refuses a module that wants more memory at its start than it may have.
-func fits(op string, pages int, limits weft.Limits) error {
-	if pages <= limits.MemoryMiB*16 {
-		return nil
-	}
-	return weft.Errorf(weft.ResourceExhausted, op, "the module wants %d KiB of memory at its start, the limit is %d MiB", pages*64, limits.MemoryMiB).
-		WithHint("lower the module's initial memory, or raise limits.memoryMiB")
 }

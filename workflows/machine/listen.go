@@ -94,6 +94,7 @@ func (m *Machine) deliver(e weft.Event) bool {
 			return true
 		}
 	}
+	e.Data = slices.Clone(e.Data)
 	m.inbox = append(m.inbox, e)
 	m.inboxBytes += len(e.Data)
 	return true

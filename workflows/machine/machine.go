@@ -5,6 +5,7 @@
 package machine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -16,7 +17,6 @@ const (
 	TurnStepsMax  = 100_000  // tasks begun by one entry; a loop that never waits ends the run here
 	InboxMax      = 1_000    // events that wait for a listen
 	InboxBytesMax = 16 << 20 // their data, all together
-	HeldMax       = 1_000    // answers that wait for a paused run to resume
 )
 
 // Info is what a run is called.
@@ -101,7 +101,10 @@ func New(def *workflows.Definition, info Info) *Machine {
 
 // Advance takes the next entry of the journal. First every timer that is due
 // at its time fires, in order of due time, then the entry itself has its
-// effect. The error says that the entry cannot follow those before it.
+// effect. An entry that is not accepted belongs into the journal all the same
+// if the timers that fired led to commands or to another status. The machine
+// keeps nothing of the entry's bytes. The error says that the entry cannot
+// follow those before it; the machine is then as it was.
 func (m *Machine) Advance(e Entry) (Effects, error) {
 	const op = "machine.Machine.Advance"
 	switch {
@@ -109,6 +112,8 @@ func (m *Machine) Advance(e Entry) (Effects, error) {
 		return Effects{}, weft.Errorf(weft.FailedPrecondition, op, "the journal does not begin with started but with %s", e.Kind)
 	case m.started && e.Kind == Started:
 		return Effects{}, weft.Errorf(weft.FailedPrecondition, op, "the journal starts the run twice")
+	case e.Kind == Failed && e.Fault == nil || e.Kind == Delivered && e.Event == nil:
+		return Effects{}, weft.Errorf(weft.InvalidArgument, op, "%s comes without what it is about", e.Kind)
 	case e.Step > m.steps:
 		return Effects{}, weft.Errorf(weft.FailedPrecondition, op, "the journal has %s for step %d, but the run came to step %d only", e.Kind, e.Step, m.steps)
 	case e.Kind.note():
@@ -208,10 +213,8 @@ func (m *Machine) answer(e Entry) bool {
 	case f == nil:
 		return false
 	case m.paused:
-		if len(m.held) < HeldMax {
-			e.Data = append([]byte(nil), e.Data...)
-			m.held = append(m.held, e)
-		}
+		e.Data = slices.Clone(e.Data)
+		m.held = append(m.held, e) // at most one for each call
 		return true
 	}
 	m.take(f, e)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,6 +117,36 @@ func TestFaultOf(t *testing.T) {
 	if f := FaultOf(errors.New(strings.Repeat("ü", DetailMax))); len(f.Detail) > DetailMax || strings.Trim(f.Detail, "ü") != "" {
 		t.Errorf("a long detail has %d bytes", len(f.Detail))
 	}
+}
+
+// TestRunsShareADefinition lets many runs use one definition at once; the race
+// detector watches that nobody writes to what they share.
+func TestRunsShareADefinition(t *testing.T) {
+	def, err := workflows.Parse("flow.yaml", []byte(head+`
+do:
+  - one: { set: { list: [1, { a: 2 }], kept: '${ . }' } }
+  - two: { set: '${ .list[1].a += 1 | .list += [3] | .kept.x = 1 | .at = now }', export: { as: '${ $context + {n: (.list | length)} }' } }
+  - loop: { for: { each: e, in: [ { b: 1 }, { b: 2 } ] }, do: [ { each: { set: '${ .sum += $e.b | .t = ("b-\\($e.b)" | test("b-[0-9]")) }' } } ] }
+  - call: { call: h, input: { from: '${ $workflow.definition.document + {sum: .sum, n: $context.n} }' } }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for range 50 {
+				m := New(def, Info{RunID: "run1"})
+				got, err := m.Advance(Entry{Kind: Started, At: noon, Data: []byte(`{"x": {"y": 1}}`)})
+				want := `{"dsl":"1.0.3","n":3,"name":"flow","namespace":"test","sum":3,"version":"1.2.3"}`
+				if err != nil || len(got.Commands) != 1 || string(got.Commands[0].Input) != want {
+					t.Errorf("%+v %v %+v", got, err, m.Fault())
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
 }
 
 func TestTraceTellsTheSteps(t *testing.T) {

@@ -94,32 +94,18 @@ func (r *reader) since(p int) []byte { return r.b[p:r.p] }
 
 func appendU32(b []byte, v uint32) []byte { return binary.AppendUvarint(b, uint64(v)) }
 
-// appendSigned appends a signed LEB128 of a number that is not negative.
-func appendSigned(b []byte, v uint32) []byte {
-	for ; v >= 0x40; v >>= 7 {
-		b = append(b, byte(v)|0x80)
-	}
-	return append(b, byte(v))
-}
-
 func appendName(b []byte, s string) []byte { return append(appendU32(b, uint32(len(s))), s...) }
 
 func appendSection(b []byte, id byte, body []byte) []byte {
 	return append(appendU32(append(b, id), uint32(len(body))), body...)
 }
 
-// Value types.
-const (
-	i32Type = 0x7f
-	i64Type = 0x7e
-)
-
 // valueType is the name of a value type.
 func valueType(t byte) string {
 	switch t {
-	case i32Type:
+	case 0x7f:
 		return "i32"
-	case i64Type:
+	case 0x7e:
 		return "i64"
 	case 0x7d:
 		return "f32"

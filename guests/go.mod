@@ -1,0 +1,7 @@
+module github.com/weftrun/weft/guests
+
+go 1.26
+
+require github.com/weftrun/weft/sdk/go v0.0.0
+
+replace github.com/weftrun/weft/sdk/go => ../sdk/go

@@ -1,0 +1,174 @@
+package weft
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+)
+
+// Context is one call of a handler: its input, and everything it may reach.
+// It is valid until the handler returns, for one goroutine.
+type Context struct {
+	host   host
+	input  []byte
+	output []byte
+}
+
+// Input is what the caller sent. The bytes are reused by the next call: copy
+// what outlives this one.
+func (c *Context) Input() []byte { return c.input }
+
+// Write adds to the output, which the caller gets when the handler returns nil.
+func (c *Context) Write(p []byte) (int, error) {
+	c.output = append(c.output, p...)
+	return len(p), nil
+}
+
+// Header is a header of the call, by its lower-case name, or empty.
+func (c *Context) Header(name string) string {
+	v, err := c.host.headerGet(name)
+	if err != nil {
+		return ""
+	}
+	return string(v)
+}
+
+// SetHeader sets a header of the answer.
+func (c *Context) SetHeader(name, value string) { c.host.headerSet(name, value) }
+
+// Get reads a key of the module's state. A key that was never set, or was
+// deleted, is not found, and no error.
+func (c *Context) Get(key string) (value []byte, found bool, err error) {
+	v, found, err := c.get(key)
+	return bytes.Clone(v), found, err
+}
+
+// get is Get whose bytes are valid until the next host call.
+func (c *Context) get(key string) ([]byte, bool, error) {
+	v, err := c.host.stateGet(key)
+	if CodeOf(err) == NotFound {
+		return nil, false, nil
+	}
+	return v, err == nil, describe(err, "state key ", key)
+}
+
+// Set writes a key of the module's state. Later reads of this call see it;
+// others see it when the handler has returned nil.
+func (c *Context) Set(key string, value []byte) error {
+	return describe(c.host.stateSet(key, value), "state key ", key)
+}
+
+// Delete removes a key of the module's state; one that is not there is fine.
+func (c *Context) Delete(key string) error {
+	return describe(c.host.stateDelete(key), "state key ", key)
+}
+
+// Publish sends an event of this type with JSON data, once the handler has
+// returned nil.
+func (c *Context) Publish(eventType string, data []byte) error {
+	return describe(c.host.publish(eventType, data), "event ", eventType)
+}
+
+// Call asks a peer, as in "payments/payments.v1.Payments/Charge", and returns
+// its answer. The host finds an instance, retries, and guards the peer with a
+// breaker: while that is open in a workflow, the host parks the step and this
+// call does not return.
+func (c *Context) Call(procedure string, request []byte) ([]byte, error) {
+	v, err := c.host.call(procedure, request)
+	return bytes.Clone(v), describe(err, "call of ", procedure)
+}
+
+// Config reads a configuration value of the module.
+func (c *Context) Config(key string) (value string, found bool, err error) {
+	v, err := c.host.configGet(key)
+	if CodeOf(err) == NotFound {
+		return "", false, nil
+	}
+	return string(v), err == nil, describe(err, "config key ", key)
+}
+
+// Secret reads a secret that the module was granted. Do not log it.
+func (c *Context) Secret(name string) ([]byte, error) {
+	v, err := c.host.secretGet(name)
+	return bytes.Clone(v), describe(err, "secret ", name)
+}
+
+// Remaining is the time left for this call; false when there is no limit.
+func (c *Context) Remaining() (time.Duration, bool) {
+	ms := c.host.deadline()
+	return time.Duration(max(ms, 0)) * time.Millisecond, ms >= 0
+}
+
+// Level says how much a log line matters.
+type Level uint32
+
+// The levels of Log.
+const (
+	LevelDebug Level = iota
+	LevelInfo
+	LevelWarn
+	LevelError
+)
+
+// Log writes one line into the host's log.
+func (c *Context) Log(level Level, message string) { c.host.log(level, message) }
+
+// describe says which name a host error is about.
+func describe(err error, kind, name string) error {
+	if err == nil {
+		return nil
+	}
+	code := CodeOf(err)
+	message := err.Error()
+	if message == "" {
+		message = code.String()
+	}
+	return &Error{Code: code, Message: kind + name + ": " + message}
+}
+
+// GetJSON reads a key of the module's state as JSON. An absent key is the zero
+// value and not found.
+func GetJSON[T any](c *Context, key string) (value T, found bool, err error) {
+	v, found, err := c.get(key)
+	if err != nil || !found {
+		return value, found, err
+	}
+	if err := json.Unmarshal(v, &value); err != nil {
+		return value, true, Errorf(DataLoss, "state key %s: %v", key, err)
+	}
+	return value, true, nil
+}
+
+// SetJSON writes a key of the module's state as JSON.
+func SetJSON(c *Context, key string, value any) error {
+	v, err := json.Marshal(value)
+	if err != nil {
+		return Errorf(Internal, "state key %s: %v", key, err)
+	}
+	return c.Set(key, v)
+}
+
+// PublishJSON publishes an event with value as its data.
+func PublishJSON(c *Context, eventType string, value any) error {
+	v, err := json.Marshal(value)
+	if err != nil {
+		return Errorf(Internal, "event %s: %v", eventType, err)
+	}
+	return c.Publish(eventType, v)
+}
+
+// CallJSON asks a peer in JSON.
+func CallJSON[Out any](c *Context, procedure string, request any) (answer Out, err error) {
+	req, err := json.Marshal(request)
+	if err != nil {
+		return answer, Errorf(Internal, "call of %s: %v", procedure, err)
+	}
+	v, err := c.host.call(procedure, req)
+	if err != nil {
+		return answer, describe(err, "call of ", procedure)
+	}
+	if err := json.Unmarshal(v, &answer); err != nil {
+		return answer, Errorf(Internal, "answer of %s: %v", procedure, err)
+	}
+	return answer, nil
+}

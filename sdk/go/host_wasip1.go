@@ -1,0 +1,138 @@
+package weft
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+//go:wasmimport weft/v1 input
+func wasmInput(dst unsafe.Pointer, size, offset uint32) uint32
+
+//go:wasmimport weft/v1 output
+func wasmOutput(src unsafe.Pointer, n uint32)
+
+//go:wasmimport weft/v1 result
+func wasmResult(dst unsafe.Pointer, size, offset uint32) uint32
+
+//go:wasmimport weft/v1 header_get
+func wasmHeaderGet(name string, dst unsafe.Pointer, size uint32) int64
+
+//go:wasmimport weft/v1 header_set
+func wasmHeaderSet(name, value string)
+
+//go:wasmimport weft/v1 state_get
+func wasmStateGet(key string, dst unsafe.Pointer, size uint32) int64
+
+//go:wasmimport weft/v1 state_set
+func wasmStateSet(key string, src unsafe.Pointer, n uint32) uint32
+
+//go:wasmimport weft/v1 state_delete
+func wasmStateDelete(key string) uint32
+
+//go:wasmimport weft/v1 publish
+func wasmPublish(eventType string, src unsafe.Pointer, n uint32) uint32
+
+//go:wasmimport weft/v1 call
+func wasmCall(procedure string, src unsafe.Pointer, n uint32, dst unsafe.Pointer, size uint32) int64
+
+//go:wasmimport weft/v1 config_get
+func wasmConfigGet(key string, dst unsafe.Pointer, size uint32) int64
+
+//go:wasmimport weft/v1 secret_get
+func wasmSecretGet(name string, dst unsafe.Pointer, size uint32) int64
+
+//go:wasmimport weft/v1 deadline
+func wasmDeadline() int64
+
+//go:wasmimport weft/v1 log
+func wasmLog(level uint32, message string)
+
+// host has no state: its methods are the imports. They are methods of a struct
+// and not an interface, so that the linker drops the imports a module does not
+// use and the rest says truly what the module can reach.
+type host struct{}
+
+// An instance has one call at a time, so one of each is enough.
+var (
+	current Context
+	inbuf   []byte
+	scratch = make([]byte, 1024) // answers of the host; longer ones are fetched with result
+)
+
+func enter(n uint32) *Context {
+	if uint32(cap(inbuf)) < n {
+		inbuf = make([]byte, n)
+	}
+	in := inbuf[:n]
+	if n > 0 {
+		in = in[:wasmInput(address(in), n, 0)]
+	}
+	current = Context{input: in, output: current.output[:0]}
+	return &current
+}
+
+// leave hands the answer to the host. The garbage collector is a goroutine, and
+// gets its turn only here.
+func leave(_ *Context, answer []byte) {
+	if len(answer) > 0 {
+		wasmOutput(address(answer), uint32(len(answer)))
+	}
+	runtime.Gosched()
+}
+
+func address(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
+
+// fetch is the answer of a host call that wrote into scratch and returned n.
+func fetch(n int64) ([]byte, error) {
+	switch {
+	case n < 0:
+		return nil, &Error{Code: Code(-n)}
+	case n > int64(cap(scratch)):
+		scratch = make([]byte, n)
+		n = int64(wasmResult(address(scratch), uint32(n), 0))
+	}
+	return scratch[:n], nil
+}
+
+func status(code uint32) error {
+	if code == 0 {
+		return nil
+	}
+	return &Error{Code: Code(code)}
+}
+
+func (host) headerGet(name string) ([]byte, error) {
+	return fetch(wasmHeaderGet(name, address(scratch), uint32(cap(scratch))))
+}
+
+func (host) headerSet(name, value string) { wasmHeaderSet(name, value) }
+
+func (host) stateGet(key string) ([]byte, error) {
+	return fetch(wasmStateGet(key, address(scratch), uint32(cap(scratch))))
+}
+
+func (host) stateSet(key string, value []byte) error {
+	return status(wasmStateSet(key, address(value), uint32(len(value))))
+}
+
+func (host) stateDelete(key string) error { return status(wasmStateDelete(key)) }
+
+func (host) publish(eventType string, data []byte) error {
+	return status(wasmPublish(eventType, address(data), uint32(len(data))))
+}
+
+func (host) call(procedure string, request []byte) ([]byte, error) {
+	return fetch(wasmCall(procedure, address(request), uint32(len(request)), address(scratch), uint32(cap(scratch))))
+}
+
+func (host) configGet(key string) ([]byte, error) {
+	return fetch(wasmConfigGet(key, address(scratch), uint32(cap(scratch))))
+}
+
+func (host) secretGet(name string) ([]byte, error) {
+	return fetch(wasmSecretGet(name, address(scratch), uint32(cap(scratch))))
+}
+
+func (host) deadline() int64 { return wasmDeadline() }
+
+func (host) log(level Level, message string) { wasmLog(uint32(level), message) }

@@ -1,0 +1,139 @@
+//go:build !wasip1
+
+// Package wefttest runs a guest's handlers in a plain go test, against a host
+// in memory:
+//
+//	h := wefttest.New()
+//	h.Peers["payments/payments.v1.Payments/Charge"] = func(req []byte) ([]byte, error) { ... }
+//	var payment Payment
+//	err := h.Call(chargeCard, Charge{...}, &payment)
+package wefttest
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"time"
+
+	weft "github.com/weftrun/weft/sdk/go"
+)
+
+// Host is a host in memory. Fill its fields before a call and look at them
+// after it. As in weft, a call that fails leaves no write and no event.
+// It serves one call at a time.
+type Host struct {
+	State   map[string][]byte
+	Config  map[string]string
+	Secrets map[string]string
+	Headers map[string]string // of the next calls
+	Peers   map[string]Peer   // by procedure
+	TimeOut time.Duration     // what a call has left; zero for no limit
+
+	Events []Published       // of all calls that succeeded
+	Answer map[string]string // headers of the last answer
+	Logs   []string
+}
+
+// Peer answers calls of one procedure.
+type Peer func(request []byte) ([]byte, error)
+
+// Published is an event that a handler published.
+type Published struct {
+	Type string
+	Data []byte
+}
+
+// New is a host that has nothing.
+func New() *Host {
+	return &Host{State: map[string][]byte{}, Config: map[string]string{}, Secrets: map[string]string{},
+		Headers: map[string]string{}, Peers: map[string]Peer{}}
+}
+
+// Call runs one call of an export with in as JSON and reads the answer into
+// out, which may be nil. The error is a *weft.Error.
+func (h *Host) Call(export func(uint32) uint32, in, out any) error {
+	input, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	answer, err := h.CallRaw(export, input)
+	if err != nil || out == nil {
+		return err
+	}
+	return json.Unmarshal(answer, out)
+}
+
+// CallRaw is Call with bytes.
+func (h *Host) CallRaw(export func(uint32) uint32, input []byte) ([]byte, error) {
+	before, events := maps.Clone(h.State), len(h.Events)
+	h.Answer = map[string]string{}
+	answer, err := weft.Simulate(view{h}, export, input)
+	if err != nil {
+		h.State, h.Events = before, h.Events[:events]
+	}
+	return answer, err
+}
+
+// Deliver runs one call of an export with an event whose data is JSON.
+func (h *Host) Deliver(export func(uint32) uint32, e weft.Event, data any) error {
+	headers := h.Headers
+	defer func() { h.Headers = headers }()
+	h.Headers = maps.Clone(headers)
+	h.Headers["ce-id"], h.Headers["ce-source"] = e.ID, e.Source
+	h.Headers["ce-type"], h.Headers["ce-subject"] = e.Type, e.Subject
+	if !e.Time.IsZero() {
+		h.Headers["ce-time"] = e.Time.Format(time.RFC3339Nano)
+	}
+	return h.Call(export, data, nil)
+}
+
+// view is the Host as the package weft wants to see it.
+type view struct{ h *Host }
+
+func (v view) HeaderGet(name string) ([]byte, error) { return find(v.h.Headers, name) }
+func (v view) HeaderSet(name, value string)          { v.h.Answer[name] = value }
+
+func (v view) StateGet(key string) ([]byte, error) { return find(v.h.State, key) }
+
+func (v view) StateSet(key string, value []byte) error {
+	v.h.State[key] = bytes.Clone(value)
+	return nil
+}
+
+func (v view) StateDelete(key string) error {
+	delete(v.h.State, key)
+	return nil
+}
+
+func (v view) Publish(eventType string, data []byte) error {
+	v.h.Events = append(v.h.Events, Published{Type: eventType, Data: bytes.Clone(data)})
+	return nil
+}
+
+func (v view) Call(procedure string, request []byte) ([]byte, error) {
+	peer, ok := v.h.Peers[procedure]
+	if !ok {
+		return nil, weft.Errorf(weft.NotFound, "no such peer")
+	}
+	return peer(bytes.Clone(request))
+}
+
+func (v view) ConfigGet(key string) ([]byte, error)  { return find(v.h.Config, key) }
+func (v view) SecretGet(name string) ([]byte, error) { return find(v.h.Secrets, name) }
+
+func (v view) Deadline() int64 {
+	if v.h.TimeOut <= 0 {
+		return -1
+	}
+	return v.h.TimeOut.Milliseconds()
+}
+
+func (v view) Log(_ weft.Level, message string) { v.h.Logs = append(v.h.Logs, message) }
+
+func find[V string | []byte](m map[string]V, name string) ([]byte, error) {
+	v, ok := m[name]
+	if !ok {
+		return nil, weft.Errorf(weft.NotFound, "not found")
+	}
+	return []byte(v), nil
+}
