@@ -386,14 +386,14 @@ func ceilMillis(us int64) int64 { return (us + 999) / 1000 }
 
 // commit is one flush on its way to the disk; it belongs to the writer.
 type commit struct {
-	a       *actor
-	row     store.Run
-	fresh   bool
-	chunk   []byte
-	seq     int64
-	events  []weft.Event
-	also    []func(*store.Tx) error
-	listen  []string // event types to listen for, when fresh
+	a      *actor
+	row    store.Run
+	fresh  bool
+	chunk  []byte
+	seq    int64
+	events []weft.Event
+	also   []func(*store.Tx) error
+	listen []string // event types to listen for, when fresh
 }
 
 // take moves what is pending into a commit. The caller holds mu.

@@ -1,0 +1,57 @@
+package store
+
+import "context"
+
+// Instance is the row of one registered instance.
+type Instance struct {
+	Namespace, Service, Instance string
+	Epoch                        int64
+	URL, Zone                    string
+	TTL                          int64 // milliseconds
+}
+
+// Register adds or replaces an instance and gives it its epoch, which no other
+// registration has had or will have.
+func (tx *Tx) Register(i Instance, at int64) (epoch int64, err error) {
+	c, err := tx.Exec("insert into instance_event(ns,service,instance,epoch,kind,at) values(?,?,?,0,1,?)", i.Namespace, i.Service, i.Instance, at)
+	if err != nil {
+		return 0, err
+	}
+	_, err = tx.Exec(`insert or replace into instance(ns,service,instance,epoch,url,zone,weight,status,health,ttl,meta,modified) values(?,?,?,?,?,?,100,1,'',?,x'',?)`,
+		i.Namespace, i.Service, i.Instance, c.LastID, i.URL, i.Zone, i.TTL, c.LastID)
+	return c.LastID, err
+}
+
+// Deregister removes an instance, if it still has that epoch.
+func (tx *Tx) Deregister(ns, service, instance string, epoch, at int64) error {
+	c, err := tx.Exec("delete from instance where ns=? and service=? and instance=? and epoch=?", ns, service, instance, epoch)
+	if err != nil || c.Rows == 0 {
+		return err
+	}
+	_, err = tx.Exec("insert into instance_event(ns,service,instance,epoch,kind,at) values(?,?,?,?,3,?)", ns, service, instance, epoch, at)
+	return err
+}
+
+// Instances calls fn with every registered instance.
+func (db *DB) Instances(ctx context.Context, fn func(Instance)) error {
+	return db.Query(ctx, "select ns,service,instance,epoch,url,zone,ttl from instance", nil, func(r Row) error {
+		fn(Instance{r.Text(0), r.Text(1), r.Text(2), r.Int(3), r.Text(4), r.Text(5), r.Int(6)})
+		return nil
+	})
+}
+
+// KnownServices calls fn with every service that was ever registered.
+func (db *DB) KnownServices(ctx context.Context, fn func(ns, service string)) error {
+	return db.Query(ctx, "select distinct ns,service from instance_event", nil, func(r Row) error { fn(r.Text(0), r.Text(1)); return nil })
+}
+
+// SetBreakerPolicy keeps the settings of a peer, as JSON.
+func (tx *Tx) SetBreakerPolicy(ns, service string, policy []byte) error {
+	_, err := tx.Exec("insert or replace into breaker_policy(ns,service,policy) values(?,?,?)", ns, service, policy)
+	return err
+}
+
+// BreakerPolicies calls fn with the settings of every peer that has its own.
+func (db *DB) BreakerPolicies(ctx context.Context, fn func(ns, service string, policy []byte) error) error {
+	return db.Query(ctx, "select ns,service,policy from breaker_policy", nil, func(r Row) error { return fn(r.Text(0), r.Text(1), r.Blob(2)) })
+}
