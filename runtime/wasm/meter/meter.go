@@ -230,8 +230,7 @@ func (m *rewriter) section(s section) []byte {
 	case codeSection:
 		w = m.codeSection(r)
 	case dataSection:
-		r.count("data segments", m.limits.Segments)
-		return s.body // the compiler checks the rest: it holds no index that moves
+		w = m.dataSection(r)
 	case countSection:
 		r.u32()
 		w = s.body
@@ -433,6 +432,28 @@ func (m *rewriter) elementSection(r *reader) []byte {
 				w = appendU32(w, m.function(r.u32()))
 			}
 		}
+	}
+	return w
+}
+
+// dataSection copies the data; the offsets are constants, whose indices are checked.
+func (m *rewriter) dataSection(r *reader) []byte {
+	n := r.count("data segments", m.limits.Segments)
+	w := appendU32(make([]byte, 0, len(r.b)), n)
+	for range n {
+		flags := r.u32()
+		if flags > 2 {
+			malformed("a data segment has flags %d", flags)
+		}
+		w = appendU32(w, flags)
+		if flags == 2 {
+			w = appendU32(w, r.u32())
+		}
+		if flags != 1 {
+			w = m.constant(r, w)
+		}
+		data := r.take(r.u32())
+		w = append(appendU32(w, uint32(len(data))), data...)
 	}
 	return w
 }

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+)
+
+func (a *app) eventCommand() *cobra.Command {
+	e := &weftv1.Event{}
+	var data string
+	var delay time.Duration
+	publish := verb("publish", "Publish an event", func(ctx context.Context, _ []string) error {
+		var err error
+		if e.Data, err = value(data); err != nil {
+			return err
+		}
+		if delay > 0 {
+			e.Extensions = map[string]string{"notbefore": time.Now().Add(delay).UTC().Format(time.RFC3339Nano)}
+		}
+		res, err := weftv1connect.NewEventServiceClient(a.client()).Publish(ctx, &weftv1.PublishRequest{Namespace: a.namespace, Events: []*weftv1.Event{e}})
+		if err != nil {
+			return err
+		}
+		if done, err := a.json(res); done {
+			return err
+		}
+		a.printf("published at offset %d\n", res.Offsets[0])
+		return nil
+	})
+	publish.Flags().StringVar(&e.Type, "type", "", "such as shop.order.placed")
+	publish.Flags().StringVar(&e.Source, "source", "/cli", "URI reference of the producer")
+	publish.Flags().StringVar(&e.Subject, "subject", "", "what it is about")
+	publish.Flags().StringVar(&e.Id, "id", "", "id; made when empty")
+	publish.Flags().StringVar(&data, "data", "", "JSON, or @FILE")
+	publish.Flags().DurationVar(&delay, "delay", 0, "deliver it no earlier than in this time")
+	q := &weftv1.TailRequest{}
+	tail := verb("tail", "Show events as they come", func(ctx context.Context, _ []string) error {
+		q.Namespace = a.namespace
+		stream, err := weftv1connect.NewEventServiceClient(a.client()).Tail(ctx, q)
+		if err != nil {
+			return err
+		}
+		defer stream.Close()
+		for {
+			res, err := stream.Receive()
+			if errors.Is(err, io.EOF) || ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if done, err := a.json(res); done {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			body := res.Event.Binary
+			if res.Event.Data != nil {
+				body, _ = res.Event.Data.MarshalJSON()
+			}
+			a.printf("%6d  %-28s %-24s %s\n", res.Offset, res.Event.Type, res.Event.Source, body)
+		}
+	})
+	tail.Flags().BoolVar(&q.All, "all", false, "begin with the oldest")
+	return group("event", "Publish and watch events", publish, tail)
+}
+
+func (a *app) registry() weftv1connect.RegistryServiceClient {
+	return weftv1connect.NewRegistryServiceClient(a.client())
+}
+
+func (a *app) peerCommand() *cobra.Command {
+	q := &weftv1.RegisterRequest{}
+	register := verb("register SERVICE", "Register a peer and keep its lease until interrupted", func(ctx context.Context, args []string) error {
+		q.Namespace, q.Service = a.namespace, args[0]
+		return a.keepLease(ctx, q)
+	})
+	register.Flags().StringVar(&q.Url, "url", "", "base address of the peer, http or https")
+	register.Flags().StringVar(&q.Instance, "instance", fmt.Sprintf("cli-%d", os.Getpid()), "name of this instance")
+	return group("peer", "See and register peers", register,
+		verb("list", "List live instances", func(ctx context.Context, _ []string) error {
+			res, err := a.registry().ListInstances(ctx, &weftv1.ListInstancesRequest{Namespace: a.namespace})
+			if err != nil {
+				return err
+			}
+			if done, err := a.json(res); done {
+				return err
+			}
+			for _, i := range res.Instances {
+				a.printf("%-16s %-40s %s\n", i.Service, i.Instance, i.Url)
+			}
+			return nil
+		}))
+}
+
+func (a *app) keepLease(ctx context.Context, q *weftv1.RegisterRequest) error {
+	res, err := a.registry().Register(ctx, q)
+	if err != nil {
+		return err
+	}
+	a.printf("%s is registered as %s (epoch %d); end with Ctrl-C\n", q.Url, q.Service, res.Epoch)
+	beat := time.NewTicker(res.HeartbeatInterval.AsDuration())
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+			if _, err := a.registry().Heartbeat(ctx, &weftv1.HeartbeatRequest{Namespace: q.Namespace, Service: q.Service, Instance: q.Instance, Epoch: res.Epoch}); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			_, err := a.registry().Deregister(ctx, &weftv1.DeregisterRequest{Namespace: q.Namespace, Service: q.Service, Instance: q.Instance, Epoch: res.Epoch})
+			return err
+		}
+	}
+}
+
+func (a *app) breakerCommand() *cobra.Command {
+	client := func() weftv1connect.BreakerServiceClient { return weftv1connect.NewBreakerServiceClient(a.client()) }
+	p := &weftv1.SetPolicyRequest{}
+	var open time.Duration
+	set := verb("set PEER", "Set when breakers of a peer open, and for how long", func(ctx context.Context, args []string) error {
+		p.Namespace, p.Peer, p.Open = a.namespace, args[0], durationpb.New(open)
+		_, err := client().SetPolicy(ctx, p)
+		if err == nil {
+			a.printf("breakers of %s: %d failures, open for %s (0: default)\n", args[0], p.Failures, open)
+		}
+		return err
+	})
+	set.Flags().Int32Var(&p.Failures, "failures", 0, "failures in a row; default 5")
+	set.Flags().DurationVar(&open, "open", 0, "default 30s")
+	return group("breaker", "See and set breakers", set,
+		verb("list", "List breakers", func(ctx context.Context, _ []string) error {
+			res, err := client().ListBreakers(ctx, &weftv1.ListBreakersRequest{Namespace: a.namespace})
+			if err != nil {
+				return err
+			}
+			if done, err := a.json(res); done {
+				return err
+			}
+			for _, b := range res.Breakers {
+				a.printf("%-16s %-40s %-9s %s\n", b.Peer, b.Instance, b.State, b.Reason)
+			}
+			return nil
+		}),
+		verb("open PEER", "Refuse all calls to a peer", func(ctx context.Context, args []string) error {
+			_, err := client().Open(ctx, &weftv1.OpenRequest{Namespace: a.namespace, Peer: args[0]})
+			return err
+		}),
+		verb("close PEER", "Let all calls to a peer through", func(ctx context.Context, args []string) error {
+			_, err := client().Close(ctx, &weftv1.CloseRequest{Namespace: a.namespace, Peer: args[0]})
+			return err
+		}),
+		verb("reset PEER", "Let the breakers decide by themselves again", func(ctx context.Context, args []string) error {
+			_, err := client().Reset(ctx, &weftv1.ResetRequest{Namespace: a.namespace, Peer: args[0]})
+			return err
+		}))
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+)
+
+func (a *app) runs() weftv1connect.RunServiceClient {
+	return weftv1connect.NewRunServiceClient(a.client())
+}
+
+func (a *app) runCommand() *cobra.Command {
+	list := &weftv1.ListRunsRequest{}
+	var status []string
+	listing := verb("list", "List runs, the newest first", func(ctx context.Context, _ []string) error {
+		list.Namespace = a.namespace
+		for _, s := range status {
+			v, ok := weftv1.RunStatus_value["RUN_STATUS_"+strings.ToUpper(s)]
+			if !ok {
+				return &usageError{fmt.Errorf("--status %s: write running, parked, completed, faulted or cancelled", s)}
+			}
+			list.Statuses = append(list.Statuses, weftv1.RunStatus(v))
+		}
+		res, err := a.runs().ListRuns(ctx, list)
+		if err != nil {
+			return err
+		}
+		if done, err := a.json(res); done {
+			return err
+		}
+		for _, r := range res.Runs {
+			a.printf("%s  %-24s %-10s %s\n", r.Id, r.Workflow+":"+r.Version, statusOf(r), r.Reason)
+		}
+		return nil
+	})
+	listing.Flags().StringVar(&list.Workflow, "workflow", "", "name, or space/name")
+	listing.Flags().StringSliceVar(&status, "status", nil, "running, parked, completed, faulted, cancelled")
+	listing.Flags().Int32Var(&list.PageSize, "limit", 50, "runs in a page")
+	listing.Flags().StringVar(&list.PageToken, "page", "", "token of the page before")
+	var reason string
+	cancel := verb("cancel ID", "End a run", func(ctx context.Context, args []string) error {
+		res, err := a.runs().Cancel(ctx, &weftv1.CancelRequest{Namespace: a.namespace, Id: args[0], Reason: reason})
+		return a.showRun(res.GetRun(), nil, err)
+	})
+	pause := verb("pause ID", "Hold a run", func(ctx context.Context, args []string) error {
+		res, err := a.runs().Pause(ctx, &weftv1.PauseRequest{Namespace: a.namespace, Id: args[0], Reason: reason})
+		return a.showRun(res.GetRun(), nil, err)
+	})
+	for _, c := range []*cobra.Command{cancel, pause} {
+		c.Flags().StringVar(&reason, "reason", "", "why, for others")
+	}
+	return group("run", "Start runs and look after them", a.startCommand(), listing, cancel, pause,
+		verb("resume ID", "Let a paused run go on", func(ctx context.Context, args []string) error {
+			res, err := a.runs().Resume(ctx, &weftv1.ResumeRequest{Namespace: a.namespace, Id: args[0]})
+			return a.showRun(res.GetRun(), nil, err)
+		}),
+		verb("describe ID", "Show a run step by step", func(ctx context.Context, args []string) error {
+			res, err := a.runs().GetRun(ctx, &weftv1.GetRunRequest{Namespace: a.namespace, Id: args[0]})
+			if err != nil {
+				return err
+			}
+			if done, err := a.json(res); done {
+				return err
+			}
+			return a.showRun(res.Run, res.Steps, nil)
+		}),
+		verb("watch ID", "Follow a run until it ends", func(ctx context.Context, args []string) error { return a.follow(ctx, args[0]) }))
+}
+
+func (a *app) startCommand() *cobra.Command {
+	q := &weftv1.StartRequest{}
+	var input string
+	var follow bool
+	c := verb("start WORKFLOW", "Start a run", func(ctx context.Context, args []string) error {
+		q.Namespace, q.Workflow = a.namespace, args[0]
+		if name, version, ok := strings.Cut(args[0], ":"); ok {
+			q.Workflow, q.Version = name, version
+		}
+		var err error
+		if q.Input, err = value(input); err != nil {
+			return err
+		}
+		res, err := a.runs().Start(ctx, q)
+		if err != nil {
+			return err
+		}
+		if follow {
+			a.printf("run %s of %s:%s\n", res.Run.Id, res.Run.Workflow, res.Run.Version)
+			return a.follow(ctx, res.Run.Id)
+		}
+		if done, err := a.json(res); done {
+			return err
+		}
+		return a.showRun(res.Run, nil, nil)
+	})
+	c.Flags().StringVar(&input, "input", "", "JSON, or @FILE")
+	c.Flags().StringVar(&q.IdempotencyKey, "key", "", "idempotency key: the same key starts one run")
+	c.Flags().BoolVar(&q.Wait, "wait", false, "answer when the run has ended")
+	c.Flags().BoolVar(&follow, "follow", false, "show the steps as they go")
+	return c
+}
+
+func statusOf(r *weftv1.Run) string {
+	return strings.ToLower(strings.TrimPrefix(r.Status.String(), "RUN_STATUS_"))
+}
+
+func (a *app) showRun(r *weftv1.Run, steps []*weftv1.Step, err error) error {
+	if err != nil {
+		return err
+	}
+	if done, err := a.json(r); done {
+		return err
+	}
+	a.printf("run %s  %s:%s  %s\n", r.Id, r.Workflow, r.Version, strings.ToUpper(statusOf(r)))
+	for _, s := range steps {
+		a.printf("%s\n", line(s, depth(s, steps)))
+	}
+	a.end(r)
+	return nil
+}
+
+// end prints how a run ended, or why it waits.
+func (a *app) end(r *weftv1.Run) {
+	switch {
+	case r.Output != nil:
+		data, _ := r.Output.MarshalJSON()
+		a.printf("output %s\n", data)
+	case r.Fault != nil:
+		a.printf("fault %d %s: %s (at %s)\n", r.Fault.Status, r.Fault.Title, r.Fault.Detail, r.Fault.Instance)
+	case r.Reason != "":
+		a.printf("%s: %s\n", strings.ToUpper(statusOf(r)), r.Reason)
+	}
+}
+
+var marks = map[string]string{"completed": "✓", "faulted": "✗", "running": "•", "parked": "‖", "cancelled": "–", "skipped": "·"}
+
+// line is a step: mark, name, kind, attempt, time, and why it waits.
+func line(s *weftv1.Step, depth int) string {
+	name := strings.Repeat("  ", depth) + s.Name
+	out := fmt.Sprintf("  %s %-28s %-7s", marks[s.Status], name, s.Kind)
+	if s.EndTime != nil {
+		out += fmt.Sprintf(" %8s", s.EndTime.AsTime().Sub(s.StartTime.AsTime()).Round(10*time.Microsecond))
+	}
+	if s.Attempt > 1 {
+		out += fmt.Sprintf("  attempt %d", s.Attempt)
+	}
+	for _, n := range s.Notes {
+		out += "  parked: " + n
+	}
+	if s.Waiting != "" {
+		out += "  " + s.Waiting
+	}
+	if s.Fault != nil {
+		out += fmt.Sprintf("  %d %s", s.Fault.Status, s.Fault.Detail)
+	}
+	return out
+}
+
+func depth(s *weftv1.Step, all []*weftv1.Step) (n int) {
+	for s.Parent != 0 && int(s.Parent) <= len(all) {
+		s = all[s.Parent-1]
+		n++
+	}
+	return n
+}
+
+// follow prints each step once it has an outcome, and each reason to wait.
+func (a *app) follow(ctx context.Context, id string) error {
+	stream, err := a.runs().Watch(ctx, &weftv1.WatchRequest{Namespace: a.namespace, Id: id})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	seen, reason := map[uint32]string{}, ""
+	for {
+		res, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if done, err := a.json(res); done {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		for _, s := range res.Steps {
+			if seen[s.Id] != s.Status && s.Status != "running" {
+				a.printf("%s\n", line(s, depth(s, res.Steps)))
+			}
+			seen[s.Id] = s.Status
+		}
+		if r := res.Run; r.Reason != reason || r.EndTime != nil {
+			if reason = r.Reason; r.EndTime != nil {
+				a.printf("run %s %s\n", r.Id, strings.ToUpper(statusOf(r)))
+			}
+			a.end(r)
+		}
+	}
+}

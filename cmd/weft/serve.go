@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftrun/weft/host"
+)
+
+func (a *app) serveCommand(use, short string) *cobra.Command {
+	var listen, level string
+	var o host.Options
+	var insecure bool
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		if err := onLoopback(listen); err != nil && !(insecure && use == "serve") {
+			return err
+		}
+		var l slog.Level
+		if err := l.UnmarshalText([]byte(level)); err != nil {
+			return &usageError{err}
+		}
+		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+		listener, err := net.Listen("tcp", listen)
+		if err != nil {
+			return err
+		}
+		h, err := host.Open(c.Context(), o)
+		if err != nil {
+			listener.Close()
+			return err
+		}
+		a.printf("weft serves at http://%s, data in %s\n", listener.Addr(), o.DB)
+		if use == "dev" {
+			a.printf("This is for development: anyone on this machine may call it.\n")
+		}
+		return h.Serve(c.Context(), listener)
+	}}
+	c.Flags().StringVar(&listen, "listen", env("WEFT_LISTEN", "127.0.0.1:8787"), "address to serve at (WEFT_LISTEN)")
+	c.Flags().StringVar(&o.DB, "db", env("WEFT_DB", "weft.db"), "SQLite file (WEFT_DB)")
+	c.Flags().StringVar(&o.CacheDir, "cache", env("WEFT_CACHE", ""), "folder for compiled modules; default: beside the file (WEFT_CACHE)")
+	c.Flags().StringVar(&o.Sync, "sync", "full", "full survives a power cut, normal a crash of the process")
+	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
+	c.Flags().StringVar(&level, "log", "info", "debug, info, warn or error")
+	if use == "serve" {
+		c.Flags().BoolVar(&insecure, "insecure-listen", false, "serve on other than loopback although there is no authentication yet")
+	}
+	return c
+}
+
+// onLoopback refuses addresses that others can reach.
+func onLoopback(address string) error {
+	name, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return &usageError{err}
+	}
+	if ip := net.ParseIP(name); name == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return &usageError{fmt.Errorf("%s can be reached from other machines, and weft has no authentication yet; serve on 127.0.0.1", address)}
+}

@@ -1,0 +1,291 @@
+// Package host is one process, assembled: it opens the rooms, wires them, and
+// serves the API on one port.
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/grpcreflect/v2"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/bus"
+	"github.com/weftrun/weft/host/peers"
+	"github.com/weftrun/weft/host/rpc"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows"
+)
+
+// Options of a host. The zero value of each field but DB means its default.
+type Options struct {
+	DB        string   // the SQLite file
+	Sync      string   // see store.Options
+	CacheDir  string   // compiled modules; default: beside the file
+	HTTPAllow []string // private host:port that workflows may call
+	ModuleMax int      // bytes of an upload; default 16 MiB
+	Log       *slog.Logger
+	Engine    engine.Options
+}
+
+// Host is an open host.
+type Host struct {
+	opts   Options
+	log    *slog.Logger
+	db     *store.DB
+	wasm   *wasm.Runtime
+	cat    *catalog.Catalog
+	gate   *peers.Gate
+	engine *engine.Engine
+	bus    *bus.Bus
+
+	life   context.Context // of consumers and streams
+	end    context.CancelFunc
+	groups sync.WaitGroup
+
+	mu      sync.Mutex
+	serving map[string]context.CancelFunc // guarded by mu: groups, by name
+}
+
+// Open opens everything and goes on with the runs that were in progress.
+func Open(ctx context.Context, o Options) (*Host, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.CacheDir == "" {
+		o.CacheDir = filepath.Join(filepath.Dir(o.DB), ".weft-cache")
+	}
+	if o.ModuleMax <= 0 {
+		o.ModuleMax = 16 << 20
+	}
+	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}}
+	h.life, h.end = context.WithCancel(context.Background())
+	if err := h.open(ctx); err != nil {
+		h.close(ctx)
+		return nil, err
+	}
+	h.cat.OnChange(h.subscribe)
+	h.subscribe()
+	return h, nil
+}
+
+func (h *Host) open(ctx context.Context) (err error) {
+	if h.db, err = store.Open(ctx, store.Options{Path: h.opts.DB, Sync: h.opts.Sync, Log: h.log}); err != nil {
+		return err
+	}
+	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Log: h.log}); err != nil {
+		return err
+	}
+	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log}); err != nil {
+		return err
+	}
+	if h.gate, err = peers.Open(ctx, h.db, peers.Options{HTTPAllow: h.opts.HTTPAllow, Log: h.log, OnAvailable: h.available}); err != nil {
+		return err
+	}
+	h.opts.Engine.Log = h.log
+	h.mu.Lock()
+	h.engine = engine.New(h.db, h.cat, h.gate, h.opts.Engine)
+	h.mu.Unlock()
+	h.bus = bus.New(h.db, h.log)
+	return h.engine.Start(ctx)
+}
+
+// available wakes the runs that are parked on a peer.
+func (h *Host) available(ns, peer string) {
+	h.mu.Lock()
+	e := h.engine
+	h.mu.Unlock()
+	if e != nil {
+		e.Wake(ns, peer)
+	}
+}
+
+// subscribe serves a group for each subscribed handler, and one a namespace for
+// workflows.
+func (h *Host) subscribe() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	wanted := map[string]bus.Group{}
+	for _, ns := range append(h.cat.Namespaces(), "default") {
+		wanted[ns+" workflows"] = bus.Group{Namespace: ns, Name: "workflows",
+			Handle: func(ctx context.Context, e weft.Event, ack func(*store.Tx) error) error {
+				return h.engine.Accept(ctx, ns, e, ack)
+			}}
+		for _, s := range h.cat.Subscriptions(ns) {
+			name := "handler " + s.Handler.Name + " " + s.Subscription.Type
+			wanted[ns+" "+name+" "+s.Handler.Version] = bus.Group{Namespace: ns, Name: name, Wants: s.Subscription.Matches,
+				Handle: func(ctx context.Context, e weft.Event, ack func(*store.Tx) error) error {
+					return h.engine.Deliver(ctx, ns, s.Handler, e, ack)
+				}}
+		}
+	}
+	for name, stop := range h.serving {
+		if _, ok := wanted[name]; !ok {
+			stop()
+			delete(h.serving, name)
+		}
+	}
+	for name, g := range wanted {
+		if h.serving[name] == nil && h.life.Err() == nil {
+			ctx, stop := context.WithCancel(h.life)
+			h.serving[name] = stop
+			h.groups.Go(func() {
+				if err := h.bus.Consume(ctx, g); err != nil && ctx.Err() == nil {
+					h.log.Error("group ended", "group", name, "error", err)
+				}
+			})
+		}
+	}
+}
+
+// Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
+// handlers at /handlers/{name}, and health.
+func (h *Host) Handler() http.Handler {
+	server := connect.NewServer()
+	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax)})
+	grpcreflect.Register(server)
+	mux := http.NewServeMux()
+	connecthttp.Mount(mux, server)
+	mux.Handle("POST /events", h.bus)
+	mux.HandleFunc("POST /handlers/{name}", h.call)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", h.ready)
+	return mux
+}
+
+func (h *Host) ready(w http.ResponseWriter, _ *http.Request) {
+	if err := h.db.Err(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, "ready\n")
+}
+
+const bodyMax = 4 << 20
+
+// call is a handler over plain HTTP: any body in, its output out.
+func (h *Host) call(w http.ResponseWriter, r *http.Request) {
+	res, err := h.callHandler(w, r)
+	if err != nil {
+		code := weft.CodeOf(err)
+		status, ok := map[weft.Code]int{weft.InvalidArgument: 400, weft.FailedPrecondition: 400, weft.OutOfRange: 400, weft.Unauthenticated: 401, weft.PermissionDenied: 403,
+			weft.NotFound: 404, weft.AlreadyExists: 409, weft.Aborted: 409, weft.ResourceExhausted: 429, weft.Unimplemented: 501, weft.Unavailable: 503, weft.DeadlineExceeded: 504}[code]
+		if !ok {
+			status = 500
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]string{"code": code.String(), "message": err.Error()})
+		return
+	}
+	if json.Valid(res.Output) {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	for name, v := range res.Headers {
+		w.Header().Set(name, v)
+	}
+	_, _ = w.Write(res.Output)
+}
+
+func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result, error) {
+	ref, err := weft.ParseRef(r.PathValue("name"))
+	if err != nil {
+		return weft.Result{}, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
+	if err != nil {
+		return weft.Result{}, weft.Errorf(weft.ResourceExhausted, "host.call", "the body is over %d bytes or was cut off", bodyMax)
+	}
+	headers := map[string]string{}
+	for _, name := range []string{"content-type", "idempotency-key", "traceparent"} {
+		if v := r.Header.Get(name); v != "" {
+			headers[name] = v
+		}
+	}
+	ns := r.Header.Get("Weft-Namespace")
+	if ns == "" {
+		ns = "default"
+	}
+	return h.engine.Call(r.Context(), weft.Call{Namespace: ns, Handler: ref, Input: body, Headers: headers})
+}
+
+// DrainMax is how long Serve lets calls in progress end.
+const DrainMax = 10 * time.Second
+
+// Serve serves until ctx ends, then drains and closes the host: it refuses new
+// calls, stops consuming events, lets what is in flight end, and makes
+// everything durable.
+func (h *Host) Serve(ctx context.Context, l net.Listener) error {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	streams, endStreams := context.WithCancel(context.Background())
+	s := &http.Server{Handler: h.Handler(), Protocols: protocols, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return streams }}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	h.log.Info("weft drains")
+	drain, cancel := context.WithTimeout(context.Background(), DrainMax)
+	defer cancel()
+	time.AfterFunc(DrainMax/2, endStreams)
+	if stopped := s.Shutdown(drain); stopped != nil {
+		endStreams()
+		s.Close()
+	}
+	endStreams()
+	return errors.Join(err, h.Close(drain))
+}
+
+// Close stops consuming, lets calls end, and closes every room. What was in
+// progress goes on at the next Open.
+func (h *Host) Close(ctx context.Context) error {
+	h.end()
+	h.groups.Wait()
+	return h.close(ctx)
+}
+
+func (h *Host) close(ctx context.Context) error {
+	var errs []error
+	if h.engine != nil {
+		errs = append(errs, h.engine.Close(ctx))
+	}
+	if h.gate != nil {
+		h.gate.Close()
+	}
+	if h.db != nil {
+		errs = append(errs, h.db.Close())
+	}
+	if h.wasm != nil {
+		errs = append(errs, h.wasm.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// CheckMain is the child process that checks an upload.
+func CheckMain() { wasm.CheckMain() }
+
+// Manifest is a module's manifest in YAML as JSON.
+func Manifest(yaml []byte) ([]byte, error) { return workflows.JSONOf(yaml) }
+
+// Validate checks a workflow offline.
+func Validate(file string, source []byte) error {
+	_, err := workflows.Parse(file, source)
+	return err
+}

@@ -1,0 +1,330 @@
+// Package rpc is the API: the services of proto/weft/v1 on the rooms below.
+// convert.go is the one place that knows wire and words.
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/breaker"
+	"github.com/weftrun/weft/host/peers"
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/workflows"
+)
+
+// Events is the bus as the API sees it.
+type Events interface {
+	Publish(ctx context.Context, ns string, events ...weft.Event) ([]int64, error)
+	Tail(ctx context.Context, ns string, after int64, fn func(offset int64, e weft.Event) error) error
+}
+
+// Rooms are what the services work on.
+type Rooms struct {
+	Catalog   *catalog.Catalog
+	Engine    *engine.Engine
+	Gate      *peers.Gate
+	Events    Events
+	ModuleMax int64 // bytes of an upload
+}
+
+// Register adds every service to a server.
+func Register(s *connect.Server, r Rooms) {
+	weftv1connect.RegisterModuleServiceHandler(s, modules{r})
+	weftv1connect.RegisterWorkflowServiceHandler(s, flows{r})
+	weftv1connect.RegisterRunServiceHandler(s, runs{r})
+	weftv1connect.RegisterEventServiceHandler(s, events{r})
+	weftv1connect.RegisterHandlerServiceHandler(s, handlers{r})
+	weftv1connect.RegisterRegistryServiceHandler(s, registry{r})
+	weftv1connect.RegisterBreakerServiceHandler(s, breakers{r})
+}
+
+type modules struct{ Rooms }
+
+func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePushServerStream) (*weftv1.PushResponse, error) {
+	first, err := stream.Receive()
+	if err != nil {
+		return nil, failed(err)
+	}
+	h := first.GetHeader()
+	if h == nil {
+		return nil, failed(weft.Errorf(weft.InvalidArgument, "rpc.Push", "the first message is not the header"))
+	}
+	p := catalog.Push{Name: h.Name, Version: h.Version, Grant: h.Grant, Config: h.Config}
+	if len(h.Manifest) > 0 {
+		if p.Manifest, err = wasm.ParseManifest(h.Manifest); err != nil {
+			return nil, failed(err)
+		}
+	}
+	for {
+		part, err := stream.Receive()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, failed(err)
+		}
+		if int64(len(p.Wasm)+len(part.GetChunk())) > m.ModuleMax {
+			return nil, failed(weft.Errorf(weft.ResourceExhausted, "rpc.Push", "the module is over %d bytes, the limit", m.ModuleMax))
+		}
+		p.Wasm = append(p.Wasm, part.GetChunk()...)
+	}
+	pushed, err := m.Catalog.Push(ctx, orDefault(h.Namespace), p)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.PushResponse{Module: moduleOf(pushed.Module), Unchanged: pushed.Unchanged}, nil
+}
+
+func (m modules) GetModule(_ context.Context, q *weftv1.GetModuleRequest) (*weftv1.GetModuleResponse, error) {
+	found, err := m.Catalog.Module(orDefault(q.Namespace), q.Name, q.Version)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.GetModuleResponse{Module: moduleOf(found)}, nil
+}
+
+func (m modules) ListModules(_ context.Context, q *weftv1.ListModulesRequest) (*weftv1.ListModulesResponse, error) {
+	out := &weftv1.ListModulesResponse{}
+	for _, mod := range m.Catalog.Modules(orDefault(q.Namespace)) {
+		out.Modules = append(out.Modules, moduleOf(mod))
+	}
+	return out, nil
+}
+
+func (m modules) DeleteModule(ctx context.Context, q *weftv1.DeleteModuleRequest) (*weftv1.DeleteModuleResponse, error) {
+	return &weftv1.DeleteModuleResponse{}, failed(m.Catalog.Remove(ctx, orDefault(q.Namespace), q.Name, q.Version))
+}
+
+func (m modules) SetGrants(ctx context.Context, q *weftv1.SetGrantsRequest) (*weftv1.SetGrantsResponse, error) {
+	g := grantsFrom(q.Grants)
+	if q.Requested {
+		found, err := m.Catalog.Module(orDefault(q.Namespace), q.Name, q.Version)
+		if err != nil {
+			return nil, failed(err)
+		}
+		g = found.Manifest.Grants
+	}
+	mod, err := m.Catalog.SetGrants(ctx, orDefault(q.Namespace), q.Name, q.Version, g)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.SetGrantsResponse{Module: moduleOf(mod)}, nil
+}
+
+type flows struct{ Rooms }
+
+func (f flows) Apply(ctx context.Context, q *weftv1.ApplyRequest) (*weftv1.ApplyResponse, error) {
+	a, err := f.Catalog.Apply(ctx, orDefault(q.Namespace), q.File, []byte(q.Source))
+	if problems, ok := problemsOf(err); ok {
+		return &weftv1.ApplyResponse{Problems: problems}, nil
+	}
+	if err != nil {
+		return nil, failed(err)
+	}
+	out := &weftv1.ApplyResponse{Workflow: &weftv1.Workflow{Space: a.Space, Name: a.Name, Version: a.Version}, Unchanged: a.Unchanged}
+	for _, p := range a.Pinned {
+		out.Pinned = append(out.Pinned, p.Ref.String())
+	}
+	return out, nil
+}
+
+func (f flows) Validate(_ context.Context, q *weftv1.ValidateRequest) (*weftv1.ValidateResponse, error) {
+	_, err := workflows.Parse(q.File, []byte(q.Source))
+	problems, ok := problemsOf(err)
+	if err != nil && !ok {
+		return nil, failed(err)
+	}
+	return &weftv1.ValidateResponse{Problems: problems}, nil
+}
+
+func (f flows) GetWorkflow(_ context.Context, q *weftv1.GetWorkflowRequest) (*weftv1.GetWorkflowResponse, error) {
+	w, err := f.Catalog.WorkflowInfo(orDefault(q.Namespace), q.Name, q.Version)
+	if err != nil {
+		return nil, failed(err)
+	}
+	out := workflowOf(w)
+	out.Source = string(w.Source)
+	return &weftv1.GetWorkflowResponse{Workflow: out}, nil
+}
+
+func (f flows) ListWorkflows(_ context.Context, q *weftv1.ListWorkflowsRequest) (*weftv1.ListWorkflowsResponse, error) {
+	out := &weftv1.ListWorkflowsResponse{}
+	for _, w := range f.Catalog.Workflows(orDefault(q.Namespace)) {
+		out.Workflows = append(out.Workflows, workflowOf(w))
+	}
+	return out, nil
+}
+
+type runs struct{ Rooms }
+
+func (r runs) Start(ctx context.Context, q *weftv1.StartRequest) (*weftv1.StartResponse, error) {
+	ns := orDefault(q.Namespace)
+	run, existed, err := r.Engine.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: q.Workflow, Version: q.Version, Input: bytesOf(q.Input), Key: q.IdempotencyKey})
+	if err == nil && q.Wait {
+		run, err = r.Engine.Wait(ctx, ns, run.ID)
+	}
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.StartResponse{Run: runOf(run), Existed: existed}, nil
+}
+
+func (r runs) GetRun(ctx context.Context, q *weftv1.GetRunRequest) (*weftv1.GetRunResponse, error) {
+	run, steps, err := r.Engine.Describe(ctx, orDefault(q.Namespace), q.Id)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.GetRunResponse{Run: runOf(run), Steps: stepsOf(steps)}, nil
+}
+
+func (r runs) ListRuns(ctx context.Context, q *weftv1.ListRunsRequest) (*weftv1.ListRunsResponse, error) {
+	l := engine.ListRuns{Namespace: orDefault(q.Namespace), Workflow: q.Workflow, PageSize: int(q.PageSize), PageToken: q.PageToken}
+	for _, s := range q.Statuses {
+		l.Statuses = append(l.Statuses, engine.Status(s))
+	}
+	list, next, err := r.Engine.List(ctx, l)
+	if err != nil {
+		return nil, failed(err)
+	}
+	out := &weftv1.ListRunsResponse{NextPageToken: next}
+	for _, run := range list {
+		out.Runs = append(out.Runs, runOf(run))
+	}
+	return out, nil
+}
+
+func (r runs) Cancel(ctx context.Context, q *weftv1.CancelRequest) (*weftv1.CancelResponse, error) {
+	run, err := r.Engine.Cancel(ctx, orDefault(q.Namespace), q.Id, q.Reason)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.CancelResponse{Run: runOf(run)}, nil
+}
+
+func (r runs) Pause(ctx context.Context, q *weftv1.PauseRequest) (*weftv1.PauseResponse, error) {
+	run, err := r.Engine.Pause(ctx, orDefault(q.Namespace), q.Id, q.Reason)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.PauseResponse{Run: runOf(run)}, nil
+}
+
+func (r runs) Resume(ctx context.Context, q *weftv1.ResumeRequest) (*weftv1.ResumeResponse, error) {
+	run, err := r.Engine.Resume(ctx, orDefault(q.Namespace), q.Id)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.ResumeResponse{Run: runOf(run)}, nil
+}
+
+type events struct{ Rooms }
+
+func (e events) Publish(ctx context.Context, q *weftv1.PublishRequest) (*weftv1.PublishResponse, error) {
+	list := make([]weft.Event, len(q.Events))
+	for i, ev := range q.Events {
+		list[i] = eventFrom(ev)
+	}
+	offsets, err := e.Events.Publish(ctx, orDefault(q.Namespace), list...)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.PublishResponse{Offsets: offsets}, nil
+}
+
+type handlers struct{ Rooms }
+
+func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.CallResponse, error) {
+	ref, err := weft.ParseRef(q.Handler)
+	if err != nil {
+		return nil, failed(err)
+	}
+	input := q.Body
+	if q.Input != nil {
+		input = bytesOf(q.Input)
+	}
+	headers := map[string]string{}
+	if q.IdempotencyKey != "" {
+		headers["idempotency-key"] = q.IdempotencyKey
+	}
+	res, err := h.Engine.Call(ctx, weft.Call{Namespace: orDefault(q.Namespace), Handler: ref, Input: input, Headers: headers})
+	if err != nil {
+		return nil, failed(err)
+	}
+	if json.Valid(res.Output) {
+		return &weftv1.CallResponse{Output: valueOf(res.Output)}, nil
+	}
+	return &weftv1.CallResponse{Body: res.Output}, nil
+}
+
+func (h handlers) ListHandlers(_ context.Context, q *weftv1.ListHandlersRequest) (*weftv1.ListHandlersResponse, error) {
+	out := &weftv1.ListHandlersResponse{}
+	for _, i := range h.Catalog.Handlers(orDefault(q.Namespace)) {
+		out.Handlers = append(out.Handlers, &weftv1.Handler{Ref: i.Ref.String(), Module: i.Module.Name, Description: i.Spec.Description})
+	}
+	return out, nil
+}
+
+type registry struct{ Rooms }
+
+func (r registry) Register(ctx context.Context, q *weftv1.RegisterRequest) (*weftv1.RegisterResponse, error) {
+	i, err := r.Gate.Register(ctx, peers.Instance{Namespace: orDefault(q.Namespace), Service: q.Service, ID: q.Instance, URL: q.Url, Zone: q.Zone, TTL: q.Ttl.AsDuration()})
+	if err != nil {
+		return nil, failed(err)
+	}
+	return &weftv1.RegisterResponse{Epoch: i.Epoch, Ttl: durationpb.New(i.TTL), HeartbeatInterval: durationpb.New(i.TTL / 3)}, nil
+}
+
+func (r registry) Heartbeat(_ context.Context, q *weftv1.HeartbeatRequest) (*weftv1.HeartbeatResponse, error) {
+	return &weftv1.HeartbeatResponse{}, failed(r.Gate.Heartbeat(orDefault(q.Namespace), q.Service, q.Instance, q.Epoch))
+}
+
+func (r registry) Deregister(ctx context.Context, q *weftv1.DeregisterRequest) (*weftv1.DeregisterResponse, error) {
+	return &weftv1.DeregisterResponse{}, failed(r.Gate.Deregister(ctx, orDefault(q.Namespace), q.Service, q.Instance, q.Epoch))
+}
+
+func (r registry) Lookup(_ context.Context, q *weftv1.LookupRequest) (*weftv1.LookupResponse, error) {
+	live, _ := r.Gate.Lookup(orDefault(q.Namespace), q.Service)
+	return &weftv1.LookupResponse{Instances: instancesOf(live)}, nil
+}
+
+func (r registry) ListInstances(_ context.Context, q *weftv1.ListInstancesRequest) (*weftv1.ListInstancesResponse, error) {
+	return &weftv1.ListInstancesResponse{Instances: instancesOf(r.Gate.List(orDefault(q.Namespace)))}, nil
+}
+
+type breakers struct{ Rooms }
+
+func (b breakers) ListBreakers(_ context.Context, q *weftv1.ListBreakersRequest) (*weftv1.ListBreakersResponse, error) {
+	out := &weftv1.ListBreakersResponse{}
+	for _, s := range b.Gate.Breakers(orDefault(q.Namespace)) {
+		out.Breakers = append(out.Breakers, &weftv1.Breaker{Peer: s.Peer, Instance: s.Instance, State: s.State, Forced: s.Forced, Reason: s.Reason,
+			Until: timestamp(s.Until), ChangeTime: timestamp(s.Since)})
+	}
+	return out, nil
+}
+
+func (b breakers) Open(_ context.Context, q *weftv1.OpenRequest) (*weftv1.OpenResponse, error) {
+	return &weftv1.OpenResponse{}, failed(b.Gate.Force(orDefault(q.Namespace), q.Peer, breaker.Open, false))
+}
+
+func (b breakers) Close(_ context.Context, q *weftv1.CloseRequest) (*weftv1.CloseResponse, error) {
+	return &weftv1.CloseResponse{}, failed(b.Gate.Force(orDefault(q.Namespace), q.Peer, breaker.Closed, false))
+}
+
+func (b breakers) Reset(_ context.Context, q *weftv1.ResetRequest) (*weftv1.ResetResponse, error) {
+	return &weftv1.ResetResponse{}, failed(b.Gate.Force(orDefault(q.Namespace), q.Peer, breaker.Closed, true))
+}
+
+func (b breakers) SetPolicy(ctx context.Context, q *weftv1.SetPolicyRequest) (*weftv1.SetPolicyResponse, error) {
+	err := b.Gate.SetPolicy(ctx, orDefault(q.Namespace), q.Peer, breaker.Policy{Failures: int(q.Failures), Open: q.Open.AsDuration()})
+	return &weftv1.SetPolicyResponse{}, failed(err)
+}

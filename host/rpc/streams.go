@@ -1,0 +1,37 @@
+package rpc
+
+import (
+	"context"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/peers"
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/workflows/machine"
+)
+
+func (r runs) Watch(ctx context.Context, q *weftv1.WatchRequest, stream weftv1connect.RunServiceWatchServerStream) error {
+	return failed(r.Engine.Watch(ctx, orDefault(q.Namespace), q.Id, func(run engine.Run, steps []machine.Step) error {
+		return stream.Send(&weftv1.WatchResponse{Run: runOf(run), Steps: stepsOf(steps)})
+	}))
+}
+
+func (e events) Tail(ctx context.Context, q *weftv1.TailRequest, stream weftv1connect.EventServiceTailServerStream) error {
+	after := q.After
+	if after == 0 && !q.All {
+		after = -1
+	}
+	if err := stream.SendHeaders(); err != nil {
+		return failed(err)
+	}
+	return failed(e.Events.Tail(ctx, orDefault(q.Namespace), after, func(offset int64, ev weft.Event) error {
+		return stream.Send(&weftv1.TailResponse{Offset: offset, Event: eventOf(ev)})
+	}))
+}
+
+func (r registry) Watch(ctx context.Context, q *weftv1.RegistryServiceWatchRequest, stream weftv1connect.RegistryServiceWatchServerStream) error {
+	return failed(r.Gate.Watch(ctx, orDefault(q.Namespace), q.Service, func(live []peers.Instance) error {
+		return stream.Send(&weftv1.RegistryServiceWatchResponse{Instances: instancesOf(live)})
+	}))
+}
