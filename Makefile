@@ -4,14 +4,33 @@ GO         ?= go
 TOOLS      := -modfile=.ci/tools/go.mod
 STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 
-.PHONY: all need guests test fmt vet lint clean
+.PHONY: all need build guests demo test generate bench figures fmt vet lint clean
 
-all: guests
+all: build guests
 
 # A clear word instead of a page of errors.
 need:
 	@command -v $(GO) >/dev/null || { echo "missing: Go 1.26 or newer"; exit 1; }
 	@command -v $${CC:-cc} >/dev/null || { echo "missing: a C compiler (apt-get install gcc libc6-dev)"; exit 1; }
+
+build: need
+	$(GO) build -o bin/weft ./cmd/weft
+
+# The shop on one file: an order, a dead peer, a killed weft. KEEP=1 leaves it running.
+demo: build guests
+	KEEP=$(KEEP) bash tests/demo/run
+
+# Go code of the API from proto/weft/v1.
+generate: need
+	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf lint
+	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf generate
+
+bench: need
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./tests/bench
+
+# One line a figure: figure NAME VALUE UNIT. ONLY=skeleton picks a group.
+figures: build
+	$(GO) run ./tests/figures $(ONLY)
 
 guests: need
 	$(MAKE) -C guests

@@ -160,10 +160,26 @@ func (a *app) showModule(m *weftv1.Module) error {
 	for _, s := range m.Subscriptions {
 		a.printf("  on event  %s -> %s\n", s.Type, s.Handler)
 	}
-	a.printf("  imports   %s\n", strings.Join(m.Imports, ", "))
+	a.printf("  imports   %s\n", strings.Join(short(m.Imports), ", "))
 	a.printf("  asks for  %s\n", grants(m.Requested))
 	a.printf("  granted   %s\n", grants(m.Granted))
 	return nil
+}
+
+// short tells WASI's functions, which reach nothing here, by their number.
+func short(imports []string) (out []string) {
+	wasi := 0
+	for _, i := range imports {
+		if strings.HasPrefix(i, "wasi_snapshot_preview1.") {
+			wasi++
+		} else {
+			out = append(out, i)
+		}
+	}
+	if wasi > 0 {
+		out = append(out, fmt.Sprintf("%d of WASI", wasi))
+	}
+	return out
 }
 
 func grants(g *weftv1.Grants) string {
