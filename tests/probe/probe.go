@@ -15,14 +15,15 @@ import (
 // Wasm is the module; it is built once a process, which takes Go alone.
 func Wasm(tb testing.TB) []byte {
 	tb.Helper()
-	wasm, err := build()
+	wasm, err := Build()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return wasm
 }
 
-var build = sync.OnceValues(func() ([]byte, error) {
+// Build is Wasm for programs that are no tests.
+var Build = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "weft-probe")
 	if err != nil {
 		return nil, err

@@ -1,0 +1,314 @@
+// Command figures measures what weft claims, in quick forms, and prints one
+// line a figure: figure NAME VALUE UNIT. An argument picks a group.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host"
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/tests/kill"
+	"github.com/weftrun/weft/tests/probe"
+)
+
+const ns = "default"
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "__check" {
+		host.CheckMain()
+	}
+	groups := map[string]func(context.Context) error{"skeleton": skeleton}
+	for _, name := range []string{"skeleton"} {
+		if len(os.Args) > 1 && os.Args[1] != name {
+			continue
+		}
+		if err := groups[name](context.Background()); err != nil {
+			fmt.Fprintf(os.Stderr, "figures %s: %v\n", name, err)
+			os.Exit(1)
+		}
+	}
+}
+
+func figure(name string, value float64, unit string) {
+	fmt.Printf("figure %s %.4g %s\n", name, value, unit)
+}
+
+// skeleton measures handler calls, durable steps and kills.
+func skeleton(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "weft-figures")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	module, err := probe.Build()
+	if err != nil {
+		return err
+	}
+	if err := calls(ctx, dir, module); err != nil {
+		return err
+	}
+	if err := overConnect(ctx, dir, module); err != nil {
+		return err
+	}
+	if err := steps(ctx, dir, module); err != nil {
+		return err
+	}
+	return kills(ctx, dir, module)
+}
+
+// rooms opens the rooms below the API on a file of their own.
+func rooms(ctx context.Context, dir, name string, module []byte) (*engine.Engine, *catalog.Catalog, func() error, error) {
+	db, err := store.Open(ctx, store.Options{Path: filepath.Join(dir, name)})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(dir, "cache")})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	cat, err := catalog.Open(ctx, db, rt, catalog.Options{})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if _, err := cat.Push(ctx, ns, catalog.Push{Wasm: module, Manifest: probe.Manifest(), Grant: true}); err != nil {
+		return nil, nil, nil, err
+	}
+	e := engine.New(db, cat, nobody{}, engine.Options{})
+	return e, cat, func() error { return errors.Join(e.Close(ctx), db.Close(), rt.Close(ctx)) }, e.Start(ctx)
+}
+
+// nobody is a world without peers.
+type nobody struct{}
+
+func (nobody) Do(context.Context, weft.Request) (weft.Response, error) {
+	return weft.Response{}, weft.Errorf(weft.Unavailable, "figures", "nobody is there")
+}
+
+// median runs fn in rounds and gives the median time of one call.
+func median(rounds, each int, fn func() error) (time.Duration, error) {
+	times := make([]time.Duration, rounds)
+	for i := range times {
+		begun := time.Now()
+		for range each {
+			if err := fn(); err != nil {
+				return 0, err
+			}
+		}
+		times[i] = time.Since(begun) / time.Duration(each)
+	}
+	slices.Sort(times)
+	return times[rounds/2], nil
+}
+
+// calls measures a no-op handler with 1 KiB of input, in process.
+func calls(ctx context.Context, dir string, module []byte) error {
+	e, _, closeAll, err := rooms(ctx, dir, "calls.db", module)
+	if err != nil {
+		return err
+	}
+	body := bytes.Repeat([]byte("x"), 1024)
+	d, err := median(51, 2000, func() error {
+		_, err := e.Call(ctx, weft.Call{Namespace: ns, Handler: weft.Ref{Name: "noop"}, Input: body})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	figure("skeleton.handler_call_ns", float64(d.Nanoseconds()), "ns")
+	return closeAll()
+}
+
+// overConnect measures the same over Connect on loopback, in turns with a
+// plain connect-go handler that answers at once.
+func overConnect(ctx context.Context, dir string, module []byte) error {
+	h, err := host.Open(ctx, host.Options{DB: filepath.Join(dir, "connect.db"), CacheDir: filepath.Join(dir, "cache")})
+	if err != nil {
+		return err
+	}
+	full, stopFull, err := serve(h.Handler())
+	if err != nil {
+		return err
+	}
+	plainServer := connect.NewServer()
+	weftv1connect.RegisterHandlerServiceHandler(plainServer, plain{})
+	mux := http.NewServeMux()
+	connecthttp.Mount(mux, plainServer)
+	bare, stopBare, err := serve(mux)
+	if err != nil {
+		return err
+	}
+	manifest, err := json.Marshal(probe.Manifest())
+	if err != nil {
+		return err
+	}
+	if err := push(ctx, full, module, manifest); err != nil {
+		return err
+	}
+	q := &weftv1.CallRequest{Handler: "noop", Body: bytes.Repeat([]byte("x"), 1024)}
+	one := func(url string) (time.Duration, error) {
+		c := weftv1connect.NewHandlerServiceClient(connect.NewClient(connecthttp.NewTransport(http.DefaultClient, url)))
+		return median(5, 400, func() error { _, err := c.Call(ctx, q); return err })
+	}
+	var ours, theirs []time.Duration
+	for range 7 {
+		a, err := one(full)
+		if err != nil {
+			return err
+		}
+		b, err := one(bare)
+		if err != nil {
+			return err
+		}
+		ours, theirs = append(ours, a), append(theirs, b)
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	figure("skeleton.connect_call_us", float64(ours[3].Nanoseconds())/1000, "us")
+	figure("skeleton.vs_plain_connect", float64(ours[3])/float64(theirs[3]), "ratio")
+	return errors.Join(stopFull(), stopBare(), h.Close(ctx))
+}
+
+type plain struct {
+	weftv1connect.UnimplementedHandlerServiceHandler
+}
+
+func (plain) Call(context.Context, *weftv1.CallRequest) (*weftv1.CallResponse, error) {
+	return &weftv1.CallResponse{}, nil
+}
+
+func serve(h http.Handler) (url string, stop func() error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Second}
+	go func() { _ = s.Serve(l) }() // ends with Close
+	return "http://" + l.Addr().String(), s.Close, nil
+}
+
+func push(ctx context.Context, url string, module, manifest []byte) error {
+	stream, err := weftv1connect.NewModuleServiceClient(connect.NewClient(connecthttp.NewTransport(http.DefaultClient, url))).Push(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&weftv1.PushRequest{Part: &weftv1.PushRequest_Header{Header: &weftv1.PushHeader{Manifest: manifest, Grant: true}}}); err != nil {
+		return err
+	}
+	for part := range slices.Chunk(module, 256<<10) {
+		if err := stream.Send(&weftv1.PushRequest{Part: &weftv1.PushRequest_Chunk{Chunk: part}}); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	_, err = stream.CloseAndReceive()
+	return err
+}
+
+const ten = `document: { dsl: '1.0.3', namespace: figures, name: ten, version: '1.0.0' }
+do:
+  - s0: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s1: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s2: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s3: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s4: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s5: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s6: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s7: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s8: { call: echo, with: { n: '${ .n + 1 }' } }
+  - s9: { call: echo, with: { n: '${ .n + 1 }' } }
+`
+
+// steps measures durable steps a second: runs of ten handler steps, so many at
+// once, with synchronous=FULL.
+func steps(ctx context.Context, dir string, module []byte) error {
+	for _, n := range []int{1, 100, 1000} {
+		e, cat, closeAll, err := rooms(ctx, dir, fmt.Sprintf("steps%d.db", n), module)
+		if err != nil {
+			return err
+		}
+		if _, err := cat.Apply(ctx, ns, "ten.yaml", []byte(ten)); err != nil {
+			return err
+		}
+		done, err := load(ctx, e, n, 2*time.Second)
+		if err != nil {
+			return err
+		}
+		figure(fmt.Sprintf("skeleton.steps_per_s.n%d", n), done, "1/s")
+		if err := closeAll(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load keeps n runs in progress and gives the steps a second.
+func load(ctx context.Context, e *engine.Engine, n int, d time.Duration) (float64, error) {
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var runs int
+	var failed error
+	begun := time.Now()
+	for range n {
+		all.Go(func() {
+			for time.Since(begun) < d {
+				run, _, err := e.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: "ten", Input: []byte(`{"n":0}`)})
+				if err == nil {
+					run, err = e.Wait(ctx, ns, run.ID)
+				}
+				if err == nil && string(run.Output) != `{"n":10}` {
+					err = fmt.Errorf("a run of ten steps ended as %s with %s", run.Status, run.Output)
+				}
+				mu.Lock()
+				runs++
+				failed = errors.Join(failed, err)
+				stop := failed != nil
+				mu.Unlock()
+				if stop {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	return float64(runs) * 10 / time.Since(begun).Seconds(), failed
+}
+
+// kills measures that nothing acknowledged is lost.
+func kills(ctx context.Context, dir string, module []byte) error {
+	manifest, err := json.Marshal(probe.Manifest())
+	if err != nil {
+		return err
+	}
+	binary, err := filepath.Abs("bin/weft")
+	if err != nil {
+		return err
+	}
+	r, err := kill.Loop(ctx, binary, dir, module, manifest, 50)
+	if err != nil {
+		return err
+	}
+	figure("skeleton.kills", float64(r.Kills), "kills")
+	figure("skeleton.acknowledged", float64(r.Acknowledged), "runs")
+	figure("skeleton.lost", float64(r.Lost), "runs")
+	return nil
+}
