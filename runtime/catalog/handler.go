@@ -107,14 +107,13 @@ func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {
 	if code, ok := c.rt.Loaded(m.Digest, m.Manifest.Limits); ok {
 		return code, nil
 	}
-	data, err := c.db.Blob(ctx, m.Digest)
-	if err != nil {
-		return nil, err
-	}
-	if data == nil {
-		return nil, weft.Errorf(weft.DataLoss, "catalog.Catalog.load", "the bytes of module %s are gone (digest %.12s)", m, m.Digest)
-	}
-	return c.rt.Load(ctx, m.Digest, data, m.Manifest.Limits)
+	return c.rt.Load(ctx, m.Digest, func() ([]byte, error) {
+		data, err := c.db.Blob(context.WithoutCancel(ctx), m.Digest)
+		if err == nil && data == nil {
+			err = weft.Errorf(weft.DataLoss, "catalog.Catalog.load", "the bytes of module %s are gone (digest %.12s)", m, m.Digest)
+		}
+		return data, err
+	}, m.Manifest.Limits)
 }
 
 // unload frees the code of a version that has been removed, unless another uses it.

@@ -138,8 +138,9 @@ func (r *Runtime) Close(ctx context.Context) error {
 }
 
 // Load makes a checked module ready for calls, from the cache of compiled code
-// where it is there. The same digest with the same limits is loaded once.
-func (r *Runtime) Load(ctx context.Context, digest string, wasm []byte, limits weft.Limits) (*Module, error) {
+// where it is there. The same digest with the same limits is loaded once,
+// whoever asks meanwhile; fetch gives its bytes.
+func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
 	key := loadKey{digest, within(limits, r.opts.Limits, true)}
 	r.mu.Lock()
 	l, ok := r.modules[key]
@@ -156,7 +157,7 @@ func (r *Runtime) Load(ctx context.Context, digest string, wasm []byte, limits w
 			return nil, ctx.Err()
 		}
 	}
-	l.module, l.err = r.load(key, wasm)
+	l.module, l.err = r.load(key, fetch)
 	close(l.done)
 	if l.err != nil {
 		r.forget(key)
@@ -186,7 +187,11 @@ func (r *Runtime) forget(key loadKey) {
 	delete(r.modules, key)
 }
 
-func (r *Runtime) load(key loadKey, wasm []byte) (*Module, error) {
+func (r *Runtime) load(key loadKey, fetch func() ([]byte, error)) (*Module, error) {
+	wasm, err := fetch()
+	if err != nil {
+		return nil, err
+	}
 	metered, info, err := meter.Rewrite(wasm, meterOptions())
 	if err != nil {
 		return nil, err

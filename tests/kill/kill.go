@@ -141,7 +141,7 @@ func (l *loop) round(ctx context.Context) error {
 			}
 		})
 	}
-	time.Sleep(120 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond)
 	l.kill()
 	close(stop)
 	all.Wait()
