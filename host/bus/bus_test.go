@@ -1,0 +1,171 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/bus"
+	"github.com/weftrun/weft/store"
+)
+
+const ns = "default"
+
+func open(t *testing.T) (*bus.Bus, *store.DB) {
+	t.Helper()
+	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "weft.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return bus.New(db, slog.New(slog.DiscardHandler)), db
+}
+
+func event(id string) weft.Event {
+	return weft.Event{ID: id, Source: "/test", Type: "test.happened", Data: []byte(`{"id":"` + id + `"}`), DataContentType: "application/json"}
+}
+
+// serve consumes until the test ends.
+func serve(t *testing.T, b *bus.Bus, g bus.Group) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = b.Consume(ctx, g) }()
+	t.Cleanup(func() { cancel(); <-done })
+	time.Sleep(50 * time.Millisecond) // a new group begins at the head
+}
+
+func TestEachGroupHasEachEventOnce(t *testing.T) {
+	b, _ := open(t)
+	var mu sync.Mutex
+	got := map[string]int{}
+	all := make(chan struct{}, 1000)
+	for _, name := range []string{"a", "b"} {
+		serve(t, b, bus.Group{Namespace: ns, Name: name, Handle: func(_ context.Context, e weft.Event, _ func(*store.Tx) error) error {
+			mu.Lock()
+			got[name+e.ID]++
+			mu.Unlock()
+			all <- struct{}{}
+			return nil
+		}})
+	}
+	for i := range 100 {
+		if _, err := b.Publish(t.Context(), ns, event(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 200 {
+		<-all
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for k, n := range got {
+		if n != 1 {
+			t.Errorf("%s came %d times", k, n)
+		}
+	}
+	if len(got) != 200 {
+		t.Errorf("%d deliveries", len(got))
+	}
+}
+
+func TestAFailingEventComesAgainAndIsThenALetterThatNobodyReads(t *testing.T) {
+	b, db := open(t)
+	n := make(chan struct{}, 100)
+	serve(t, b, bus.Group{Namespace: ns, Name: "g", Handle: func(context.Context, weft.Event, func(*store.Tx) error) error {
+		n <- struct{}{}
+		return errors.New("no")
+	}})
+	if _, err := b.Publish(t.Context(), ns, event("1")); err != nil {
+		t.Fatal(err)
+	}
+	<-n
+	<-n
+	if list, err := db.DeadLetters(t.Context(), ns, 10); err != nil || len(list) != 0 {
+		t.Errorf("given up too soon: %v %v", list, err)
+	}
+}
+
+func TestAnAckInAForeignCommitIsEnough(t *testing.T) {
+	b, db := open(t)
+	n := make(chan struct{}, 100)
+	serve(t, b, bus.Group{Namespace: ns, Name: "g", Handle: func(ctx context.Context, _ weft.Event, ack func(*store.Tx) error) error {
+		defer func() { n <- struct{}{} }()
+		return db.Update(ctx, ack)
+	}})
+	for range 3 { // the same event, published three times
+		if _, err := b.Publish(t.Context(), ns, event("1")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if len(n) != 1 {
+		t.Errorf("delivered %d times", len(n))
+	}
+}
+
+func TestADelayedEventIsNotEarly(t *testing.T) {
+	b, _ := open(t)
+	at := make(chan time.Time, 1)
+	serve(t, b, bus.Group{Namespace: ns, Name: "g", Handle: func(context.Context, weft.Event, func(*store.Tx) error) error { at <- time.Now(); return nil }})
+	e := event("1")
+	due := time.Now().Add(300 * time.Millisecond)
+	e.Extensions = map[string]string{weft.ExtNotBefore: due.Format(time.RFC3339Nano)}
+	if _, err := b.Publish(t.Context(), ns, e); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-at; got.Before(due.Add(-time.Millisecond)) {
+		t.Errorf("%s early", due.Sub(got))
+	}
+}
+
+func TestCloudEventsOverHTTP(t *testing.T) {
+	b, _ := open(t)
+	const js = "application/cloudevents+json"
+	for name, c := range map[string]struct {
+		contentType, body string
+		headers           map[string]string
+		status            int
+		says              string
+	}{
+		"structured":           {js, `{"specversion":"1.0","id":"1","source":"/a","type":"t","data":{"a":1}}`, nil, 202, `"accepted":1`},
+		"batch":                {"application/cloudevents-batch+json", `[{"specversion":"1.0","id":"1","source":"/a","type":"t"},{"specversion":"1.0","id":"2","source":"/a","type":"t"}]`, nil, 202, `"accepted":2`},
+		"binary":               {"text/plain", "hello", map[string]string{"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/a", "ce-type": "t"}, 202, `"accepted":1`},
+		"no type":              {js, `{"specversion":"1.0","id":"1","source":"/a"}`, nil, 400, "attribute type"},
+		"empty source":         {js, `{"specversion":"1.0","id":"1","source":"","type":"t"}`, nil, 400, "attribute source"},
+		"wrong version":        {js, `{"specversion":"0.3","id":"1","source":"/a","type":"t"}`, nil, 400, "specversion"},
+		"upper-case extension": {js, `{"specversion":"1.0","id":"1","source":"/a","type":"t","Bad":"x"}`, nil, 400, "Bad"},
+		"data twice":           {js, `{"specversion":"1.0","id":"1","source":"/a","type":"t","data":1,"data_base64":"AA=="}`, nil, 400, "both"},
+		"bad time":             {js, `{"specversion":"1.0","id":"1","source":"/a","type":"t","time":"now"}`, nil, 400, "attribute time"},
+		"no JSON":              {js, `{`, nil, 400, "JSON"},
+		"another media type":   {"text/plain", "x", nil, 415, "content type"},
+	} {
+		r := httptest.NewRequest("POST", "/events", strings.NewReader(c.body))
+		r.Header.Set("Content-Type", c.contentType)
+		for k, v := range c.headers {
+			r.Header.Set(k, v)
+		}
+		w := httptest.NewRecorder()
+		b.ServeHTTP(w, r)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
+func FuzzDecodeJSON(f *testing.F) {
+	f.Add([]byte(`{"specversion":"1.0","id":"1","source":"/a","type":"t","data":{"a":1}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if e, err := bus.DecodeJSON(data); err == nil && (e.ID == "" || e.Type == "" || e.Source == "") {
+			t.Errorf("accepted %+v", e)
+		}
+	})
+}
