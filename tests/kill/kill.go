@@ -73,7 +73,7 @@ func (l *loop) start(ctx context.Context) error {
 	if err := l.cmd.Start(); err != nil {
 		return err
 	}
-	for range 400 {
+	for range 1600 {
 		if res, err := http.Get(l.url + "/readyz"); err == nil {
 			res.Body.Close()
 			if res.StatusCode == http.StatusOK {
@@ -191,7 +191,7 @@ func (l *loop) settle(ctx context.Context, kills int) (Result, error) {
 	defer l.kill()
 	r := Result{Kills: kills, Acknowledged: len(l.started)}
 	completed := map[string]bool{}
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(60 * time.Second); ; {
 		live, err := l.list(completed)
 		if err != nil {
 			return r, err
