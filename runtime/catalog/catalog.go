@@ -181,7 +181,8 @@ func (c *Catalog) changed() {
 	}
 }
 
-// OnChange has fn called after every change of what is deployed.
+// OnChange has fn called after every change of what is deployed, by the
+// goroutine that made the change and with no lock held.
 func (c *Catalog) OnChange(fn func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

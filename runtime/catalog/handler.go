@@ -73,8 +73,11 @@ func specOf(m *Module, handler string) *weft.HandlerSpec {
 
 // nearest is the name most like the wanted one, or "" when none is.
 func nearest(wanted string, names map[string]string) string {
-	best, least := "", len(wanted)/3+2
+	best, least := "", min(len(wanted), nameMax)/3+2
 	for name := range names {
+		if long := len(wanted) - len(name); long > least || -long > least {
+			continue // such a distance cannot be small: do not measure it
+		}
 		if d := distance(wanted, name); d < least || d == least && best != "" && name < best {
 			best, least = name, d
 		}

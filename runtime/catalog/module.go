@@ -43,6 +43,13 @@ type Pushed struct {
 	Unchanged bool // the same bytes were there under this name and version
 }
 
+// Limits of a manifest.
+const (
+	nameMax     = 63      // letters of a module's or handler's name
+	manifestMax = 1 << 20 // bytes of the whole as JSON
+	handlersMax = 1000    // handlers, and subscriptions
+)
+
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
 // Push checks an upload and makes it live. When it is refused nothing is
@@ -104,6 +111,10 @@ func check(m weft.Manifest, report wasm.Report) error {
 	if !semver.IsValid("v"+m.Version) || strings.Count(strings.SplitN(m.Version, "-", 2)[0], ".") != 2 || strings.Contains(m.Version, "+") {
 		return refuse("give a version such as 1.4.0 in the manifest or with --version", "%q is not a semantic version", m.Version)
 	}
+	if n := len(jsonOf(m)); n > manifestMax || len(m.Handlers) > handlersMax || len(m.Subscriptions) > handlersMax {
+		return weft.Errorf(weft.ResourceExhausted, "catalog.Catalog.Push", "the manifest has %d bytes, %d handlers and %d subscriptions; the limits are %d, %d and %d",
+			n, len(m.Handlers), len(m.Subscriptions), manifestMax, handlersMax, handlersMax)
+	}
 	if len(m.Handlers) == 0 {
 		return refuse("export a function with one i32 parameter and an i32 result", "module %s has no handler", m.Name)
 	}
@@ -151,13 +162,13 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 		if was.Version != m.Version {
 			continue
 		}
-		if was.Digest == m.Digest && string(jsonOf(was.Manifest)) == string(jsonOf(m.Manifest)) {
+		if was.Digest == m.Digest && string(jsonOf(was.Manifest)) == string(jsonOf(m.Manifest)) && (len(p.Config) == 0 || maps.Equal(was.Config, m.Config)) {
 			return c.again(ctx, ns, was, p.Grant)
 		}
-		return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "%s:%s is there with other content (digest %.12s)", m.Name, m.Version, was.Digest).
+		return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "%s:%s is there with other bytes, manifest or configuration (digest %.12s)", m.Name, m.Version, was.Digest).
 			WithHint("a version never changes: push a new one")
 	}
-	m.Grants = inherited(m.Manifest.Grants, s.modules[m.Name])
+	m.Grants = inherited(m, s.modules[m.Name])
 	if p.Grant {
 		m.Grants = m.Manifest.Grants
 	}
@@ -178,20 +189,23 @@ func (c *Catalog) again(ctx context.Context, ns string, m *Module, grant bool) (
 }
 
 // inherited is what a new version may reach: of what it asks for, that which
-// the newest version before it was granted.
-func inherited(asked weft.Grants, before []*Module) weft.Grants {
-	if len(before) == 0 {
-		return weft.Grants{}
+// the version before it was granted, in the same words or in wider ones.
+func inherited(m *Module, others []*Module) weft.Grants {
+	var had weft.Grants
+	for _, o := range others {
+		if semver.Compare("v"+o.Version, "v"+m.Version) < 0 {
+			had = o.Grants
+		}
 	}
-	had := before[len(before)-1].Grants
 	keep := func(asked, had []string) (both []string) {
 		for _, a := range asked {
-			if slices.Contains(had, a) {
+			if weft.Allows(had, a) {
 				both = append(both, a)
 			}
 		}
 		return both
 	}
+	asked := m.Manifest.Grants
 	return weft.Grants{Peers: keep(asked.Peers, had.Peers), HTTP: keep(asked.HTTP, had.HTTP), Events: keep(asked.Events, had.Events),
 		State: keep(asked.State, had.State), Config: keep(asked.Config, had.Config), Secrets: keep(asked.Secrets, had.Secrets)}
 }
@@ -270,42 +284,46 @@ func (c *Catalog) grant(ctx context.Context, ns string, m *Module, g weft.Grants
 	return &granted, nil
 }
 
-// Remove takes a version away. It is refused while a workflow calls one of its handlers.
+// Remove takes a version away and returns when the calls in progress have
+// ended and its code is freed. It is refused while a workflow calls one of its
+// handlers. What its handlers have in their state stays.
 func (c *Catalog) Remove(ctx context.Context, ns, name, version string) error {
-	if err := c.remove(ctx, ns, name, version); err != nil {
+	gone, err := c.remove(ctx, ns, name, version)
+	if err != nil {
 		return err
 	}
+	c.log.Info("module is removed", "namespace", ns, "module", name, "version", version)
 	c.changed()
-	return nil
+	return c.unload(ctx, gone)
 }
 
-func (c *Catalog) remove(ctx context.Context, ns, name, version string) error {
+func (c *Catalog) remove(ctx context.Context, ns, name, version string) (*Module, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.space(ns)
 	i := slices.IndexFunc(s.modules[name], func(m *Module) bool { return m.Version == version })
 	if i < 0 {
-		return weft.Errorf(weft.NotFound, "catalog.Catalog.Remove", "no module %s:%s in namespace %s", name, version, ns).WithHint("name the whole version")
+		return nil, weft.Errorf(weft.NotFound, "catalog.Catalog.Remove", "no module %s:%s in namespace %s", name, version, ns).WithHint("name the whole version")
 	}
 	for _, list := range s.workflows {
 		for _, w := range list {
 			for _, use := range w.def.Handlers() {
 				if s.handlers[use.Ref.Name] == name && use.Ref.Version == version {
-					return weft.Errorf(weft.FailedPrecondition, "catalog.Catalog.Remove", "workflow %s:%s calls %s", w.key(), w.version(), use.Ref).
+					return nil, weft.Errorf(weft.FailedPrecondition, "catalog.Catalog.Remove", "workflow %s:%s calls %s", w.key(), w.version(), use.Ref).
 						WithHint("remove the workflow first")
 				}
 			}
 		}
 	}
 	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.DeleteModule(ns, name, version) }); err != nil {
-		return err
+		return nil, err
 	}
 	gone := s.modules[name][i]
 	c.update(ns, func(s *space) {
 		s.modules[name] = slices.DeleteFunc(s.modules[name], func(m *Module) bool { return m.Version == version })
 		s.index()
 	})
-	return c.unload(ctx, gone)
+	return gone, nil
 }
 
 // index makes the handler names anew.

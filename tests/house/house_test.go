@@ -1,170 +1,146 @@
-// Package house checks that the code stands as docs/ARCHITECTURE.md draws it.
 package house_test
 
 import (
-	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
+	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weftrun/weft/tests/house"
 )
 
-const module = "github.com/weftrun/weft"
+const root, module = "../..", "github.com/weftrun/weft"
 
-// room is one line of the house block.
-type room struct {
-	imports, foreign []string
-	pure             bool
-}
-
-func readHouse(text string) map[string]room {
-	_, block, _ := strings.Cut(text, "```house\n")
-	block, _, _ = strings.Cut(block, "```")
-	rooms := map[string]room{}
-	for _, line := range strings.Split(strings.TrimSpace(block), "\n")[1:] {
-		words := strings.Fields(line)
-		var r room
-		for _, w := range words[1:] {
-			first, _, _ := strings.Cut(w, "/")
-			switch {
-			case w == "pure":
-				r.pure = true
-			case w == "-":
-			case w != "." && strings.Contains(first, "."):
-				r.foreign = append(r.foreign, w)
-			default:
-				r.imports = append(r.imports, w)
-			}
-		}
-		rooms[words[0]] = r
-	}
-	return rooms
-}
-
-// examine lists what is wrong with the Go files below root. Tests may import
-// what they like: they are no part of the house.
-func examine(root string, rooms map[string]room) (wrong []string) {
-	comments := map[string]int{}
-	packages := map[string]bool{}
-	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		rel, _ := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && (slices.Contains([]string{"testdata", "guests", "sdk", "tests", ".git", "bin"}, d.Name())) && rel != "." {
-			return fs.SkipDir
-		}
-		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		name := filepath.ToSlash(filepath.Dir(rel))
-		r, ok := rooms[name]
-		if !ok {
-			wrong = append(wrong, fmt.Sprintf("%s: room %s is not in the house", rel, name))
-			return nil
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
-		if err != nil {
-			return err
-		}
-		packages[name] = true
-		if file.Doc != nil && !strings.HasPrefix(name, "proto/") {
-			comments[name]++
-		}
-		wrong = append(wrong, imports(rel, file, r)...)
-		if r.pure {
-			wrong = append(wrong, impure(rel, file)...)
-		}
-		return nil
-	})
-	for name := range packages {
-		if comments[name] != 1 && !strings.HasPrefix(name, "proto/") {
-			wrong = append(wrong, fmt.Sprintf("%s: %d package comments, want one", name, comments[name]))
-		}
-	}
-	slices.Sort(wrong)
-	return wrong
-}
-
-func imports(rel string, file *ast.File, r room) (wrong []string) {
-	for _, i := range file.Imports {
-		path := strings.Trim(i.Path.Value, `"`)
-		inner, ours := strings.CutPrefix(path+"/", module+"/")
-		if inner = strings.TrimSuffix(inner, "/"); inner == "" {
-			inner = "."
-		}
-		first, _, _ := strings.Cut(path, "/")
-		switch {
-		case ours && !slices.Contains(r.imports, inner):
-			wrong = append(wrong, fmt.Sprintf("%s: imports %s against the house", rel, inner))
-		case !ours && strings.Contains(first, ".") && !slices.ContainsFunc(r.foreign, func(f string) bool { return path == f || strings.HasPrefix(path, f+"/") }):
-			wrong = append(wrong, fmt.Sprintf("%s: foreign library %s has another room", rel, path))
-		}
-	}
-	return wrong
-}
-
-// impure finds what a pure room may not do.
-func impure(rel string, file *ast.File) (wrong []string) {
-	for _, i := range file.Imports {
-		path := strings.Trim(i.Path.Value, `"`)
-		if slices.Contains([]string{"os", "net", "net/http", "io/fs", "database/sql", "math/rand", "log/slog"}, path) {
-			wrong = append(wrong, fmt.Sprintf("%s: a pure room imports %s", rel, path))
-		}
-	}
-	ast.Inspect(file, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.GoStmt:
-			wrong = append(wrong, rel+": a pure room starts a goroutine")
-		case *ast.SelectorExpr:
-			if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains([]string{"Now", "Since", "Until", "Sleep", "After", "NewTimer", "NewTicker"}, n.Sel.Name) {
-				wrong = append(wrong, fmt.Sprintf("%s: a pure room reads the clock: time.%s", rel, n.Sel.Name))
-			}
-		}
-		return true
-	})
-	return wrong
-}
-
-func TestTheHouseStandsAsItIsDrawn(t *testing.T) {
-	text, err := os.ReadFile("../../docs/ARCHITECTURE.md")
+// The code keeps to the table of docs/ARCHITECTURE.md.
+func TestHouse(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join(root, "docs/ARCHITECTURE.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rooms := readHouse(string(text))
-	if len(rooms) < 10 {
-		t.Fatalf("the house block has %d rooms", len(rooms))
+	rooms, err := house.Rooms(string(doc))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, w := range examine("../..", rooms) {
-		t.Error(w)
+	found, err := house.Check(root, module, rooms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		t.Error(f)
 	}
 }
 
-func TestEveryRuleCanFail(t *testing.T) {
-	rooms := readHouse("```house\nroom imports foreign pure\na b - -\nb - - pure\n```")
-	for name, c := range map[string]struct{ path, source, says string }{
-		"unlisted room":      {"c/c.go", "// Package c.\npackage c\n", "room c is not in the house"},
-		"unlisted arrow":     {"b/b.go", "// Package b.\npackage b\nimport _ \"github.com/weftrun/weft/a\"\n", "imports a against the house"},
-		"foreign library":    {"a/a.go", "// Package a.\npackage a\nimport _ \"github.com/x/y\"\n", "github.com/x/y has another room"},
-		"no package comment": {"a/a.go", "package a\n", "0 package comments"},
-		"clock in pure room": {"b/b.go", "// Package b.\npackage b\nimport \"time\"\nvar T = time.Now()\n", "reads the clock"},
-		"goroutine":          {"b/b.go", "// Package b.\npackage b\nfunc f() { go f() }\n", "starts a goroutine"},
-		"io in pure room":    {"b/b.go", "// Package b.\npackage b\nimport _ \"os\"\n", "imports os"},
+// Every rule can fail: each tree breaks one.
+func TestRulesCanFail(t *testing.T) {
+	const sound = "// Package b is sound.\npackage b\n\nimport _ \"shop.example/house/a\"\n"
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"a house that keeps to its table": {map[string]string{"b/b.go": sound}, nil},
+		"a room that nobody listed": {map[string]string{"cellar/c.go": "// Package cellar is new.\npackage cellar\n"},
+			[]string{"cellar: the room is not in the table"}},
+		"an arrow that nobody listed": {map[string]string{"a/more.go": "package a\n\nimport _ \"shop.example/house/b\"\n"},
+			[]string{"a: imports b, an arrow that is not in the table"}},
+		"a foreign library outside its room": {map[string]string{"b/db.go": "package b\n\nimport _ \"lib.example/db\"\n"},
+			[]string{"b: sees lib.example/db, which is not a library of this room"}},
+		"a foreign library in its room": {map[string]string{"a/db.go": "package a\n\nimport _ \"lib.example/db/rows\"\n"}, nil},
+		"a library whose name only begins alike": {map[string]string{"a/db.go": "package a\n\nimport _ \"lib.example/dbx\"\n"},
+			[]string{"a: sees lib.example/dbx, which is not a library of this room"}},
+		"no package comment":              {map[string]string{"b/b.go": "package b\n"}, []string{"b: 0 package comments and not 1"}},
+		"two package comments":            {map[string]string{"b/more.go": "// Package b, again.\npackage b\n"}, []string{"b: 2 package comments and not 1"}},
+		"generated code needs no comment": {map[string]string{"b/b.go": "// Code generated by hand. DO NOT EDIT.\n\npackage b\n"}, nil},
+		"a pure room that reads the clock": {map[string]string{"pure/t.go": "package pure\n\nimport clock \"time\"\n\nvar T = clock.Now\n"},
+			[]string{"pure: is pure and uses time.Now"}},
+		"a pure room that starts a goroutine": {map[string]string{"pure/g.go": "package pure\n\nfunc F() { go F() }\n"},
+			[]string{"pure: is pure and starts a goroutine"}},
+		"a pure room that opens files": {map[string]string{"pure/o.go": "package pure\n\nimport _ \"os\"\n"},
+			[]string{"pure: is pure and imports os"}},
+		"a pure room that draws chance": {map[string]string{"pure/r.go": "package pure\n\nimport _ \"math/rand/v2\"\n"},
+			[]string{"pure: is pure and imports math/rand/v2"}},
+		"a test of a pure room may do all that":    {map[string]string{"pure/o_test.go": "package pure\n\nimport _ \"os\"\n\nfunc F() { go F() }\n"}, nil},
+		"a folder with a go.mod of its own is out": {map[string]string{"sdk/go.mod": "module sdk\n", "sdk/s.go": "package sdk\n"}, nil},
+		"code must not import tests": {map[string]string{"b/t.go": "package b\n\nimport _ \"shop.example/house/tests/t\"\n"},
+			[]string{"b: imports tests/t, an arrow that is not in the table"}},
 	} {
-		dir := t.TempDir()
-		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(c.path)), 0o700); err != nil {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			lay(t, dir, map[string]string{"a/a.go": "// Package a is sound.\npackage a\n", "b/b.go": sound,
+				"pure/p.go": "// Package pure is sound.\npackage pure\n", "tests/t/t.go": "// Package t helps.\npackage t\n"})
+			lay(t, dir, c.files)
+			rooms, err := house.Rooms("```house\nroom | imports | libraries | kind\na | | lib.example/db |\nb | a | |\npure | | | pure\n```\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := house.Check(dir, "shop.example/house", rooms)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("found %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestTableItselfCanFail(t *testing.T) {
+	for name, doc := range map[string]string{
+		"no table":                  "# Architecture\n",
+		"an arrow that points down": "```house\nroom | imports | libraries | kind\na | b | |\nb | | |\n```\n",
+		"a column too few":          "```house\nroom | imports | libraries | kind\na | b |\n```\n",
+	} {
+		if _, err := house.Rooms(doc); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// What is published names no path of the machine that it was written on.
+func TestNoMachinePaths(t *testing.T) {
+	words := [][]byte{[]byte("/wo" + "rk/"), []byte("/ro" + "ot/"), []byte("/ho" + "me/")}
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); name == ".git" || name == "bin" || name == ".cache" || name == "target" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !slices.Contains([]string{".go", ".md", ".yaml", ".yml", ".sql", ".proto", ".sh", ".c", ".h", ".rs", ".toml", ".mod", ""}, filepath.Ext(file)) {
+			return nil
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		for n, line := range bytes.Split(text, []byte("\n")) {
+			for _, w := range words {
+				if bytes.Contains(line, w) {
+					t.Errorf("%s:%d: %s", strings.TrimPrefix(file, root+"/"), n+1, bytes.TrimSpace(line))
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func lay(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, c.path), []byte(c.source), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
-		}
-		if wrong := examine(dir, rooms); !strings.Contains(strings.Join(wrong, "\n"), c.says) {
-			t.Errorf("%s: found %q, want %q", name, wrong, c.says)
 		}
 	}
 }
