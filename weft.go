@@ -26,11 +26,20 @@ type Event struct {
 	Extensions      map[string]string // canonical string form of each extension attribute
 }
 
-// Extension attributes that weft itself reads.
-const (
-	ExtNotBefore    = "notbefore"    // RFC 3339 time before which the event is not delivered
-	ExtPartitionKey = "partitionkey" // events with the same key are delivered in order
-)
+// ExtNotBefore is an extension attribute that weft itself reads: the RFC 3339
+// time before which the event is not delivered.
+const ExtNotBefore = "notbefore"
+
+// DefaultNamespace is the namespace of whoever names none.
+const DefaultNamespace = "default"
+
+// NamespaceOr is ns, or the default where it is empty.
+func NamespaceOr(ns string) string {
+	if ns == "" {
+		return DefaultNamespace
+	}
+	return ns
+}
 
 // Ref names a handler as a workflow calls it: name:version@catalog.
 type Ref struct {
@@ -78,22 +87,11 @@ type Call struct {
 	Headers   map[string]string // lower-case names
 }
 
-// Result is what a handler did: its answer, and the writes and events that
-// are committed with it or not at all.
+// Result is what a handler answered. What it wrote and published is committed
+// by then.
 type Result struct {
 	Output  []byte
-	Headers map[string]string
-	State   []StateWrite
-	Events  []Event
-}
-
-// StateWrite is one write of a handler. Value is nil for a deletion. Seen is
-// the version of the key that the handler read, or zero when it never read it
-// or it was absent; a commit over a newer version is refused.
-type StateWrite struct {
-	Key   string
-	Value []byte
-	Seen  int64
+	Headers map[string]string // lower-case names
 }
 
 // Request is one call to the outside. It goes through the gate, whoever makes it.
@@ -204,6 +202,34 @@ func (e Event) Attribute(name string) (string, bool) {
 	}
 	v, ok := e.Extensions[name]
 	return v, ok
+}
+
+// SetAttribute is the inverse of Attribute; specversion is passed over. The one
+// error is a time that is not RFC 3339.
+func (e *Event) SetAttribute(name, value string) (err error) {
+	switch name {
+	case "specversion":
+	case "id":
+		e.ID = value
+	case "source":
+		e.Source = value
+	case "type":
+		e.Type = value
+	case "subject":
+		e.Subject = value
+	case "datacontenttype":
+		e.DataContentType = value
+	case "dataschema":
+		e.DataSchema = value
+	case "time":
+		e.Time, err = time.Parse(time.RFC3339Nano, value)
+	default:
+		if e.Extensions == nil {
+			e.Extensions = map[string]string{}
+		}
+		e.Extensions[name] = value
+	}
+	return err
 }
 
 // Grants is what a module may reach. An entry matches whole, or as a prefix

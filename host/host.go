@@ -56,7 +56,8 @@ type Host struct {
 	groups sync.WaitGroup
 
 	mu      sync.Mutex
-	serving map[string]context.CancelFunc // guarded by mu: groups, by name
+	serving map[string]context.CancelFunc // guarded by mu: groups, by name and version
+	ended   map[string]chan struct{}      // guarded by mu: closed when the latest consumer of a group has ended
 }
 
 // Open opens everything and goes on with the runs that were in progress.
@@ -70,7 +71,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	if o.ModuleMax <= 0 {
 		o.ModuleMax = 16 << 20
 	}
-	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}}
+	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}, ended: map[string]chan struct{}{}}
 	h.life, h.end = context.WithCancel(context.Background())
 	if err := h.open(ctx); err != nil {
 		h.close(ctx)
@@ -118,7 +119,7 @@ func (h *Host) subscribe() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	wanted := map[string]bus.Group{}
-	for _, ns := range append(h.cat.Namespaces(), "default") {
+	for _, ns := range append(h.cat.Namespaces(), weft.DefaultNamespace) {
 		wanted[ns+" workflows"] = bus.Group{Namespace: ns, Name: "workflows",
 			Handle: func(ctx context.Context, e weft.Event, ack func(*store.Tx) error) error {
 				return h.engine.Accept(ctx, ns, e, ack)
@@ -141,7 +142,13 @@ func (h *Host) subscribe() {
 		if h.serving[name] == nil && h.life.Err() == nil {
 			ctx, stop := context.WithCancel(h.life)
 			h.serving[name] = stop
+			before, ended := h.ended[g.Namespace+" "+g.Name], make(chan struct{})
+			h.ended[g.Namespace+" "+g.Name] = ended
 			h.groups.Go(func() {
+				defer close(ended)
+				if before != nil {
+					<-before // what an older version has in its hands would come twice
+				}
 				if err := h.bus.Consume(ctx, g); err != nil && ctx.Err() == nil {
 					h.log.Error("group ended", "group", name, "error", err)
 				}
@@ -214,11 +221,7 @@ func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result,
 			headers[name] = v
 		}
 	}
-	ns := r.Header.Get("Weft-Namespace")
-	if ns == "" {
-		ns = "default"
-	}
-	return h.engine.Call(r.Context(), weft.Call{Namespace: ns, Handler: ref, Input: body, Headers: headers})
+	return h.engine.Call(r.Context(), weft.Call{Namespace: weft.NamespaceOr(r.Header.Get("Weft-Namespace")), Handler: ref, Input: body, Headers: headers})
 }
 
 // DrainMax is how long Serve lets calls in progress end.

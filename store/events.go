@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -50,29 +51,8 @@ func MessageOf(topic string, e weft.Event) (Message, error) {
 func (m Message) Event() weft.Event {
 	e := weft.Event{Data: m.Data}
 	for name, v := range m.Meta {
-		if len(name) <= len(MetaPrefix) || name[:len(MetaPrefix)] != MetaPrefix {
-			continue
-		}
-		switch name = name[len(MetaPrefix):]; name {
-		case "id":
-			e.ID = v
-		case "source":
-			e.Source = v
-		case "type":
-			e.Type = v
-		case "subject":
-			e.Subject = v
-		case "datacontenttype":
-			e.DataContentType = v
-		case "dataschema":
-			e.DataSchema = v
-		case "time":
-			e.Time, _ = time.Parse(time.RFC3339Nano, v) // written by Attribute; zero when another wrote it wrong
-		default:
-			if e.Extensions == nil {
-				e.Extensions = map[string]string{}
-			}
-			e.Extensions[name] = v
+		if attribute, ok := strings.CutPrefix(name, MetaPrefix); ok && attribute != "" {
+			_ = e.SetAttribute(attribute, v) // a time that another wrote wrong is none
 		}
 	}
 	return e
@@ -155,15 +135,6 @@ func (db *DB) Head(ctx context.Context, topic string) (head int64, err error) {
 	return head, err
 }
 
-// Trim removes messages older than a time that every group has passed.
-func (tx *Tx) Trim(before int64) (int64, error) {
-	c, err := tx.Exec(`delete from event where offset in (select e.offset from event e where e.created<?
-		and e.offset <= coalesce((select min(cursor) from consumer c where c.topic=e.topic), 0)
-		and not exists (select 1 from redelivery r where r.offset=e.offset)
-		and not exists (select 1 from dead_letter d where d.offset=e.offset) order by e.offset limit 10000)`, before)
-	return c.Rows, err
-}
-
 // Cursor is how far a group has come on a topic; ok is false for a new group.
 func (db *DB) Cursor(ctx context.Context, topic, group string) (offset int64, ok bool, err error) {
 	err = db.Query(ctx, "select cursor from consumer where topic=? and name=?", []any{topic, group}, func(r Row) error { offset, ok = r.Int(0), true; return nil })
@@ -188,12 +159,6 @@ func (tx *Tx) Receive(inbox, source, id string) (fresh bool, err error) {
 func (db *DB) InInbox(ctx context.Context, inbox, source, id string) (in bool, err error) {
 	err = db.Query(ctx, "select 1 from inbox where name=? and source=? and id=?", []any{inbox, source, id}, func(Row) error { in = true; return nil })
 	return in, err
-}
-
-// TrimInbox forgets what was noted before a time.
-func (tx *Tx) TrimInbox(before int64) error {
-	_, err := tx.Exec("delete from inbox where rowid in (select rowid from inbox where created<? limit 10000)", before)
-	return err
 }
 
 // Redelivery is a message that a group will have again, or for the first time
@@ -259,12 +224,6 @@ func (tx *Tx) Bury(d DeadLetter) error {
 	_, err := tx.Exec("insert or replace into dead_letter(topic,name,offset,attempts,error,created) values(?,?,?,?,?,?)",
 		d.Topic, d.Group, d.Offset, d.Attempts, d.Error, d.Created)
 	return err
-}
-
-// Unbury forgets a dead letter; was is false when there was none.
-func (tx *Tx) Unbury(topic, group string, offset int64) (was bool, err error) {
-	c, err := tx.Exec("delete from dead_letter where topic=? and name=? and offset=?", topic, group, offset)
-	return c.Rows == 1, err
 }
 
 // DeadLetters are those of a topic, the newest first.

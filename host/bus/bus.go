@@ -257,8 +257,15 @@ func (c *consumer) round(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if ok && !c.isFlying(m.Offset) {
-			c.hand(ctx, m, r.Attempts)
+		if !ok || c.isFlying(m.Offset) {
+			continue
+		}
+		handed, err := c.offer(ctx, m, r.Attempts)
+		if err == nil && !handed {
+			err = c.b.db.Update(ctx, func(tx *store.Tx) error { return tx.Delivered(m.Topic, c.g.Name, m.Offset) })
+		}
+		if err != nil {
+			return false, err
 		}
 	}
 	list, err := c.b.db.Messages(ctx, c.g.Namespace, c.read, page)
@@ -285,11 +292,20 @@ func (c *consumer) take(ctx context.Context, m store.Message) error {
 			return tx.Redeliver(store.Redelivery{Topic: m.Topic, Group: c.g.Name, Offset: m.Offset, Due: m.Due})
 		})
 	}
-	had, err := c.b.db.InInbox(ctx, c.inbox(), e.Source, e.ID)
-	if err == nil && !had {
-		c.hand(ctx, m, 0)
-	}
+	_, err := c.offer(ctx, m, 0)
 	return err
+}
+
+// offer hands a message out, unless the group has had its event. What was read
+// before may have been delivered meanwhile, so the inbox is asked here, last.
+func (c *consumer) offer(ctx context.Context, m store.Message, attempts int) (handed bool, err error) {
+	e := m.Event()
+	had, err := c.b.db.InInbox(ctx, c.inbox(), e.Source, e.ID)
+	if err != nil || had {
+		return false, err
+	}
+	c.hand(ctx, m, attempts)
+	return true, nil
 }
 
 func (c *consumer) inbox() string { return "group " + c.g.Namespace + "/" + c.g.Name }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
@@ -168,4 +169,50 @@ func FuzzDecodeJSON(f *testing.F) {
 			t.Errorf("accepted %+v", e)
 		}
 	})
+}
+
+func TestEffectsHappenOnceThoughHandlersFailAtRandom(t *testing.T) {
+	b, db := open(t)
+	const events = 150
+	var mu sync.Mutex
+	failed := map[string]int{}
+	unlucky := func(id string) bool { // at most twice, or the test would wait for the longest pauses
+		mu.Lock()
+		defer mu.Unlock()
+		if failed[id] == 2 || rand.IntN(3) > 0 {
+			return false
+		}
+		failed[id]++
+		return true
+	}
+	serve(t, b, bus.Group{Namespace: ns, Name: "g", Handle: func(ctx context.Context, e weft.Event, ack func(*store.Tx) error) error {
+		if unlucky(e.ID) {
+			return errors.New("by chance")
+		}
+		return db.Update(ctx, func(tx *store.Tx) error {
+			if _, err := tx.Exec("insert into breaker_policy(ns,service,policy) values('effect',?,x'01') on conflict do update set policy=policy||x'01'", e.ID); err != nil {
+				return err
+			}
+			return ack(tx)
+		})
+	}})
+	for i := range events {
+		if _, err := b.Publish(t.Context(), ns, event(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A row is an effect, and its length is how often it happened.
+	var effects, longest int64
+	for deadline := time.Now().Add(30 * time.Second); effects < events && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		err := db.Query(t.Context(), "select count(*), max(length(policy)) from breaker_policy where ns='effect'", nil, func(r store.Row) error {
+			effects, longest = r.Int(0), r.Int(1)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if effects != events || longest != 1 {
+		t.Errorf("%d of %d effects, one of them %d times", effects, events, longest)
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/weftrun/weft"
 )
@@ -27,11 +26,7 @@ func (b *Bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	events, err := decode(w, r)
 	var offsets []int64
 	if err == nil {
-		ns := r.Header.Get("Weft-Namespace")
-		if ns == "" {
-			ns = "default"
-		}
-		offsets, err = b.Publish(r.Context(), ns, events...)
+		offsets, err = b.Publish(r.Context(), weft.NamespaceOr(r.Header.Get("Weft-Namespace")), events...)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
@@ -162,31 +157,8 @@ func assign(e weft.Event, attributes map[string]string) (weft.Event, error) {
 		return e, refuse("attribute specversion is %q, and must be 1.0", v)
 	}
 	for name, v := range attributes {
-		switch name {
-		case "specversion":
-		case "id":
-			e.ID = v
-		case "source":
-			e.Source = v
-		case "type":
-			e.Type = v
-		case "subject":
-			e.Subject = v
-		case "datacontenttype":
-			e.DataContentType = v
-		case "dataschema":
-			e.DataSchema = v
-		case "time":
-			t, err := time.Parse(time.RFC3339Nano, v)
-			if err != nil {
-				return e, refuse("attribute time: %q is no RFC 3339 time", v)
-			}
-			e.Time = t
-		default:
-			if e.Extensions == nil {
-				e.Extensions = map[string]string{}
-			}
-			e.Extensions[name] = v
+		if err := e.SetAttribute(name, v); err != nil {
+			return e, refuse("attribute %s: %q is no RFC 3339 time", name, v)
 		}
 	}
 	return e, Check(e)

@@ -31,13 +31,6 @@ func failed(err error) error {
 	return connect.NewError(connect.Code(weft.CodeOf(err)), err.Error())
 }
 
-func orDefault(ns string) string {
-	if ns == "" {
-		return "default"
-	}
-	return ns
-}
-
 func timestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {
 		return nil

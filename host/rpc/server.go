@@ -78,7 +78,7 @@ func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePus
 		}
 		p.Wasm = append(p.Wasm, part.GetChunk()...)
 	}
-	pushed, err := m.Catalog.Push(ctx, orDefault(h.Namespace), p)
+	pushed, err := m.Catalog.Push(ctx, weft.NamespaceOr(h.Namespace), p)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -86,7 +86,7 @@ func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePus
 }
 
 func (m modules) GetModule(_ context.Context, q *weftv1.GetModuleRequest) (*weftv1.GetModuleResponse, error) {
-	found, err := m.Catalog.Module(orDefault(q.Namespace), q.Name, q.Version)
+	found, err := m.Catalog.Module(weft.NamespaceOr(q.Namespace), q.Name, q.Version)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -95,26 +95,26 @@ func (m modules) GetModule(_ context.Context, q *weftv1.GetModuleRequest) (*weft
 
 func (m modules) ListModules(_ context.Context, q *weftv1.ListModulesRequest) (*weftv1.ListModulesResponse, error) {
 	out := &weftv1.ListModulesResponse{}
-	for _, mod := range m.Catalog.Modules(orDefault(q.Namespace)) {
+	for _, mod := range m.Catalog.Modules(weft.NamespaceOr(q.Namespace)) {
 		out.Modules = append(out.Modules, moduleOf(mod))
 	}
 	return out, nil
 }
 
 func (m modules) DeleteModule(ctx context.Context, q *weftv1.DeleteModuleRequest) (*weftv1.DeleteModuleResponse, error) {
-	return &weftv1.DeleteModuleResponse{}, failed(m.Catalog.Remove(ctx, orDefault(q.Namespace), q.Name, q.Version))
+	return &weftv1.DeleteModuleResponse{}, failed(m.Catalog.Remove(ctx, weft.NamespaceOr(q.Namespace), q.Name, q.Version))
 }
 
 func (m modules) SetGrants(ctx context.Context, q *weftv1.SetGrantsRequest) (*weftv1.SetGrantsResponse, error) {
 	g := grantsFrom(q.Grants)
 	if q.Requested {
-		found, err := m.Catalog.Module(orDefault(q.Namespace), q.Name, q.Version)
+		found, err := m.Catalog.Module(weft.NamespaceOr(q.Namespace), q.Name, q.Version)
 		if err != nil {
 			return nil, failed(err)
 		}
 		g = found.Manifest.Grants
 	}
-	mod, err := m.Catalog.SetGrants(ctx, orDefault(q.Namespace), q.Name, q.Version, g)
+	mod, err := m.Catalog.SetGrants(ctx, weft.NamespaceOr(q.Namespace), q.Name, q.Version, g)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -124,7 +124,7 @@ func (m modules) SetGrants(ctx context.Context, q *weftv1.SetGrantsRequest) (*we
 type flows struct{ Rooms }
 
 func (f flows) Apply(ctx context.Context, q *weftv1.ApplyRequest) (*weftv1.ApplyResponse, error) {
-	a, err := f.Catalog.Apply(ctx, orDefault(q.Namespace), q.File, []byte(q.Source))
+	a, err := f.Catalog.Apply(ctx, weft.NamespaceOr(q.Namespace), q.File, []byte(q.Source))
 	if problems, ok := problemsOf(err); ok {
 		return &weftv1.ApplyResponse{Problems: problems}, nil
 	}
@@ -148,7 +148,7 @@ func (f flows) Validate(_ context.Context, q *weftv1.ValidateRequest) (*weftv1.V
 }
 
 func (f flows) GetWorkflow(_ context.Context, q *weftv1.GetWorkflowRequest) (*weftv1.GetWorkflowResponse, error) {
-	w, err := f.Catalog.WorkflowInfo(orDefault(q.Namespace), q.Name, q.Version)
+	w, err := f.Catalog.WorkflowInfo(weft.NamespaceOr(q.Namespace), q.Name, q.Version)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -159,7 +159,7 @@ func (f flows) GetWorkflow(_ context.Context, q *weftv1.GetWorkflowRequest) (*we
 
 func (f flows) ListWorkflows(_ context.Context, q *weftv1.ListWorkflowsRequest) (*weftv1.ListWorkflowsResponse, error) {
 	out := &weftv1.ListWorkflowsResponse{}
-	for _, w := range f.Catalog.Workflows(orDefault(q.Namespace)) {
+	for _, w := range f.Catalog.Workflows(weft.NamespaceOr(q.Namespace)) {
 		out.Workflows = append(out.Workflows, workflowOf(w))
 	}
 	return out, nil
@@ -168,7 +168,7 @@ func (f flows) ListWorkflows(_ context.Context, q *weftv1.ListWorkflowsRequest) 
 type runs struct{ Rooms }
 
 func (r runs) Start(ctx context.Context, q *weftv1.StartRequest) (*weftv1.StartResponse, error) {
-	ns := orDefault(q.Namespace)
+	ns := weft.NamespaceOr(q.Namespace)
 	run, existed, err := r.Engine.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: q.Workflow, Version: q.Version, Input: bytesOf(q.Input), Key: q.IdempotencyKey})
 	if err == nil && q.Wait {
 		run, err = r.Engine.Wait(ctx, ns, run.ID)
@@ -180,7 +180,7 @@ func (r runs) Start(ctx context.Context, q *weftv1.StartRequest) (*weftv1.StartR
 }
 
 func (r runs) GetRun(ctx context.Context, q *weftv1.GetRunRequest) (*weftv1.GetRunResponse, error) {
-	run, steps, err := r.Engine.Describe(ctx, orDefault(q.Namespace), q.Id)
+	run, steps, err := r.Engine.Describe(ctx, weft.NamespaceOr(q.Namespace), q.Id)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -188,7 +188,7 @@ func (r runs) GetRun(ctx context.Context, q *weftv1.GetRunRequest) (*weftv1.GetR
 }
 
 func (r runs) ListRuns(ctx context.Context, q *weftv1.ListRunsRequest) (*weftv1.ListRunsResponse, error) {
-	l := engine.ListRuns{Namespace: orDefault(q.Namespace), Workflow: q.Workflow, PageSize: int(q.PageSize), PageToken: q.PageToken}
+	l := engine.ListRuns{Namespace: weft.NamespaceOr(q.Namespace), Workflow: q.Workflow, PageSize: int(q.PageSize), PageToken: q.PageToken}
 	for _, s := range q.Statuses {
 		l.Statuses = append(l.Statuses, engine.Status(s))
 	}
@@ -204,7 +204,7 @@ func (r runs) ListRuns(ctx context.Context, q *weftv1.ListRunsRequest) (*weftv1.
 }
 
 func (r runs) Cancel(ctx context.Context, q *weftv1.CancelRequest) (*weftv1.CancelResponse, error) {
-	run, err := r.Engine.Cancel(ctx, orDefault(q.Namespace), q.Id, q.Reason)
+	run, err := r.Engine.Cancel(ctx, weft.NamespaceOr(q.Namespace), q.Id, q.Reason)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -212,7 +212,7 @@ func (r runs) Cancel(ctx context.Context, q *weftv1.CancelRequest) (*weftv1.Canc
 }
 
 func (r runs) Pause(ctx context.Context, q *weftv1.PauseRequest) (*weftv1.PauseResponse, error) {
-	run, err := r.Engine.Pause(ctx, orDefault(q.Namespace), q.Id, q.Reason)
+	run, err := r.Engine.Pause(ctx, weft.NamespaceOr(q.Namespace), q.Id, q.Reason)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -220,7 +220,7 @@ func (r runs) Pause(ctx context.Context, q *weftv1.PauseRequest) (*weftv1.PauseR
 }
 
 func (r runs) Resume(ctx context.Context, q *weftv1.ResumeRequest) (*weftv1.ResumeResponse, error) {
-	run, err := r.Engine.Resume(ctx, orDefault(q.Namespace), q.Id)
+	run, err := r.Engine.Resume(ctx, weft.NamespaceOr(q.Namespace), q.Id)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -234,7 +234,7 @@ func (e events) Publish(ctx context.Context, q *weftv1.PublishRequest) (*weftv1.
 	for i, ev := range q.Events {
 		list[i] = eventFrom(ev)
 	}
-	offsets, err := e.Events.Publish(ctx, orDefault(q.Namespace), list...)
+	offsets, err := e.Events.Publish(ctx, weft.NamespaceOr(q.Namespace), list...)
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -256,7 +256,7 @@ func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.Call
 	if q.IdempotencyKey != "" {
 		headers["idempotency-key"] = q.IdempotencyKey
 	}
-	res, err := h.Engine.Call(ctx, weft.Call{Namespace: orDefault(q.Namespace), Handler: ref, Input: input, Headers: headers})
+	res, err := h.Engine.Call(ctx, weft.Call{Namespace: weft.NamespaceOr(q.Namespace), Handler: ref, Input: input, Headers: headers})
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -268,7 +268,7 @@ func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.Call
 
 func (h handlers) ListHandlers(_ context.Context, q *weftv1.ListHandlersRequest) (*weftv1.ListHandlersResponse, error) {
 	out := &weftv1.ListHandlersResponse{}
-	for _, i := range h.Catalog.Handlers(orDefault(q.Namespace)) {
+	for _, i := range h.Catalog.Handlers(weft.NamespaceOr(q.Namespace)) {
 		out.Handlers = append(out.Handlers, &weftv1.Handler{Ref: i.Ref.String(), Module: i.Module.Name, Description: i.Spec.Description})
 	}
 	return out, nil
@@ -277,7 +277,7 @@ func (h handlers) ListHandlers(_ context.Context, q *weftv1.ListHandlersRequest)
 type registry struct{ Rooms }
 
 func (r registry) Register(ctx context.Context, q *weftv1.RegisterRequest) (*weftv1.RegisterResponse, error) {
-	i, err := r.Gate.Register(ctx, peers.Instance{Namespace: orDefault(q.Namespace), Service: q.Service, ID: q.Instance, URL: q.Url, Zone: q.Zone, TTL: q.Ttl.AsDuration()})
+	i, err := r.Gate.Register(ctx, peers.Instance{Namespace: weft.NamespaceOr(q.Namespace), Service: q.Service, ID: q.Instance, URL: q.Url, Zone: q.Zone, TTL: q.Ttl.AsDuration()})
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -285,27 +285,27 @@ func (r registry) Register(ctx context.Context, q *weftv1.RegisterRequest) (*wef
 }
 
 func (r registry) Heartbeat(_ context.Context, q *weftv1.HeartbeatRequest) (*weftv1.HeartbeatResponse, error) {
-	return &weftv1.HeartbeatResponse{}, failed(r.Gate.Heartbeat(orDefault(q.Namespace), q.Service, q.Instance, q.Epoch))
+	return &weftv1.HeartbeatResponse{}, failed(r.Gate.Heartbeat(weft.NamespaceOr(q.Namespace), q.Service, q.Instance, q.Epoch))
 }
 
 func (r registry) Deregister(ctx context.Context, q *weftv1.DeregisterRequest) (*weftv1.DeregisterResponse, error) {
-	return &weftv1.DeregisterResponse{}, failed(r.Gate.Deregister(ctx, orDefault(q.Namespace), q.Service, q.Instance, q.Epoch))
+	return &weftv1.DeregisterResponse{}, failed(r.Gate.Deregister(ctx, weft.NamespaceOr(q.Namespace), q.Service, q.Instance, q.Epoch))
 }
 
 func (r registry) Lookup(_ context.Context, q *weftv1.LookupRequest) (*weftv1.LookupResponse, error) {
-	live, _ := r.Gate.Lookup(orDefault(q.Namespace), q.Service)
+	live, _ := r.Gate.Lookup(weft.NamespaceOr(q.Namespace), q.Service)
 	return &weftv1.LookupResponse{Instances: instancesOf(live)}, nil
 }
 
 func (r registry) ListInstances(_ context.Context, q *weftv1.ListInstancesRequest) (*weftv1.ListInstancesResponse, error) {
-	return &weftv1.ListInstancesResponse{Instances: instancesOf(r.Gate.List(orDefault(q.Namespace)))}, nil
+	return &weftv1.ListInstancesResponse{Instances: instancesOf(r.Gate.List(weft.NamespaceOr(q.Namespace)))}, nil
 }
 
 type breakers struct{ Rooms }
 
 func (b breakers) ListBreakers(_ context.Context, q *weftv1.ListBreakersRequest) (*weftv1.ListBreakersResponse, error) {
 	out := &weftv1.ListBreakersResponse{}
-	for _, s := range b.Gate.Breakers(orDefault(q.Namespace)) {
+	for _, s := range b.Gate.Breakers(weft.NamespaceOr(q.Namespace)) {
 		out.Breakers = append(out.Breakers, &weftv1.Breaker{Peer: s.Peer, Instance: s.Instance, State: s.State, Forced: s.Forced, Reason: s.Reason,
 			Until: timestamp(s.Until), ChangeTime: timestamp(s.Since)})
 	}
@@ -313,18 +313,18 @@ func (b breakers) ListBreakers(_ context.Context, q *weftv1.ListBreakersRequest)
 }
 
 func (b breakers) Open(_ context.Context, q *weftv1.OpenRequest) (*weftv1.OpenResponse, error) {
-	return &weftv1.OpenResponse{}, failed(b.Gate.Force(orDefault(q.Namespace), q.Peer, breaker.Open, false))
+	return &weftv1.OpenResponse{}, failed(b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Open, false))
 }
 
 func (b breakers) Close(_ context.Context, q *weftv1.CloseRequest) (*weftv1.CloseResponse, error) {
-	return &weftv1.CloseResponse{}, failed(b.Gate.Force(orDefault(q.Namespace), q.Peer, breaker.Closed, false))
+	return &weftv1.CloseResponse{}, failed(b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed, false))
 }
 
 func (b breakers) Reset(_ context.Context, q *weftv1.ResetRequest) (*weftv1.ResetResponse, error) {
-	return &weftv1.ResetResponse{}, failed(b.Gate.Force(orDefault(q.Namespace), q.Peer, breaker.Closed, true))
+	return &weftv1.ResetResponse{}, failed(b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed, true))
 }
 
 func (b breakers) SetPolicy(ctx context.Context, q *weftv1.SetPolicyRequest) (*weftv1.SetPolicyResponse, error) {
-	err := b.Gate.SetPolicy(ctx, orDefault(q.Namespace), q.Peer, breaker.Policy{Failures: int(q.Failures), Open: q.Open.AsDuration()})
+	err := b.Gate.SetPolicy(ctx, weft.NamespaceOr(q.Namespace), q.Peer, breaker.Policy{Failures: int(q.Failures), Open: q.Open.AsDuration()})
 	return &weftv1.SetPolicyResponse{}, failed(err)
 }

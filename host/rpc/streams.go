@@ -12,7 +12,7 @@ import (
 )
 
 func (r runs) Watch(ctx context.Context, q *weftv1.WatchRequest, stream weftv1connect.RunServiceWatchServerStream) error {
-	return failed(r.Engine.Watch(ctx, orDefault(q.Namespace), q.Id, func(run engine.Run, steps []machine.Step) error {
+	return failed(r.Engine.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Id, func(run engine.Run, steps []machine.Step) error {
 		return stream.Send(&weftv1.WatchResponse{Run: runOf(run), Steps: stepsOf(steps)})
 	}))
 }
@@ -25,13 +25,13 @@ func (e events) Tail(ctx context.Context, q *weftv1.TailRequest, stream weftv1co
 	if err := stream.SendHeaders(); err != nil {
 		return failed(err)
 	}
-	return failed(e.Events.Tail(ctx, orDefault(q.Namespace), after, func(offset int64, ev weft.Event) error {
+	return failed(e.Events.Tail(ctx, weft.NamespaceOr(q.Namespace), after, func(offset int64, ev weft.Event) error {
 		return stream.Send(&weftv1.TailResponse{Offset: offset, Event: eventOf(ev)})
 	}))
 }
 
 func (r registry) Watch(ctx context.Context, q *weftv1.RegistryServiceWatchRequest, stream weftv1connect.RegistryServiceWatchServerStream) error {
-	return failed(r.Gate.Watch(ctx, orDefault(q.Namespace), q.Service, func(live []peers.Instance) error {
+	return failed(r.Gate.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Service, func(live []peers.Instance) error {
 		return stream.Send(&weftv1.RegistryServiceWatchResponse{Instances: instancesOf(live)})
 	}))
 }
