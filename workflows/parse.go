@@ -79,7 +79,7 @@ func (p *parser) fields(n *node, what string, known []string, refused map[string
 
 func (p *parser) suggest(key string, known []string) string {
 	if len(key) < 64 {
-		if near := nearest(key, known); near != "" {
+		if near := Nearest(key, known); near != "" {
 			return "did you mean " + near + "?"
 		}
 	}
@@ -308,7 +308,7 @@ func (p *parser) named(n *node, list string) *node {
 		}
 	}
 	hint := fmt.Sprintf("define it under use.%s, or write it out here", list)
-	if near := nearest(name, known); near != "" {
+	if near := Nearest(name, known); near != "" {
 		hint = "did you mean " + near + "?"
 	}
 	p.wrong(n, name, hint, "use.%s has no %s", list, name)

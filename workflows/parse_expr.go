@@ -106,7 +106,7 @@ func variableHint(name string, known map[string]Variable) string {
 		}
 	}
 	slices.Sort(names)
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		return "did you mean " + near + "?"
 	}
 	if len(names) == 0 {

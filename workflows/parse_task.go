@@ -152,7 +152,7 @@ func (p *parser) kind(f pair, t *Task) string {
 func (p *parser) meant(n *node) string {
 	for _, g := range n.pairs {
 		if !slices.Contains(baseKeys, g.key) && len(g.key) < 64 {
-			if near := nearest(g.key, taskKeys); near != "" {
+			if near := Nearest(g.key, taskKeys); near != "" {
 				return fmt.Sprintf("did you mean %s for %s?", near, g.key)
 			}
 		}
@@ -196,7 +196,7 @@ func (p *parser) then(n *node, list []*Task) Then {
 			names = append(names, t.Name)
 		}
 		hint := "then leads to a task of the same list: " + strings.Join(names[3:], ", ")
-		if near := nearest(s, names); near != "" {
+		if near := Nearest(s, names); near != "" {
 			hint = "did you mean " + near + "?"
 		}
 		p.wrong(n, "then", hint, "there is no task %s here", s)

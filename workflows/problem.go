@@ -51,12 +51,15 @@ func (ps Problems) sorted() Problems {
 	return ps[:min(len(ps), ProblemsMax)]
 }
 
-// nearest is the name of the list that s is probably a slip of, or "".
-func nearest(s string, names []string) string {
+// Nearest is the name of the list that s is probably a slip of, or "".
+func Nearest(s string, names []string) string {
 	best, bestAt := "", 3
 	for _, name := range names {
 		if strings.EqualFold(name, s) {
 			return name
+		}
+		if long := len(s) - len(name); long >= bestAt || -long >= bestAt {
+			continue // such a distance cannot be small: do not measure it
 		}
 		if d := distance(s, name); d < bestAt && d < len(name)/2+1 && d < len(s) {
 			best, bestAt = name, d

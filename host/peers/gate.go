@@ -149,7 +149,7 @@ func (g *Gate) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
 	for try := 0; ; try++ {
 		res, err := g.attempt(ctx, r, target)
 		var open *weft.OpenError
-		if err == nil || errors.As(err, &open) || !again(err) || ctx.Err() != nil {
+		if err == nil || errors.As(err, &open) || !failure(err) || ctx.Err() != nil {
 			return res, err
 		}
 		if last = err; try >= g.opts.Retries || !repeatable(r) {
@@ -216,11 +216,8 @@ func (g *Gate) enter(r weft.Request, target string) (func(), error) {
 	}, nil
 }
 
-// again reports whether another attempt could help.
-func again(err error) bool { return failure(err) }
-
-// failure reports whether err says that the callee is not well. What an
-// application answers is no failure.
+// failure reports whether err says that the callee is not well, so that another
+// attempt could help. What an application answers is no failure.
 func failure(err error) bool {
 	switch weft.CodeOf(err) {
 	case weft.Unavailable, weft.DeadlineExceeded, weft.Internal, weft.Unknown, weft.DataLoss:

@@ -47,7 +47,7 @@ type snapshot struct {
 // space is what is deployed in one tenant namespace. Versions are in ascending order.
 type space struct {
 	modules   map[string][]*Module
-	handlers  map[string]string      // handler name to module name
+	handlers  map[string][]*Module   // by handler name: the versions that have it
 	workflows map[string][]*workflow // by document.namespace/name
 }
 
@@ -91,7 +91,7 @@ func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Cata
 
 func (s *snapshot) of(ns string) *space {
 	if s.spaces[ns] == nil {
-		s.spaces[ns] = &space{modules: map[string][]*Module{}, handlers: map[string]string{}, workflows: map[string][]*workflow{}}
+		s.spaces[ns] = &space{modules: map[string][]*Module{}, handlers: map[string][]*Module{}, workflows: map[string][]*workflow{}}
 	}
 	return s.spaces[ns]
 }
@@ -106,8 +106,13 @@ func (c *Catalog) space(ns string) *space {
 
 func (s *space) addModule(m *Module) {
 	s.modules[m.Name] = sorted(append(slices.Clone(s.modules[m.Name]), m), (*Module).version)
+	s.index(m)
+}
+
+// index makes the handlers of a module findable.
+func (s *space) index(m *Module) {
 	for _, h := range m.Manifest.Handlers {
-		s.handlers[h.Name] = m.Name
+		s.handlers[h.Name] = sorted(append(slices.Clone(s.handlers[h.Name]), m), (*Module).version)
 	}
 }
 

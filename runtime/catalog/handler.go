@@ -2,11 +2,13 @@ package catalog
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/workflows"
 )
 
 // Handler is one handler of one version of a module, ready to be called.
@@ -46,8 +48,7 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "no catalog %q", ref.Catalog).WithHint("handlers on this host are in the catalog %s", weft.DefaultCatalog)
 	}
 	s := c.space(ns)
-	list := s.modules[s.handlers[ref.Name]]
-	with := slices.DeleteFunc(slices.Clone(list), func(m *Module) bool { return specOf(m, ref.Name) == nil })
+	with := s.handlers[ref.Name]
 	m, ok := newest(with, ref.Version, (*Module).version)
 	switch {
 	case ok:
@@ -56,7 +57,7 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "handler %s has no version %s", ref.Name, ref.Version).WithHint("it has %s", strings.Join(versions(with), ", "))
 	}
 	err := weft.Errorf(weft.NotFound, op, "no handler %q in namespace %s", ref.Name, ns)
-	if near := nearest(ref.Name, s.handlers); near != "" {
+	if near := workflows.Nearest(ref.Name, slices.Sorted(maps.Keys(s.handlers))); near != "" {
 		return HandlerInfo{}, err.WithHint("did you mean %s?", near)
 	}
 	return HandlerInfo{}, err.WithHint("push the module that has it: weft module push")
@@ -69,41 +70,6 @@ func specOf(m *Module, handler string) *weft.HandlerSpec {
 		}
 	}
 	return nil
-}
-
-// nearest is the name most like the wanted one, or "" when none is.
-func nearest(wanted string, names map[string]string) string {
-	best, least := "", min(len(wanted), nameMax)/3+2
-	for name := range names {
-		if long := len(wanted) - len(name); long > least || -long > least {
-			continue // such a distance cannot be small: do not measure it
-		}
-		if d := distance(wanted, name); d < least || d == least && best != "" && name < best {
-			best, least = name, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's: the letters to insert, delete or replace.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost++
-			}
-			before = row[j+1]
-			row[j+1] = min(cost, row[j]+1, before+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {

@@ -45,7 +45,6 @@ type Pushed struct {
 
 // Limits of a manifest.
 const (
-	nameMax     = 63      // letters of a module's or handler's name
 	manifestMax = 1 << 20 // bytes of the whole as JSON
 	handlersMax = 1000    // handlers, and subscriptions
 )
@@ -153,8 +152,8 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 	defer c.mu.Unlock()
 	s := c.space(ns)
 	for _, h := range m.Manifest.Handlers {
-		if other := s.handlers[h.Name]; other != "" && other != m.Name {
-			return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "handler %s belongs to module %s", h.Name, other).
+		if others := s.handlers[h.Name]; len(others) > 0 && others[0].Name != m.Name {
+			return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "handler %s belongs to module %s", h.Name, others[0].Name).
 				WithHint("rename one of them: handlers share one set of names in a namespace")
 		}
 	}
@@ -280,6 +279,7 @@ func (c *Catalog) grant(ctx context.Context, ns string, m *Module, g weft.Grants
 	c.update(ns, func(s *space) {
 		i := slices.IndexFunc(s.modules[m.Name], func(o *Module) bool { return o.Version == m.Version })
 		s.modules[m.Name][i] = &granted
+		s.reindex()
 	})
 	return &granted, nil
 }
@@ -308,7 +308,7 @@ func (c *Catalog) remove(ctx context.Context, ns, name, version string) (*Module
 	for _, list := range s.workflows {
 		for _, w := range list {
 			for _, use := range w.def.Handlers() {
-				if s.handlers[use.Ref.Name] == name && use.Ref.Version == version {
+				if use.Ref.Version == version && specOf(s.modules[name][i], use.Ref.Name) != nil {
 					return nil, weft.Errorf(weft.FailedPrecondition, "catalog.Catalog.Remove", "workflow %s:%s calls %s", w.key(), w.version(), use.Ref).
 						WithHint("remove the workflow first")
 				}
@@ -321,22 +321,20 @@ func (c *Catalog) remove(ctx context.Context, ns, name, version string) (*Module
 	gone := s.modules[name][i]
 	c.update(ns, func(s *space) {
 		s.modules[name] = slices.DeleteFunc(s.modules[name], func(m *Module) bool { return m.Version == version })
-		s.index()
+		s.reindex()
 	})
 	return gone, nil
 }
 
-// index makes the handler names anew.
-func (s *space) index() {
-	s.handlers = map[string]string{}
+// reindex makes the handlers findable anew, after a version has gone or changed.
+func (s *space) reindex() {
+	s.handlers = map[string][]*Module{}
 	for name, list := range s.modules {
 		if len(list) == 0 {
 			delete(s.modules, name)
 		}
 		for _, m := range list {
-			for _, h := range m.Manifest.Handlers {
-				s.handlers[h.Name] = m.Name
-			}
+			s.index(m)
 		}
 	}
 }

@@ -109,13 +109,14 @@ func (c *Catalog) workflow(ns, name, version string) (*workflow, error) {
 	if len(s.workflows[key]) > 0 {
 		return nil, weft.Errorf(weft.NotFound, op, "workflow %s has no version %s", key, version).WithHint("weft workflow list shows what there is")
 	}
-	names := map[string]string{}
+	var names []string
 	for k := range s.workflows {
 		_, short, _ := strings.Cut(k, "/")
-		names[short] = k
+		names = append(names, short)
 	}
+	slices.Sort(names)
 	e := weft.Errorf(weft.NotFound, op, "no workflow %q in namespace %s", name, ns)
-	if near := nearest(name, names); near != "" {
+	if near := workflows.Nearest(name, names); near != "" {
 		return nil, e.WithHint("did you mean %s?", near)
 	}
 	return nil, e.WithHint("deploy it: weft workflow apply FILE")

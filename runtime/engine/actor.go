@@ -337,15 +337,16 @@ func (a *actor) flushWith(change *store.Change) store.Ticket {
 // outline brings the row up to date with the machine. The caller holds mu.
 func (a *actor) outline() {
 	was := a.row
-	a.row.Status = int(a.status())
-	a.row.Reason, a.row.Wake, a.row.Peer = a.waiting()
-	if a.row.Status == int(Cancelled) {
+	status := a.status()
+	a.row.Status = int(status)
+	a.row.Reason, a.row.Wake, a.row.Peer = a.waiting(status)
+	if status == Cancelled {
 		a.row.Reason = was.Reason
 	}
 	if was.Status != a.row.Status || was.Reason != a.row.Reason || was.Wake != a.row.Wake || was.Peer != a.row.Peer {
 		a.changed = true
 	}
-	if Status(a.row.Status).Ended() && a.row.Ended == 0 {
+	if status.Ended() && a.row.Ended == 0 {
 		a.row.Ended = a.e.now().UnixMilli()
 		a.row.Output = a.m.Output()
 		if f := a.m.Fault(); f != nil {
@@ -355,9 +356,8 @@ func (a *actor) outline() {
 }
 
 // waiting is why the run waits, until when, and for which peer. The caller holds mu.
-func (a *actor) waiting() (reason string, wake int64, peer string) {
-	st := a.status()
-	if st.Ended() {
+func (a *actor) waiting(status Status) (reason string, wake int64, peer string) {
+	if status.Ended() {
 		return "", 0, ""
 	}
 	if at, ok := a.m.NextTimer(); ok {
@@ -376,7 +376,7 @@ func (a *actor) waiting() (reason string, wake int64, peer string) {
 			wake = limit
 		}
 	}
-	if reason == "" && st == Parked {
+	if reason == "" && status == Parked {
 		reason = a.m.Waiting()
 	}
 	return reason, wake, peer

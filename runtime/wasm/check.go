@@ -23,11 +23,8 @@ import (
 	"github.com/weftrun/weft/runtime/wasm/meter"
 )
 
-// Names of the custom sections that a module may carry.
-const (
-	ManifestSection   = "weft.manifest"    // weft.Manifest as JSON
-	DescriptorSection = "weft.descriptors" // FileDescriptorSet of its services
-)
+// ManifestSection names the custom section that holds a weft.Manifest as JSON.
+const ManifestSection = "weft.manifest"
 
 // Report is what a check found in a module.
 type Report struct {
