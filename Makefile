@@ -25,8 +25,11 @@ generate: need
 	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf lint
 	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf generate
 
-bench: need
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./tests/bench
+# Benchmarks of the rooms, then the figures: handler calls beside a plain
+# connect-go handler, durable steps a second, kills.
+bench: build
+	$(GO) test -run '^$$' -bench . ./store ./runtime/wasm ./workflows/machine
+	$(GO) run ./tests/figures
 
 # One line a figure: figure NAME VALUE UNIT. ONLY=skeleton picks a group.
 figures: build

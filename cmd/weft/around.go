@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -51,26 +49,21 @@ func (a *app) eventCommand() *cobra.Command {
 			return err
 		}
 		defer stream.Close()
-		for {
-			res, err := stream.Receive()
-			if errors.Is(err, io.EOF) || ctx.Err() != nil {
-				return nil
-			}
-			if err != nil {
+		err = each(stream.Receive, func(res *weftv1.TailResponse) error {
+			if done, err := a.json(res); done {
 				return err
 			}
-			if done, err := a.json(res); done {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			body := res.Event.Binary
+			body := string(res.Event.Binary)
 			if res.Event.Data != nil {
-				body, _ = res.Event.Data.MarshalJSON()
+				body = text(res.Event.Data)
 			}
 			a.printf("%6d  %-28s %-24s %s\n", res.Offset, res.Event.Type, res.Event.Source, body)
+			return nil
+		})
+		if ctx.Err() != nil {
+			return nil // ended by hand
 		}
+		return err
 	})
 	tail.Flags().BoolVar(&q.All, "all", false, "begin with the oldest")
 	return group("event", "Publish and watch events", publish, tail)

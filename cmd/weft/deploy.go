@@ -213,9 +213,8 @@ func (a *app) handlerCommand() *cobra.Command {
 			return err
 		}
 		if res.Output != nil {
-			data, err := res.Output.MarshalJSON()
-			a.printf("%s\n", data)
-			return err
+			a.printf("%s\n", text(res.Output))
+			return nil
 		}
 		_, err = a.out.Write(res.Body)
 		return err

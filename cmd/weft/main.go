@@ -2,7 +2,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weftrun/weft/host"
 )
@@ -116,12 +119,41 @@ func (a *app) json(m proto.Message) (bool, error) {
 	if a.output != "json" {
 		return false, nil
 	}
-	data, err := protojson.MarshalOptions{Multiline: true, Indent: "  ", EmitDefaultValues: true}.Marshal(m)
+	data, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
 		return true, err
 	}
-	_, err = fmt.Fprintln(a.out, string(data))
+	var b bytes.Buffer
+	if err := json.Indent(&b, data, "", "  "); err != nil { // protojson's own spaces differ from build to build
+		return true, err
+	}
+	_, err = fmt.Fprintln(a.out, b.String())
 	return true, err
+}
+
+// text is a value as JSON on one line.
+func text(v *structpb.Value) string {
+	data, err := json.Marshal(v.AsInterface())
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
+}
+
+// each calls fn with every message of a stream, until it ends or fn fails.
+func each[T any](receive func() (T, error), fn func(T) error) error {
+	for {
+		m, err := receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = fn(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, args...) }

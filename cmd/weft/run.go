@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -132,8 +130,7 @@ func (a *app) showRun(r *weftv1.Run, steps []*weftv1.Step, err error) error {
 func (a *app) end(r *weftv1.Run) {
 	switch {
 	case r.Output != nil:
-		data, _ := r.Output.MarshalJSON()
-		a.printf("output %s\n", data)
+		a.printf("output %s\n", text(r.Output))
 	case r.Fault != nil:
 		a.printf("fault %d %s: %s (at %s)\n", r.Fault.Status, r.Fault.Title, r.Fault.Detail, r.Fault.Instance)
 	case r.Reason != "":
@@ -181,19 +178,9 @@ func (a *app) follow(ctx context.Context, id string) error {
 	}
 	defer stream.Close()
 	seen, reason := map[uint32]string{}, ""
-	for {
-		res, err := stream.Receive()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return each(stream.Receive, func(res *weftv1.WatchResponse) error {
 		if done, err := a.json(res); done {
-			if err != nil {
-				return err
-			}
-			continue
+			return err
 		}
 		for _, s := range res.Steps {
 			if seen[s.Id] != s.Status && s.Status != "running" {
@@ -207,5 +194,6 @@ func (a *app) follow(ctx context.Context, id string) error {
 			}
 			a.end(r)
 		}
-	}
+		return nil
+	})
 }
