@@ -151,7 +151,9 @@ func line(s *weftv1.Step, depth int) string {
 		out += fmt.Sprintf("  attempt %d", s.Attempt)
 	}
 	for _, n := range s.Notes {
-		out += "  parked: " + n
+		if n != s.Waiting {
+			out += "  parked: " + n
+		}
 	}
 	if s.Waiting != "" {
 		out += "  " + s.Waiting
