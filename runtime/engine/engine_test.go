@@ -21,17 +21,26 @@ import (
 	"github.com/weftrun/weft/workflows/machine"
 )
 
-// The test binary is also the child that checks modules.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		wasm.CheckMain()
+	var err error
+	if scratch, err = os.MkdirTemp("", "weft-engine-test"); err == nil {
+		check, err = probe.Check(scratch)
 	}
-	code := m.Run()
-	os.RemoveAll(cache)
+	code := 1
+	if err == nil {
+		code = m.Run()
+	} else {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.RemoveAll(scratch)
 	os.Exit(code)
 }
 
-var cache = filepath.Join(os.TempDir(), fmt.Sprintf("weft-engine-test-%d", os.Getpid()))
+// All tests share a folder of compiled modules and the child that checks them.
+var (
+	scratch string
+	check   []string
+)
 
 const ns = "default"
 
@@ -67,7 +76,7 @@ func (h *house) open() {
 	if h.db, err = store.Open(ctx, store.Options{Path: h.path}); err != nil {
 		h.t.Fatal(err)
 	}
-	if h.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: cache}); err != nil {
+	if h.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(scratch, "cache"), Check: check}); err != nil {
 		h.t.Fatal(err)
 	}
 	if h.cat, err = catalog.Open(ctx, h.db, h.rt, catalog.Options{}); err != nil {

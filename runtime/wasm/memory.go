@@ -1,14 +1,16 @@
 package wasm
 
 import (
+	"fmt"
+
 	"github.com/tetratelabs/wazero/experimental"
 	"golang.org/x/sys/unix"
 )
 
-// allocator gives each instance a reserved stretch of address space that fills
-// as the guest touches it, and refuses to grow it beyond max bytes.
-type allocator struct{ max uint64 }
-
+// allocator gives an instance a reserved stretch of address space, which costs
+// memory only where the guest has touched it and never moves as it grows.
+type allocator struct{ max uint64 } // bytes
+// Allocate cannot return an error; instantiate recovers its panic.
 func (a allocator) Allocate(_, max uint64) experimental.LinearMemory {
 	max = min(max, a.max)
 	if max == 0 {
@@ -16,17 +18,30 @@ func (a allocator) Allocate(_, max uint64) experimental.LinearMemory {
 	}
 	space, err := unix.Mmap(-1, 0, int(max), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
-		return &linear{} // every growth is refused, which ends the instantiation
+		panic(fmt.Errorf("reserve %d bytes: %w", max, err))
 	}
 	return &linear{space: space}
 }
 
-type linear struct{ space []byte }
+// lazyMax is how many bytes of a memory come into being as they are touched.
+const lazyMax = 4 << 20
+
+type linear struct {
+	space []byte
+	ready int // bytes that are there, or that come when they are touched
+}
 
 // Reallocate is the memory at its new size, nil when it may not be that large.
+// What is above lazyMax is made here, where the goroutine can be stopped: were
+// it left to the guest's first touch, one instruction that fills it all would
+// hold up the whole process until the kernel has found the pages.
 func (l *linear) Reallocate(size uint64) []byte {
 	if size > uint64(len(l.space)) {
 		return nil
+	}
+	if from := max(l.ready, lazyMax); int(size) > from {
+		_ = unix.Madvise(l.space[from:size], unix.MADV_POPULATE_WRITE) // a kernel before 5.14 cannot, and the guest pays on touch
+		l.ready = int(size)
 	}
 	return l.space[:size]
 }

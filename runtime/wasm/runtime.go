@@ -5,13 +5,15 @@ package wasm
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm/meter"
@@ -23,9 +25,11 @@ type Options struct {
 	CacheDir  string        // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
 	Check     []string      // command of the child that checks uploads, which calls CheckMain; default this binary with __check
 	CheckMax  time.Duration // how long a check may take; default 30 s
+	ChecksMax int           // checks at once; default 2
 	ModuleMax int           // bytes of an upload; default 16 MiB
-	Limits    weft.Limits   // of every call; a module may ask for less
-	Log       *slog.Logger
+	UsesMax   int           // calls that one instance serves before a fresh one takes its place; default 10,000
+	Limits    weft.Limits   // of every call; a module may ask for less. Defaults are DefaultLimits
+	Log       *slog.Logger  // default none
 }
 
 // DefaultLimits are those of a host whose Options name none.
@@ -45,9 +49,9 @@ func (o *Options) fill() error {
 	if o.CheckMax <= 0 {
 		o.CheckMax = 30 * time.Second
 	}
-	if o.ModuleMax <= 0 {
-		o.ModuleMax = 16 << 20
-	}
+	o.ChecksMax = bound(o.ChecksMax, 2, false)
+	o.ModuleMax = bound(o.ModuleMax, 16<<20, false)
+	o.UsesMax = bound(o.UsesMax, 10_000, false)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -76,13 +80,13 @@ func bound[T int | int64](v, host T, capped bool) T {
 // Runtime compiles and holds modules. Its methods may be called by many
 // goroutines at once.
 type Runtime struct {
-	opts  Options
-	log   *slog.Logger
-	rt    wazero.Runtime
-	cache wazero.CompilationCache
+	opts   Options
+	engine wazero.Runtime
+	cache  wazero.CompilationCache
+	checks chan struct{} // one token for each check at once
 
 	mu      sync.Mutex
-	modules map[loadKey]*loading // guarded by mu
+	modules map[loadKey]*loading // guarded by mu; nil when closed
 }
 
 type loadKey struct {
@@ -102,16 +106,16 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	rt, cache, err := newRuntime(ctx, o.CacheDir)
+	engine, cache, err := newEngine(ctx, o.CacheDir)
 	if err != nil {
 		return nil, err
 	}
-	return &Runtime{opts: o, log: o.Log, rt: rt, cache: cache, modules: map[loadKey]*loading{}}, nil
+	return &Runtime{opts: o, engine: engine, cache: cache, checks: make(chan struct{}, o.ChecksMax), modules: map[loadKey]*loading{}}, nil
 }
 
-// newRuntime is the same in the host and in the child that checks, so that
+// newEngine is the same in the host and in the child that checks, so that
 // what the child compiles is found by the host in the cache.
-func newRuntime(ctx context.Context, cacheDir string) (wazero.Runtime, wazero.CompilationCache, error) {
+func newEngine(ctx context.Context, cacheDir string) (wazero.Runtime, wazero.CompilationCache, error) {
 	if err := os.MkdirAll(cacheDir, 0o700); err != nil {
 		return nil, nil, weft.Errorf(weft.Unavailable, "wasm.Open", "make the folder for compiled modules: %w", err)
 	}
@@ -119,30 +123,42 @@ func newRuntime(ctx context.Context, cacheDir string) (wazero.Runtime, wazero.Co
 	if err != nil {
 		return nil, nil, weft.Errorf(weft.Unavailable, "wasm.Open", "open the folder for compiled modules: %w", err)
 	}
-	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache).WithDebugInfoEnabled(false))
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, rt); err != nil {
-		return nil, nil, weft.Errorf(weft.Internal, "wasm.Open", "WASI: %w", err)
-	}
-	if err := installHost(ctx, rt); err != nil {
+	engine := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache).WithDebugInfoEnabled(false))
+	if err := installHost(ctx, engine); err != nil {
 		return nil, nil, weft.Errorf(weft.Internal, "wasm.Open", "host functions: %w", err)
 	}
-	return rt, cache, nil
+	return engine, cache, nil
 }
 
-// Close frees everything. Calls in flight must have ended.
+// Close closes every module, which waits for the calls in progress, and frees
+// everything. When ctx ends before they do, nothing more is freed.
 func (r *Runtime) Close(ctx context.Context) error {
-	if err := r.rt.Close(ctx); err != nil {
-		return err
+	r.mu.Lock()
+	all := slices.Collect(maps.Values(r.modules))
+	r.modules = nil
+	r.mu.Unlock()
+	for _, l := range all {
+		<-l.done // compiling cannot be stopped; it is short for what has been checked
+		if l.err != nil {
+			continue
+		}
+		if err := l.module.Close(ctx); err != nil {
+			return err
+		}
 	}
-	return r.cache.Close(ctx)
+	return errors.Join(r.engine.Close(ctx), r.cache.Close(ctx))
 }
 
 // Load makes a checked module ready for calls, from the cache of compiled code
-// where it is there. The same digest with the same limits is loaded once,
-// whoever asks meanwhile; fetch gives its bytes.
+// where it is there; fetch gives its bytes. The same digest with the same
+// limits is loaded once, however many ask meanwhile.
 func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
 	key := loadKey{digest, within(limits, r.opts.Limits, true)}
 	r.mu.Lock()
+	if r.modules == nil {
+		r.mu.Unlock()
+		return nil, weft.Errorf(weft.Unavailable, "wasm.Runtime.Load", "the runtime is closed")
+	}
 	l, ok := r.modules[key]
 	if !ok {
 		l = &loading{done: make(chan struct{})}
@@ -154,14 +170,13 @@ func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte,
 		case <-l.done:
 			return l.module, l.err
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, &weft.Error{Code: weft.CodeOf(ctx.Err()), Op: "wasm.Runtime.Load", Err: ctx.Err()}
 		}
 	}
-	l.module, l.err = r.load(key, fetch)
-	close(l.done)
-	if l.err != nil {
+	if l.module, l.err = r.load(key, fetch); l.err != nil {
 		r.forget(key)
 	}
+	close(l.done)
 	return l.module, l.err
 }
 
@@ -184,10 +199,11 @@ func (r *Runtime) Loaded(digest string, limits weft.Limits) (*Module, bool) {
 func (r *Runtime) forget(key loadKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.modules, key)
+	delete(r.modules, key) // of nil: nothing
 }
 
 func (r *Runtime) load(key loadKey, fetch func() ([]byte, error)) (*Module, error) {
+	const op = "wasm.Runtime.Load"
 	wasm, err := fetch()
 	if err != nil {
 		return nil, err
@@ -196,10 +212,22 @@ func (r *Runtime) load(key loadKey, fetch func() ([]byte, error)) (*Module, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := fits(op, info.MemoryPages, key.limits); err != nil {
+		return nil, err
+	}
 	// The compiled code lives longer than the call that asked for it.
-	compiled, err := r.rt.CompileModule(context.Background(), metered)
+	compiled, err := r.engine.CompileModule(context.Background(), metered)
 	if err != nil {
-		return nil, weft.Errorf(weft.InvalidArgument, "wasm.Runtime.Load", "compile: %w", err)
+		return nil, weft.Errorf(weft.InvalidArgument, op, "compile the module: %w", err)
 	}
 	return newModule(r, key, compiled, info), nil
+}
+
+// fits refuses a module that wants more memory at its start than it may have.
+func fits(op string, pages int, limits weft.Limits) error {
+	if pages <= limits.MemoryMiB*16 {
+		return nil
+	}
+	return weft.Errorf(weft.ResourceExhausted, op, "the module wants %d KiB of memory at its start, the limit is %d MiB", pages*64, limits.MemoryMiB).
+		WithHint("lower the module's initial memory, or raise limits.memoryMiB")
 }

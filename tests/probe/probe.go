@@ -35,17 +35,32 @@ var Build = sync.OnceValues(func() ([]byte, error) {
 	cmd.Dir = filepath.Join(filepath.Dir(here), "../../guests")
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return nil, &buildError{err, string(text)}
+		return nil, &buildError{"guests/probe", err, string(text)}
 	}
 	return os.ReadFile(out)
 })
 
+// Check builds, into dir, the child that checks modules for tests under the
+// race detector: with the detector it would compile for longer than it may. It
+// is a test binary too, for compiled code is cached apart for those.
+func Check(dir string) ([]string, error) {
+	_, here, _, _ := runtime.Caller(0)
+	out := filepath.Join(dir, "check")
+	cmd := exec.Command("go", "test", "-c", "-o", out, "./runtime/wasm")
+	cmd.Dir = filepath.Join(filepath.Dir(here), "../..")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return nil, &buildError{"the check", err, string(text)}
+	}
+	return []string{out, "__check"}, nil
+}
+
 type buildError struct {
+	what string
 	err  error
 	text string
 }
 
-func (e *buildError) Error() string { return "build guests/probe: " + e.err.Error() + "\n" + e.text }
+func (e *buildError) Error() string { return "build " + e.what + ": " + e.err.Error() + "\n" + e.text }
 
 // Manifest is what guests/probe/weft.yaml says.
 func Manifest() *weft.Manifest {

@@ -4,9 +4,10 @@ package meter
 type body struct {
 	m      *rewriter
 	r      *reader
-	w      []byte
-	params int
-	locals int // parameters too; the two that are added come after them
+	w      []byte // the code between the prologue and the epilogue
+	head   []byte // the locals as declared, and later the whole function
+	locals int    // parameters too; the three that are added come after them
+	calls  bool   // it calls another function
 
 	regions []region
 	frames  []frame
@@ -51,21 +52,41 @@ const (
 	opGlobalSet   = 0x24
 	opMemoryGrow  = 0x40
 	opI64Const    = 0x42
+	opI64LtS      = 0x53
+	opI64Add      = 0x7c
+	opI64Sub      = 0x7d
+	opI64Or       = 0x84
+	opI64ShrU     = 0x88
+	opI64ExtendU  = 0xad
 	opRefFunc     = 0xd2
 )
 
-// Costs in units of fuel; an instruction is one.
+// Costs in units of fuel, of which there are about a million a millisecond.
 const (
 	costMemoryGrow = 1_000
+	costCall       = 4
+	costDivision   = 8
 	costMax        = 1 << 27 // of one region; fits the five bytes that are patched
 )
 
+// cost of an instruction.
+func cost(op byte) int64 {
+	switch {
+	case op == opCall || op == opIndirect:
+		return costCall
+	case op >= 0x6d && op <= 0x70 || op >= 0x7f && op <= 0x82 || op == 0x91 || op == 0x95 || op == 0x9f || op == 0xa3: // div, rem, sqrt
+		return costDivision
+	case op == opMemoryGrow:
+		return costMemoryGrow
+	}
+	return 1
+}
+
 // rewrite is the metered code of a function. It is valid until the next call.
-func (b *body) rewrite(r *reader, t Signature) []byte {
-	*b = body{m: b.m, r: r, w: b.w[:0], regions: b.regions[:0], frames: b.frames[:0], params: len(t.Params)}
-	b.declareLocals()
-	b.charge()
-	b.frames = append(b.frames, frame{arrives: unreachable})
+// The guest's own code becomes one block in it, so that there is one way out.
+func (b *body) rewrite(r *reader, typ uint32) []byte {
+	*b = body{m: b.m, r: r, w: b.w[:0], head: b.head[:0], regions: append(b.regions[:0], region{}), frames: append(b.frames[:0], frame{arrives: unreachable})}
+	b.declareLocals(len(b.m.types[typ].Params))
 	for len(b.frames) > 0 {
 		b.instruction()
 	}
@@ -74,32 +95,74 @@ func (b *body) rewrite(r *reader, t Signature) []byte {
 	}
 	b.limit()
 	b.patch()
-	return b.w
+	return b.assemble(typ)
 }
 
-// declareLocals copies the locals and adds an i64 and an i32.
-func (b *body) declareLocals() {
+// assemble puts the prologue and the epilogue around the code: fuel and depth
+// are taken at the beginning, the depth is given back at the end.
+func (b *body) assemble(typ uint32) []byte {
+	code, frame := b.w, uint32(16+b.locals)
+	b.w = b.head
+	b.op(opGlobalGet, b.m.fuel())
+	b.w = append(appendSigned(append(b.w, opI64Const), uint32(b.regions[0].cost)), opI64Sub)
+	b.op(opLocalTee, b.fuelLocal())
+	b.op(opGlobalSet, b.m.fuel())
+	b.op(opLocalGet, b.fuelLocal())
+	if b.calls {
+		b.op(opGlobalGet, b.m.depth())
+		b.w = append(appendSigned(append(b.w, opI64Const), frame), opI64Sub)
+		b.op(opLocalTee, b.depthLocal())
+		b.op(opGlobalSet, b.m.depth())
+		b.op(opLocalGet, b.depthLocal())
+		b.w = append(b.w, opI64Or) // below zero when one of them is
+	}
+	b.tickIfNegative()
+	b.w = append(append(b.w, opBlock), b.blockType(typ)...)
+	b.w = append(b.w, code...)
+	if b.calls {
+		b.op(opGlobalGet, b.m.depth())
+		b.w = append(appendSigned(append(b.w, opI64Const), frame), opI64Add)
+		b.op(opGlobalSet, b.m.depth())
+	}
+	b.head, b.w = append(b.w, opEnd), code
+	return b.head
+}
+
+// blockType is the type of a block that leaves the results of a function.
+func (b *body) blockType(typ uint32) []byte {
+	switch results := b.m.types[typ].Results; len(results) {
+	case 0:
+		return []byte{0x40}
+	case 1:
+		return results
+	}
+	return appendSigned(nil, b.m.blockTypes[typ])
+}
+
+// declareLocals copies the locals and adds two i64 and an i32.
+func (b *body) declareLocals(params int) {
 	groups := b.r.count("groups of locals in one function", 1000)
-	start, n := b.r.p, uint64(b.params)
+	start, n := b.r.p, uint64(params)
 	for range groups {
 		n += uint64(b.r.u32())
 		over("locals in one function", n, b.m.limits.Locals)
-		b.r.byte()
+		b.r.valueType()
 	}
 	b.locals = int(n)
-	b.w = append(appendU32(b.w, groups+2), b.r.since(start)...)
-	b.w = append(b.w, 1, 0x7e, 1, 0x7f)
+	b.head = append(appendU32(b.head, groups+2), b.r.since(start)...)
+	b.head = append(b.head, 2, i64Type, 1, i32Type)
 }
 
-func (b *body) fuelLocal() uint32 { return uint32(b.locals) }
-func (b *body) sizeLocal() uint32 { return uint32(b.locals) + 1 }
+func (b *body) fuelLocal() uint32  { return uint32(b.locals) }
+func (b *body) depthLocal() uint32 { return uint32(b.locals) + 1 }
+func (b *body) sizeLocal() uint32  { return uint32(b.locals) + 2 }
 
 // op appends an instruction with an index.
 func (b *body) op(op byte, index uint32) { b.w = appendU32(append(b.w, op), index) }
 
 // charge begins a region: fuel = fuel - cost; if fuel < 0 { tick() }.
 func (b *body) charge() {
-	b.op(opGlobalGet, uint32(b.m.globals))
+	b.op(opGlobalGet, b.m.fuel())
 	b.w = append(b.w, opI64Const)
 	b.regions = append(b.regions, region{at: len(b.w)})
 	b.w = append(b.w, 0x80, 0x80, 0x80, 0x80, 0x00) // by patch
@@ -108,11 +171,16 @@ func (b *body) charge() {
 
 // burn takes what is on the stack from the fuel below it.
 func (b *body) burn() {
-	b.w = append(b.w, 0x7d) // i64.sub
+	b.w = append(b.w, opI64Sub)
 	b.op(opLocalTee, b.fuelLocal())
-	b.op(opGlobalSet, uint32(b.m.globals))
+	b.op(opGlobalSet, b.m.fuel())
 	b.op(opLocalGet, b.fuelLocal())
-	b.w = append(b.w, opI64Const, 0, 0x53, opIf, 0x40) // i64.lt_s
+	b.tickIfNegative()
+}
+
+// tickIfNegative calls the host when the i64 on top of the stack is below zero.
+func (b *body) tickIfNegative() {
+	b.w = append(b.w, opI64Const, 0, opI64LtS, opIf, 0x40)
 	b.op(opCall, uint32(b.m.imported))
 	b.w = append(b.w, opEnd)
 }
@@ -121,9 +189,9 @@ func (b *body) burn() {
 // divided by a power of two.
 func (b *body) chargeSize(shift byte) {
 	b.op(opLocalTee, b.sizeLocal())
-	b.op(opGlobalGet, uint32(b.m.globals))
+	b.op(opGlobalGet, b.m.fuel())
 	b.op(opLocalGet, b.sizeLocal())
-	b.w = append(b.w, 0xad, opI64Const, shift, 0x88) // i64.extend_i32_u, i64.shr_u
+	b.w = append(b.w, opI64ExtendU, opI64Const, shift, opI64ShrU)
 	b.burn()
 }
 
@@ -163,7 +231,7 @@ func (b *body) branch(depth uint32) {
 func (b *body) instruction() {
 	start := b.r.p
 	op := b.r.byte()
-	b.add(1)
+	b.add(cost(op))
 	switch {
 	case op == opBlock || op == opLoop || op == opIf:
 		b.open(op, start)
@@ -191,9 +259,14 @@ func (b *body) instruction() {
 			b.branch(b.r.u32())
 		}
 		b.path = unreachable
-	case op == opReturn || op == opUnreachable:
+	case op == opUnreachable:
 		b.path = unreachable
+	case op == opReturn:
+		b.op(opBr, uint32(len(b.frames)-1))
+		b.path = unreachable
+		return
 	case op == opCall || op == opRefFunc:
+		b.calls = b.calls || op == opCall
 		b.op(op, b.m.function(b.r.u32()))
 		return
 	default:
@@ -203,7 +276,12 @@ func (b *body) instruction() {
 }
 
 func (b *body) open(op byte, start int) {
-	if c := b.r.byte(); c < 0x40 || c >= 0x80 { // the type is an index, not one byte of a value type
+	switch c := b.r.byte(); {
+	case c == 0x40: // no result
+	case c > 0x40 && c < 0x80:
+		b.r.p--
+		b.r.valueType()
+	default:
 		b.r.p--
 		within("type", b.r.u32(), len(b.m.types))
 	}
@@ -253,18 +331,18 @@ func (b *body) plain(op byte) {
 	case op == 0x25 || op == 0x26: // table.get, table.set
 		r.u32()
 	case op == opIndirect:
+		b.calls = true
 		b.blocks++
 		within("type", r.u32(), len(b.m.types))
 		r.u32()
 	case op == 0x1c: // select with a type
-		r.take(r.u32())
+		r.valueTypes(r.count("types of a select", 1))
 	case op >= 0x28 && op <= 0x3e: // loads and stores
 		r.u32()
 		r.u32()
 	case op == 0x3f: // memory.size
 		r.byte()
 	case op == opMemoryGrow:
-		b.add(costMemoryGrow)
 		r.byte()
 	case op == 0x41: // constants
 		r.skip(5)
@@ -275,7 +353,7 @@ func (b *body) plain(op byte) {
 	case op == 0x44:
 		r.take(8)
 	case op == 0xd0: // ref.null
-		r.byte()
+		r.refType()
 	case op == 0xfc:
 		b.bulk()
 	case op == 0xfd:
@@ -286,7 +364,7 @@ func (b *body) plain(op byte) {
 }
 
 // bulk handles the instructions behind 0xfc. Those that work on a range are
-// charged by its size: 64 bytes or 8 elements a unit.
+// charged by its size: 8 bytes or an element a unit.
 func (b *body) bulk() {
 	r, op := b.r, b.r.u32()
 	if op >= 8 {
@@ -294,16 +372,20 @@ func (b *body) bulk() {
 	}
 	switch op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // truncations
-	case 8, 10, 12, 14: // memory.init, memory.copy, table.init, table.copy
+	case 8, 10: // memory.init, memory.copy
 		r.u32()
-		r.u32()
-		b.chargeSize(6)
-	case 11: // memory.fill
-		r.u32()
-		b.chargeSize(6)
-	case 15, 17: // table.grow, table.fill
 		r.u32()
 		b.chargeSize(3)
+	case 11: // memory.fill
+		r.u32()
+		b.chargeSize(3)
+	case 12, 14: // table.init, table.copy
+		r.u32()
+		r.u32()
+		b.chargeSize(0)
+	case 15, 17: // table.grow, table.fill
+		r.u32()
+		b.chargeSize(0)
 	case 9, 13, 16: // data.drop, elem.drop, table.size
 		r.u32()
 	default:
@@ -341,10 +423,13 @@ func (b *body) limit() {
 	over("blocks times locals in all functions", uint64(b.m.complexity), l.Total)
 }
 
-// patch writes the cost of every region to its place, as five bytes of LEB128.
+// patch writes the cost of every loop to its place, as five bytes of LEB128.
 func (b *body) patch() {
-	for _, r := range b.regions {
+	for i, r := range b.regions {
 		over("instructions in one stretch of code", uint64(r.cost), costMax)
+		if i == 0 {
+			continue // the prologue has it
+		}
 		v := r.cost
 		for k := range 4 {
 			b.w[r.at+k] = byte(v&0x7f) | 0x80

@@ -3,9 +3,11 @@
 //
 // At every function entry and loop header the rewritten code subtracts the
 // cost of the longest path to the next such place from a global; when that
-// falls below zero it calls the host, which looks at the clock and refuels. A
-// guest cannot name what is added: every index of its own is checked against
-// the counts of the original module.
+// falls below zero it calls the host, which looks at the clock and refuels.
+// Functions that call others also take their frame from a second global and
+// give it back at their end, so that recursion is bounded. A guest cannot name
+// what is added: every index of its own is checked against the counts of the
+// original module.
 //
 // Binary format: WebAssembly Core Specification 2.0, section 5.
 package meter
@@ -18,13 +20,19 @@ import (
 	"github.com/weftrun/weft"
 )
 
-// What Rewrite adds to a module: a global that is exported, and an import.
+// What Rewrite adds to a module: two exported globals and an import.
 const (
-	FuelExport = "weft:fuel" // mutable i64; the host sets it, the guest burns it
-	TickModule = "weft/rt"
-	TickName   = "tick" // () -> (), called when the fuel is below zero
-	reserved   = "weft:"
+	FuelExport  = "weft:fuel"  // mutable i64; the host sets it, the guest burns it
+	DepthExport = "weft:depth" // mutable i64; what is left of DepthMax
+	TickModule  = "weft/rt"
+	TickName    = "tick" // () -> (), called when one of them is below zero
+	reserved    = "weft:"
 )
+
+// DepthMax is how deep calls may nest: a frame counts 16 and one for each
+// local, so that it is about the stack in words of 8 bytes. The host sets the
+// global to it before each call; it begins so.
+const DepthMax = 4 << 20
 
 // Limits of a module. A zero field means its default.
 type Limits struct {
@@ -44,7 +52,7 @@ type Limits struct {
 	Table         int // elements of one table, now and ever; default 65,536
 	Tables        int // default 16
 	Segments      int // of data, and of elements; default 100,000
-	MemoryPages   int // of 64 KiB that the module wants at the start; default 1,024
+	MemoryPages   int // of 64 KiB that the module wants at the start; default 16,384
 }
 
 func (l *Limits) fill() {
@@ -53,7 +61,7 @@ func (l *Limits) fill() {
 		value int
 	}{{&l.Functions, 100_000}, {&l.FunctionBytes, 512 << 10}, {&l.Locals, 5_000}, {&l.Blocks, 10_000}, {&l.Nesting, 5_000}, {&l.Complexity, 500_000},
 		{&l.Total, 4_000_000}, {&l.Targets, 10_000}, {&l.Types, 65_536}, {&l.Imports, 256}, {&l.Exports, 4_096}, {&l.Globals, 4_096}, {&l.Params, 64},
-		{&l.Table, 65_536}, {&l.Tables, 16}, {&l.Segments, 100_000}, {&l.MemoryPages, 1_024}} {
+		{&l.Table, 65_536}, {&l.Tables, 16}, {&l.Segments, 100_000}, {&l.MemoryPages, 16_384}} {
 		if *f.field <= 0 {
 			*f.field = f.value
 		}
@@ -62,8 +70,9 @@ func (l *Limits) fill() {
 
 // Options of Rewrite.
 type Options struct {
-	Limits  Limits
-	Imports map[string]Signature // what may be imported, as module.name
+	Limits   Limits
+	Imports  map[string]Signature // what may be imported, as module.name
+	Unserved map[string]string    // what may not although it is known, with the reason
 }
 
 // Signature is the type of a function: one byte a value type, as in the binary format.
@@ -74,7 +83,7 @@ func (s Signature) String() string {
 	list := func(ts []byte) string {
 		names := make([]string, len(ts))
 		for i, t := range ts {
-			names[i] = valueType(t)
+			names[i] = typeNames[t]
 		}
 		return "(" + strings.Join(names, ", ") + ")"
 	}
@@ -90,7 +99,8 @@ type Info struct {
 	Imports     []Function
 	Exports     []Function
 	Customs     map[string][]byte // custom sections; the first of each name
-	MemoryPages int               // at the start
+	Memory      bool              // it has one
+	MemoryPages int               // of it, at the start
 }
 
 // Function is an imported or exported function; Module is empty for an export.
@@ -115,7 +125,7 @@ func Rewrite(module []byte, o Options) (out []byte, info Info, err error) {
 		}
 	}()
 	o.Limits.fill()
-	m := &rewriter{limits: o.Limits, allowed: o.Imports, info: Info{Customs: map[string][]byte{}}}
+	m := &rewriter{Options: o, limits: o.Limits, info: Info{Customs: map[string][]byte{}}}
 	if !bytes.HasPrefix(module, header) {
 		malformed("it does not begin as a WebAssembly 1.0 core module does")
 	}
@@ -161,13 +171,15 @@ type section struct {
 
 // rewriter holds the counts of the original module while it is walked.
 type rewriter struct {
-	limits  Limits
-	allowed map[string]Signature
-	info    Info
+	Options
+	limits Limits
+	info   Info
 
 	types      []Signature
+	blockTypes []uint32 // of each type with several results, the added type of a block with those
 	functions  []uint32 // type of each, imports first
 	imported   int      // how many of functions
+	tickType   uint32
 	globals    int
 	bodies     int
 	complexity int // of all functions so far
@@ -248,12 +260,22 @@ func (m *rewriter) typeSection(r *reader) []byte {
 		if r.byte() != 0x60 {
 			malformed("a type is no function type")
 		}
-		params := r.take(r.count("parameters of a function", m.limits.Params))
-		results := r.take(r.count("results of a function", m.limits.Params))
+		params := r.valueTypes(r.count("parameters of a function", m.limits.Params))
+		results := r.valueTypes(r.count("results of a function", m.limits.Params))
 		m.types = append(m.types, Signature{params, results})
 	}
-	w := append(appendU32(nil, n+1), r.since(start)...)
-	return append(w, 0x60, 0, 0) // the type of tick, as index n
+	types := bytes.Clone(r.since(start))
+	m.blockTypes = make([]uint32, len(m.types))
+	added := n
+	for i, t := range m.types {
+		if len(t.Results) > 1 {
+			m.blockTypes[i] = added
+			added++
+			types = append(appendU32(append(types, 0x60, 0), uint32(len(t.Results))), t.Results...)
+		}
+	}
+	m.tickType = added
+	return append(append(appendU32(nil, added+1), types...), 0x60, 0, 0)
 }
 
 func (m *rewriter) importSection(r *reader) []byte {
@@ -271,18 +293,22 @@ func (m *rewriter) importSection(r *reader) []byte {
 	m.imported = len(m.functions)
 	w := append(appendU32(nil, n+1), r.since(start)...)
 	w = appendName(appendName(w, TickModule), TickName)
-	return appendU32(append(w, 0), uint32(len(m.types))) // tick, as the last imported function
+	return appendU32(append(w, 0), m.tickType) // tick, as the last imported function
 }
 
 // admit refuses an import that is not on the list.
 func (m *rewriter) admit(f Function) {
-	want, ok := m.allowed[f.Module+"."+f.Name]
+	name := f.Module + "." + f.Name
+	if why, ok := m.Unserved[name]; ok {
+		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s, which this host does not serve: %s", name, why))
+	}
+	want, ok := m.Imports[name]
 	if !ok {
-		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s.%s, which this host does not offer", f.Module, f.Name).
+		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s, which this host does not offer", name).
 			WithHint("docs/ABI.md lists what a module may import"))
 	}
 	if !want.equal(f.Signature) {
-		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s.%s as %s, but it is %s", f.Module, f.Name, f.Signature, want))
+		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s as %s, but it is %s", name, f.Signature, want))
 	}
 	m.info.Imports = append(m.info.Imports, f)
 }
@@ -307,7 +333,7 @@ func (m *rewriter) tableSection(r *reader) []byte {
 	n := r.count("tables", m.limits.Tables)
 	w := appendU32(nil, n)
 	for range n {
-		element, flags := r.byte(), r.byte()
+		element, flags := r.refType(), r.byte()
 		least, most := r.count("elements in a table", m.limits.Table), uint32(m.limits.Table)
 		if flags > 1 {
 			malformed("a table has flags %d", flags)
@@ -329,6 +355,7 @@ func (m *rewriter) memorySection(r *reader) []byte {
 		if flags > 1 {
 			malformed("its memory is shared or 64-bit")
 		}
+		m.info.Memory = true
 		m.info.MemoryPages = int(r.count("pages of memory at the start", m.limits.MemoryPages))
 		if flags == 1 {
 			r.u32()
@@ -339,14 +366,19 @@ func (m *rewriter) memorySection(r *reader) []byte {
 
 func (m *rewriter) globalSection(r *reader) []byte {
 	n := r.count("globals", m.limits.Globals)
-	w := appendU32(nil, n+1)
+	w := appendU32(nil, n+2)
 	for range n {
-		w = append(w, r.byte(), r.byte())
+		w = append(w, r.valueType(), r.byte())
 		w = m.constant(r, w)
 		m.globals++ // an initial value sees the globals before it only
 	}
-	return append(w, 0x7e, 1, 0x42, 0, 0x0b) // the fuel: a mutable i64, zero
+	w = append(w, i64Type, 1, opI64Const, 0, opEnd) // the fuel, mutable
+	return append(appendSigned(append(w, i64Type, 1, opI64Const), DepthMax), opEnd)
 }
+
+// fuel and depth are the indices of the globals that are added.
+func (m *rewriter) fuel() uint32  { return uint32(m.globals) }
+func (m *rewriter) depth() uint32 { return uint32(m.globals) + 1 }
 
 // constant copies a constant expression.
 func (m *rewriter) constant(r *reader, w []byte) []byte {
@@ -367,7 +399,7 @@ func (m *rewriter) constant(r *reader, w []byte) []byte {
 		case 0x23:
 			within("global", r.u32(), m.globals)
 		case 0xd0:
-			r.byte()
+			r.refType()
 		case 0xd2:
 			w = appendU32(append(w, op), m.function(r.u32()))
 			continue
@@ -385,7 +417,7 @@ func (m *rewriter) constant(r *reader, w []byte) []byte {
 
 func (m *rewriter) exportSection(r *reader) []byte {
 	n := r.count("exports", m.limits.Exports)
-	w := appendU32(nil, n+1)
+	w := appendU32(nil, n+2)
 	for range n {
 		name := r.name()
 		if strings.HasPrefix(name, reserved) {
@@ -402,7 +434,8 @@ func (m *rewriter) exportSection(r *reader) []byte {
 		}
 		w = appendU32(append(appendName(w, name), kind), i)
 	}
-	return appendU32(append(appendName(w, FuelExport), 3), uint32(m.globals))
+	w = appendU32(append(appendName(w, FuelExport), 3), m.fuel())
+	return appendU32(append(appendName(w, DepthExport), 3), m.depth())
 }
 
 func (m *rewriter) elementSection(r *reader) []byte {
@@ -420,8 +453,14 @@ func (m *rewriter) elementSection(r *reader) []byte {
 			}
 			w = m.constant(r, w)
 		}
-		if flags&3 != 0 {
-			w = append(w, r.byte())
+		switch { // what it holds: a kind, of which there is one, or a type
+		case flags&3 == 0:
+		case flags&4 == 0:
+			if w = append(w, r.byte()); w[len(w)-1] != 0 {
+				malformed("an element segment holds no functions")
+			}
+		default:
+			w = append(w, r.refType())
 		}
 		elements := r.count("elements in a segment", 4*m.limits.Table)
 		w = appendU32(w, elements)
@@ -436,28 +475,6 @@ func (m *rewriter) elementSection(r *reader) []byte {
 	return w
 }
 
-// dataSection copies the data; the offsets are constants, whose indices are checked.
-func (m *rewriter) dataSection(r *reader) []byte {
-	n := r.count("data segments", m.limits.Segments)
-	w := appendU32(make([]byte, 0, len(r.b)), n)
-	for range n {
-		flags := r.u32()
-		if flags > 2 {
-			malformed("a data segment has flags %d", flags)
-		}
-		w = appendU32(w, flags)
-		if flags == 2 {
-			w = appendU32(w, r.u32())
-		}
-		if flags != 1 {
-			w = m.constant(r, w)
-		}
-		data := r.take(r.u32())
-		w = append(appendU32(w, uint32(len(data))), data...)
-	}
-	return w
-}
-
 func (m *rewriter) codeSection(r *reader) []byte {
 	n := r.count("functions", m.limits.Functions)
 	if int(n) != len(m.functions)-m.imported {
@@ -467,9 +484,28 @@ func (m *rewriter) codeSection(r *reader) []byte {
 	w := appendU32(make([]byte, 0, len(r.b)*2), n)
 	for i := range n {
 		size := r.count("bytes of code in one function", m.limits.FunctionBytes)
-		code := m.code.rewrite(&reader{b: r.take(size)}, m.types[m.functions[m.imported+int(i)]])
+		code := m.code.rewrite(&reader{b: r.take(size)}, m.functions[m.imported+int(i)])
 		w = append(appendU32(w, uint32(len(code))), code...)
 	}
 	m.bodies = int(n)
 	return w
+}
+
+// dataSection only checks: it holds no index that moves, but its sizes must
+// not be lies, for a decoder may believe them.
+func (m *rewriter) dataSection(r *reader) []byte {
+	for range r.count("data segments", m.limits.Segments) {
+		flags := r.u32()
+		if flags > 2 {
+			malformed("a data segment has flags %d", flags)
+		}
+		if flags == 2 {
+			r.u32()
+		}
+		if flags != 1 {
+			m.constant(r, nil)
+		}
+		r.take(r.u32())
+	}
+	return r.b
 }

@@ -2,7 +2,6 @@ package meter
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"github.com/weftrun/weft"
 )
@@ -80,6 +79,34 @@ func (r *reader) take(n uint32) []byte {
 	return r.b[r.p-int(n) : r.p]
 }
 
+// valueType is a value type of WebAssembly 2.0. Later ones take more bytes,
+// which the code that walks would take for something else.
+func (r *reader) valueType() byte {
+	t := r.byte()
+	if !(t >= v128Type && t <= i32Type || t == funcrefType || t == externrefType) {
+		malformed("value type %#x is not one of WebAssembly 2.0", t)
+	}
+	return t
+}
+
+// valueTypes are n of them.
+func (r *reader) valueTypes(n uint32) []byte {
+	start := r.p
+	for range n {
+		r.valueType()
+	}
+	return r.since(start)
+}
+
+// refType is a value type that refers to something.
+func (r *reader) refType() byte {
+	t := r.byte()
+	if t != funcrefType && t != externrefType {
+		malformed("reference type %#x is not one of WebAssembly 2.0", t)
+	}
+	return t
+}
+
 func (r *reader) name() string { return string(r.take(r.u32())) }
 
 // count is the length of a vector, at most limit.
@@ -94,29 +121,29 @@ func (r *reader) since(p int) []byte { return r.b[p:r.p] }
 
 func appendU32(b []byte, v uint32) []byte { return binary.AppendUvarint(b, uint64(v)) }
 
+// appendSigned appends a signed LEB128 of a number that is not negative.
+func appendSigned(b []byte, v uint32) []byte {
+	for ; v >= 0x40; v >>= 7 {
+		b = append(b, byte(v)|0x80)
+	}
+	return append(b, byte(v))
+}
+
 func appendName(b []byte, s string) []byte { return append(appendU32(b, uint32(len(s))), s...) }
 
 func appendSection(b []byte, id byte, body []byte) []byte {
 	return append(appendU32(append(b, id), uint32(len(body))), body...)
 }
 
-// valueType is the name of a value type.
-func valueType(t byte) string {
-	switch t {
-	case 0x7f:
-		return "i32"
-	case 0x7e:
-		return "i64"
-	case 0x7d:
-		return "f32"
-	case 0x7c:
-		return "f64"
-	case 0x7b:
-		return "v128"
-	case 0x70:
-		return "funcref"
-	case 0x6f:
-		return "externref"
-	}
-	return fmt.Sprintf("type %#x", t)
-}
+// Value types.
+const (
+	i32Type       = 0x7f
+	i64Type       = 0x7e
+	f32Type       = 0x7d
+	f64Type       = 0x7c
+	v128Type      = 0x7b
+	funcrefType   = 0x70
+	externrefType = 0x6f
+)
+
+var typeNames = map[byte]string{i32Type: "i32", i64Type: "i64", f32Type: "f32", f64Type: "f64", v128Type: "v128", funcrefType: "funcref", externrefType: "externref"}

@@ -1,0 +1,53 @@
+package wasm
+
+import (
+	"context"
+	"strconv"
+	"testing"
+
+	"github.com/weftrun/weft"
+)
+
+func BenchmarkCall(b *testing.B) {
+	m, env := load(b, guest, weft.Limits{CPUMS: 1 << 30}), newEnv()
+	ctx := context.Background()
+	run := func(name, handler string, size int) {
+		b.Run(name, func(b *testing.B) {
+			in := Input{Body: make([]byte, size)}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := m.Call(ctx, env, handler, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	run("noop", "noop", 0)
+	for _, size := range []int{0, 1 << 10, 64 << 10} {
+		run("echo/"+strconv.Itoa(size), "echo", size)
+	}
+	run("state", "set", 64)
+	run("work/1M", "work", 0) // iterations of a loop of five instructions
+}
+
+func BenchmarkCallParallel(b *testing.B) {
+	m := load(b, guest, weft.Limits{})
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := m.Call(context.Background(), nil, "noop", Input{}); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func BenchmarkInstantiate(b *testing.B) {
+	m := load(b, guest, weft.Limits{})
+	for b.Loop() {
+		i, err := m.instantiate(context.Background(), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		i.close()
+	}
+}

@@ -1,0 +1,281 @@
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm/meter"
+)
+
+// Bounds of one call that no module can change.
+const (
+	KeyMax     = 1 << 10   // bytes of a key, an event type, a procedure or a header's name
+	HeaderMax  = 100       // headers that a handler sets
+	ValueMax   = 8 << 10   // bytes of one header's value
+	LogMax     = 64 << 10  // bytes that a handler logs
+	LineMax    = 4 << 10   // bytes of one line on stdout or stderr
+	MessageMax = 4 << 10   // bytes of the message with a code that a handler returns
+	slice      = 1_000_000 // fuel between two looks at the clock, about a millisecond
+)
+
+// What the host's own work for a guest costs, in fuel.
+const (
+	costHostCall = 100
+	bytesPerFuel = 8
+)
+
+// call is one invocation as the host functions see it. It is the context that
+// wazero hands them, so that they find it without a search.
+type call struct {
+	context.Context
+	i          *instance
+	env        Env
+	in         Input
+	out        []byte // the caller's own when the call has ended
+	outHeaders map[string]string
+	kept       []byte // for result: what did not fit, or the text of an error
+	began      time.Time
+	deadline   time.Time
+	hostCalls  int
+	logged     int
+	owed       int64 // fuel for the host's work since the last look
+	spent      int64 // fuel of all slices that are used up
+	starting   bool  // in _initialize, which reaches nothing
+	words      string
+}
+
+func (c *call) begin(i *instance, ctx context.Context, env Env, in Input) {
+	now := time.Now()
+	deadline := now.Add(time.Duration(i.m.limits.TimeoutMS) * time.Millisecond)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	*c = call{Context: ctx, i: i, env: env, in: in, began: now, deadline: deadline}
+}
+
+// finish drops what belongs to the caller.
+func (c *call) finish() {
+	c.Context, c.env, c.in, c.out, c.outHeaders, c.kept, c.starting = context.Background(), nil, Input{}, nil, nil, nil, false
+}
+
+type callKey struct{}
+
+// Value finds the call itself, should a context be wrapped around it.
+func (c *call) Value(key any) any {
+	if _, ok := key.(callKey); ok {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+func callOf(ctx context.Context) *call {
+	if c, ok := ctx.(*call); ok {
+		return c
+	}
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// stopped unwinds a guest that must not run on.
+type stopped struct{ err error }
+
+func (s *stopped) Error() string { return s.err.Error() }
+
+func stop(code weft.Code, format string, args ...any) {
+	panic(&stopped{weft.Errorf(code, opCall, format, args...)})
+}
+
+// remaining is the time left for the call, for the guest and for its calls out.
+func (c *call) remaining() time.Duration { return time.Until(c.deadline) }
+
+// look stops a guest whose fuel or time is up or whose caller has gone.
+func (c *call) look() {
+	limits := &c.i.m.limits
+	if c.spent > limits.CPUMS*slice {
+		stop(weft.ResourceExhausted, "the handler computed for longer than its limit of %d ms", limits.CPUMS)
+	}
+	if err := c.Context.Err(); err != nil {
+		panic(&stopped{&weft.Error{Code: weft.CodeOf(err), Op: opCall, Err: err}})
+	}
+	if c.remaining() <= 0 {
+		stop(weft.DeadlineExceeded, "the handler took longer than its limit of %d ms", limits.TimeoutMS)
+	}
+}
+
+// charge burns fuel for what the host does for the guest.
+func (c *call) charge(fuel int64) {
+	if c.owed += fuel; c.owed >= slice {
+		c.spent += c.owed
+		c.owed = 0
+		c.look()
+	}
+}
+
+// tick is called by metered code whenever a slice of fuel is used up, or when
+// its calls are nested too deep.
+func tick(ctx context.Context, m api.Module, _ []uint64) {
+	c := callOf(ctx)
+	if int64(m.ExportedGlobal(meter.DepthExport).Get()) < 0 {
+		stop(weft.ResourceExhausted, "the handler's calls are nested too deep: is there a recursion without end?")
+	}
+	fuel := m.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
+	c.spent += slice - int64(fuel.Get())
+	c.look()
+	fuel.Set(slice)
+}
+
+// view is guest memory, valid until the guest runs again. Any pointer will do
+// when the length is zero.
+func (c *call) view(m api.Module, ptr, n uint64) []byte {
+	length := uint32(n)
+	if length == 0 {
+		return nil
+	}
+	if c.i.m.memory {
+		if b, ok := m.Memory().Read(uint32(ptr), length); ok {
+			c.charge(int64(length) / bytesPerFuel)
+			return b
+		}
+	}
+	stop(weft.Internal, "the handler passed %d bytes at %#x, which are not in its memory", length, uint32(ptr))
+	return nil
+}
+
+// text is a short string of the guest's.
+func (c *call) text(m api.Module, ptr, n uint64) string { return c.short(m, ptr, n, KeyMax) }
+
+func (c *call) short(m api.Module, ptr, n uint64, limit uint32) string {
+	if uint32(n) > limit {
+		stop(weft.ResourceExhausted, "the handler passed a name or value of %d bytes, the limit is %d", uint32(n), limit)
+	}
+	return string(c.view(m, ptr, n))
+}
+
+// part copies src from an offset into the guest, for input and result: s is
+// dst, cap, off.
+func (c *call) part(m api.Module, src []byte, s []uint64) uint64 {
+	off := uint64(uint32(s[2]))
+	if off >= uint64(len(src)) {
+		return 0
+	}
+	src = src[off:]
+	src = src[:min(uint64(len(src)), uint64(uint32(s[1])))]
+	return uint64(copy(c.view(m, s[0], uint64(len(src))), src))
+}
+
+// give answers a guest with v: its length, or minus a code. What does not fit
+// is kept for result.
+func (c *call) give(m api.Module, v []byte, ok bool, err error, dst, capacity uint64) uint64 {
+	if err != nil {
+		return minus(c.code(err))
+	}
+	c.kept = nil
+	if !ok {
+		return minus(weft.NotFound)
+	}
+	if uint64(len(v)) > uint64(uint32(capacity)) {
+		c.kept = v
+	} else {
+		copy(c.view(m, dst, uint64(len(v))), v)
+	}
+	return uint64(len(v))
+}
+
+// minus is a code as an i64 that is no length.
+func minus(c weft.Code) uint64 { return uint64(-int64(c)) }
+
+// code is err as a guest sees it; an Abort ends the call. Its text is kept for
+// result, unless it is the host's own affair; the log has it in any case.
+func (c *call) code(err error) weft.Code {
+	if err == nil {
+		return weft.OK
+	}
+	var abort *Abort
+	if errors.As(err, &abort) {
+		panic(&stopped{abort.Err})
+	}
+	text := err.Error()
+	c.log(slog.LevelWarn, text)
+	code := max(weft.CodeOf(err), weft.Canceled)
+	if c.kept = nil; code != weft.Internal && code != weft.DataLoss {
+		c.kept = []byte(text[:min(len(text), MessageMax)])
+	}
+	return code
+}
+
+// outside runs a call to the outside, which ends with this call at the latest.
+func (c *call) outside(do func(context.Context) ([]byte, error)) ([]byte, error) {
+	c.look()
+	ctx, cancel := context.WithDeadline(c.Context, c.deadline)
+	defer cancel()
+	return do(ctx)
+}
+
+// log hands a line to the caller, up to a limit.
+func (c *call) log(level slog.Level, message string) {
+	if c.logged > LogMax {
+		return
+	}
+	if c.logged += len(message) + 16; c.logged > LogMax {
+		message = "the handler logs more than its limit: the rest is dropped"
+	} else if !strings.Contains(c.words, "panic") {
+		c.words = message
+	}
+	if c.env != nil {
+		c.env.Log(level, strings.ToValidUTF8(message, "\uFFFD"))
+	}
+}
+
+// lastWords are what the guest logged last, or first of a panic: they often
+// say why it trapped.
+func (c *call) lastWords() string {
+	if c.words == "" {
+		return ""
+	}
+	return " (it last wrote: " + firstLine(c.words) + ")"
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return strings.ToValidUTF8(s[:min(len(s), 500)], "")
+}
+
+// lines turns what a guest writes to stdout or stderr into log lines.
+type lines struct {
+	call  *call
+	level slog.Level
+	rest  []byte // of a line that has not ended
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	c := l.call
+	c.charge(costHostCall)
+	if c.logged > LogMax {
+		l.rest = l.rest[:0]
+		return len(p), nil
+	}
+	for more := p[:min(len(p), LogMax)]; len(more) > 0 && c.logged <= LogMax; {
+		line, rest, ended := bytes.Cut(more, []byte("\n"))
+		line = line[:min(len(line), LineMax-len(l.rest))]
+		l.rest, more = append(l.rest, line...), rest
+		if ended || len(l.rest) == LineMax {
+			l.flush()
+		}
+	}
+	return len(p), nil
+}
+
+// flush logs the line so far.
+func (l *lines) flush() {
+	if len(l.rest) > 0 {
+		l.call.log(l.level, string(l.rest))
+	}
+	l.rest = l.rest[:0]
+}

@@ -1,0 +1,162 @@
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm/meter"
+)
+
+// instance is one guest with its memory; it serves one call at a time.
+type instance struct {
+	m       *Module
+	mod     api.Module
+	exports map[string]api.Function
+	fuel    api.MutableGlobal
+	depth   api.MutableGlobal
+	call    call
+	stack   [4]uint64
+	atStart uint32 // bytes of memory after it was made
+	uses    int
+	broken  bool // it must not be called again
+}
+
+// instantiate makes an instance; its start function and _initialize run
+// within the limits of a call.
+func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err error) {
+	i = &instance{m: m, exports: map[string]api.Function{}}
+	c := &i.call
+	c.begin(i, ctx, env, Input{})
+	c.starting = true
+	defer c.finish()
+	defer func() {
+		if r := recover(); r != nil { // wazero gives up this way when there is no memory for a guest
+			i, err = nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %v", r)
+		}
+	}()
+	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime().WithNanosleep(c.sleep).
+		WithRandSource(rand.Reader).WithStdout(&lines{call: c, level: slog.LevelInfo}).WithStderr(&lines{call: c, level: slog.LevelWarn})
+	withMemory := experimental.WithMemoryAllocator(c, allocator{max: uint64(m.limits.MemoryMiB) << 20})
+	mod, err := m.rt.engine.InstantiateModule(withMemory, m.compiled, config)
+	if err != nil {
+		return nil, i.failure("start", err)
+	}
+	i.mod = mod
+	i.fuel = mod.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
+	i.depth = mod.ExportedGlobal(meter.DepthExport).(api.MutableGlobal)
+	if f := mod.ExportedFunction("_initialize"); f != nil {
+		i.refuel()
+		if _, err := f.Call(c); err != nil {
+			i.close()
+			return nil, i.failure("_initialize", err)
+		}
+	}
+	i.atStart = i.size()
+	m.made.Add(1)
+	return i, nil
+}
+
+// close frees the memory. An exit code of the guest is no news.
+func (i *instance) close() { _ = i.mod.Close(context.Background()) }
+
+// size is the memory that the guest has now.
+func (i *instance) size() uint32 {
+	if !i.m.memory {
+		return 0
+	}
+	return i.mod.Memory().Size()
+}
+
+// worn reports whether a fresh instance should take the place of this one.
+func (i *instance) worn() bool {
+	if i.broken || i.uses >= i.m.rt.opts.UsesMax {
+		return true
+	}
+	size := i.size()
+	return size > i.atStart && uint64(size) > i.m.memoryMark
+}
+
+func (i *instance) refuel() {
+	i.fuel.Set(slice)
+	i.depth.Set(meter.DepthMax)
+}
+
+// run calls a handler. After an error that is not the guest's own answer the
+// instance is broken.
+func (i *instance) run(ctx context.Context, env Env, export string, in Input) (Output, error) {
+	f := i.exports[export]
+	if f == nil {
+		f = i.mod.ExportedFunction(export)
+		i.exports[export] = f
+	}
+	c := &i.call
+	c.begin(i, ctx, env, in)
+	i.uses++
+	i.refuel()
+	i.stack[0] = uint64(len(in.Body))
+	if err := f.CallWithStack(c, i.stack[:]); err != nil {
+		i.broken = true
+		err = i.failure(export, err)
+		c.finish()
+		return Output{}, err
+	}
+	code, out := weft.Code(i.stack[0]), Output{Body: c.out, Headers: c.outHeaders}
+	c.finish()
+	if code != weft.OK {
+		return Output{}, answer(export, code, out.Body)
+	}
+	return out, nil
+}
+
+// answer is the error that a guest returned: a code, and as its output the
+// message for it.
+func answer(export string, code weft.Code, message []byte) error {
+	text := string(bytes.ToValidUTF8(message[:min(len(message), MessageMax)], []byte("\uFFFD")))
+	if code > weft.Unauthenticated {
+		return weft.Errorf(weft.Unknown, "handler "+export, "the handler returned %d, which is no code: %s", uint32(code), text)
+	}
+	if text == "" {
+		text = code.String()
+	}
+	return &weft.Error{Code: code, Op: "handler " + export, Err: errors.New(text)}
+}
+
+// failure is what ended a call that did not return.
+func (i *instance) failure(export string, err error) error {
+	var stop *stopped
+	if errors.As(err, &stop) {
+		return stop.err
+	}
+	op, said := "handler "+export, i.call.lastWords()
+	var exit *sys.ExitError
+	if errors.As(err, &exit) {
+		return weft.Errorf(weft.Internal, op, "%w: it exited with code %d%s", ErrTrap, exit.ExitCode(), said)
+	}
+	var bug runtime.Error
+	if errors.As(err, &bug) { // ours or wazero's, in a host function
+		i.m.rt.opts.Log.Error("a host function panicked", "handler", export, "digest", i.m.key.digest, "error", err)
+	}
+	return weft.Errorf(weft.Internal, op, "%w: %s%s", ErrTrap, firstLine(err.Error()), said)
+}
+
+// sleep is how a guest sleeps: no longer than its call may last.
+func (c *call) sleep(ns int64) {
+	t := time.NewTimer(min(time.Duration(ns), c.remaining()))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.Done():
+	}
+	c.look()
+}

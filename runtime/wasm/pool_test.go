@@ -1,0 +1,211 @@
+package wasm
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weftrun/weft"
+)
+
+// count is how many calls the instance that serves this one has had.
+func count(t *testing.T, m *Module) int {
+	t.Helper()
+	out, err := m.Call(context.Background(), nil, "count", Input{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(binary.LittleEndian.Uint32(out.Body))
+}
+
+func TestAnInstanceServesManyCallsAndIsRetired(t *testing.T) {
+	m := loadIn(t, open(t, Options{UsesMax: 3}), guest, weft.Limits{})
+	for i, want := range []int{1, 2, 3, 1, 2, 3, 1} {
+		if got := count(t, m); got != want {
+			t.Errorf("call %d was number %d of its instance, want %d", i, got, want)
+		}
+	}
+}
+
+func TestAnInstanceThatFailedIsNotUsedAgain(t *testing.T) {
+	m := load(t, guest, weft.Limits{CPUMS: 20})
+	for _, handler := range []string{"trap", "spin", "flood", "badptr"} {
+		count(t, m)
+		if _, err := m.Call(context.Background(), newEnv(), handler, Input{}); err == nil {
+			t.Errorf("%s: no error", handler)
+		}
+		if got := count(t, m); got != 1 {
+			t.Errorf("after %s the same instance served on", handler)
+		}
+	}
+	count(t, m)
+	if _, err := m.Call(context.Background(), nil, "fail", Input{}); weft.CodeOf(err) != weft.NotFound {
+		t.Error(err)
+	}
+	if got := count(t, m); got != 3 {
+		t.Errorf("after an error of its own an instance was dropped: call %d", got)
+	}
+}
+
+func TestCallsOverTheLimitWait(t *testing.T) {
+	m, env := load(t, guest, weft.Limits{Concurrency: 2, TimeoutMS: 5_000}), newEnv()
+	env.block = true
+	busy, release := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	for range 2 {
+		calls.Go(func() { m.Call(busy, env, "call", Input{}) })
+	}
+	for len(m.slots) < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := m.Call(ctx, nil, "noop", Input{}); weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "limit of 2 calls at once is reached") {
+		t.Errorf("a caller whose deadline passed: %v", err)
+	}
+	gone, leave := context.WithCancel(context.Background())
+	leave()
+	if _, err := m.Call(gone, nil, "noop", Input{}); weft.CodeOf(err) != weft.Canceled {
+		t.Errorf("a caller that left: %v", err)
+	}
+	time.AfterFunc(20*time.Millisecond, release)
+	if _, err := m.Call(context.Background(), nil, "noop", Input{}); err != nil {
+		t.Errorf("a caller that waited: %v", err)
+	}
+	calls.Wait()
+}
+
+func TestCloseDrains(t *testing.T) {
+	r := open(t, Options{})
+	m, env := loadIn(t, r, guest, weft.Limits{}), newEnv()
+	env.block = true
+	busy, release := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := m.Call(busy, env, "call", Input{})
+		ended <- err
+	}()
+	for len(m.slots) < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if err := m.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("close with a call in progress: %v", err)
+	}
+	if _, err := m.Call(context.Background(), nil, "noop", Input{}); weft.CodeOf(err) != weft.Unavailable {
+		t.Errorf("a call after close: %v", err)
+	}
+	release()
+	if err := m.Close(context.Background()); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if err := m.Close(context.Background()); err != nil {
+		t.Errorf("close again: %v", err)
+	}
+	if err := <-ended; weft.CodeOf(err) != weft.Canceled {
+		t.Errorf("the call in progress: %v", err)
+	}
+	again := loadIn(t, r, guest, weft.Limits{})
+	if again == m {
+		t.Error("a closed module was given out again")
+	}
+	if _, err := again.Call(context.Background(), nil, "noop", Input{}); err != nil {
+		t.Errorf("loaded again: %v", err)
+	}
+}
+
+func TestLoadIsOncePerDigestAndLimits(t *testing.T) {
+	r := open(t, Options{})
+	var mu sync.Mutex
+	all := map[*Module]int{}
+	var loads sync.WaitGroup
+	for i := range 16 {
+		loads.Go(func() {
+			m, err := r.Load(context.Background(), "d", bytesOf(guest), weft.Limits{MemoryMiB: 8 + i%2})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all[m]++
+		})
+	}
+	loads.Wait()
+	if len(all) != 2 {
+		t.Errorf("%d modules for 2 sets of limits", len(all))
+	}
+	// They share their compiled code: closing one leaves the other whole.
+	for m := range all {
+		if got, ok := r.Loaded("d", m.limits); !ok || got != m {
+			t.Error("Loaded does not find it")
+		}
+		if _, err := m.Call(context.Background(), nil, "noop", Input{}); err != nil {
+			t.Error(err)
+		}
+		if err := m.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if _, ok := r.Loaded("d", m.limits); ok {
+			t.Error("Loaded finds a closed module")
+		}
+	}
+	if _, err := r.Load(context.Background(), "bad", bytesOf([]byte("x")), weft.Limits{}); err == nil {
+		t.Error("what is no module was loaded")
+	}
+	if _, err := r.Load(context.Background(), "bad", bytesOf(guest), weft.Limits{}); err != nil {
+		t.Errorf("after a failure: %v", err)
+	}
+}
+
+func TestLimitsOfAModuleAreWithinTheHosts(t *testing.T) {
+	r := open(t, Options{Limits: weft.Limits{TimeoutMS: 100, CPUMS: 10}})
+	m := loadIn(t, r, guest, weft.Limits{TimeoutMS: 500, CPUMS: 5, OutputBytes: 10})
+	want := weft.Limits{MemoryMiB: 64, TimeoutMS: 100, CPUMS: 5, OutputBytes: 10, HostCalls: 1000, Concurrency: 32}
+	if m.Limits() != want {
+		t.Errorf("got %+v, want %+v", m.Limits(), want)
+	}
+}
+
+func TestHammer(t *testing.T) {
+	m := loadIn(t, open(t, Options{UsesMax: 50}), guest, weft.Limits{Concurrency: 8, CPUMS: 20})
+	env := newEnv()
+	var workers sync.WaitGroup
+	for w := range 16 {
+		workers.Go(func() {
+			for i := range 100 {
+				body := fmt.Sprintf("%d-%d", w, i)
+				out, err := m.Call(context.Background(), env, "echo", Input{Body: []byte(body)})
+				if err != nil || string(out.Body) != body {
+					t.Errorf("got %q, %v; want %q", out.Body, err, body)
+					return
+				}
+				switch i % 25 {
+				case 3:
+					_, err = m.Call(context.Background(), env, "trap", Input{})
+				case 7:
+					_, err = m.Call(context.Background(), env, "get", Input{Body: []byte("k")})
+				case 9:
+					_, err = m.Call(context.Background(), env, "set", Input{Body: []byte(body)})
+					if err != nil {
+						t.Error(err)
+					}
+				case 11:
+					ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+					_, err = m.Call(ctx, env, "spin", Input{})
+					cancel()
+				}
+			}
+		})
+	}
+	workers.Wait()
+	if n := len(m.idle); n > 8 {
+		t.Errorf("%d idle instances for 8 calls at once", n)
+	}
+}

@@ -1,0 +1,103 @@
+package wasm
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm/meter"
+)
+
+// Names of the custom sections that a module may carry.
+const (
+	ManifestSection   = "weft.manifest"    // weft.Manifest as JSON
+	DescriptorSection = "weft.descriptors" // FileDescriptorSet of its services
+)
+
+// ManifestMax bounds the bytes of a manifest.
+const ManifestMax = 256 << 10
+
+// Report is what a check found in a module.
+type Report struct {
+	Digest    string         `json:"digest"`    // sha256 of the upload, lower-case hex
+	Size      int64          `json:"size"`      // bytes of the upload
+	Imports   []string       `json:"imports"`   // such as weft/v1.call, sorted
+	Handlers  []string       `json:"handlers"`  // exported functions (i32) -> i32, sorted
+	MemoryKiB int            `json:"memoryKiB"` // that it has at its start
+	Sections  []Section      `json:"sections"`  // custom ones, by name
+	Manifest  *weft.Manifest `json:"manifest,omitempty"`
+}
+
+// Section is a custom section of a module.
+type Section struct {
+	Name string `json:"name"`
+	Size int    `json:"size"` // bytes
+}
+
+const pageKiB = 64
+
+func (r Report) memoryPages() int { return r.MemoryKiB / pageKiB }
+
+func reportOf(wasm []byte, info meter.Info) (Report, error) {
+	sum := sha256.Sum256(wasm)
+	r := Report{Digest: hex.EncodeToString(sum[:]), Size: int64(len(wasm)), Handlers: handlersOf(info), MemoryKiB: info.MemoryPages * pageKiB}
+	for _, i := range info.Imports {
+		r.Imports = append(r.Imports, i.Module+"."+i.Name)
+	}
+	slices.Sort(r.Imports)
+	r.Imports = slices.Compact(r.Imports)
+	for name, data := range info.Customs {
+		r.Sections = append(r.Sections, Section{name, len(data)})
+	}
+	slices.SortFunc(r.Sections, func(a, b Section) int { return cmp.Compare(a.Name, b.Name) })
+	data, ok := info.Customs[ManifestSection]
+	if !ok {
+		return r, nil
+	}
+	var err error
+	r.Manifest, err = ParseManifest(data)
+	return r, err
+}
+
+// ParseManifest reads a manifest as JSON. A field that it does not know, and
+// anything after the manifest, is an error that names it.
+func ParseManifest(data []byte) (*weft.Manifest, error) {
+	const op = "wasm.ParseManifest"
+	if len(data) > ManifestMax {
+		return nil, weft.Errorf(weft.ResourceExhausted, op, "the manifest has %d bytes, the limit is %d", len(data), ManifestMax)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	m := &weft.Manifest{}
+	if err := d.Decode(m); err != nil {
+		return nil, weft.Errorf(weft.InvalidArgument, op, "the manifest cannot be read: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, weft.Errorf(weft.InvalidArgument, op, "the manifest goes on after its end, at byte %d", d.InputOffset())
+	}
+	return m, nil
+}
+
+// handlersOf lists the exports that can be called as handlers, sorted.
+func handlersOf(info meter.Info) []string {
+	var names []string
+	for _, e := range info.Exports {
+		if slices.Equal(e.Signature.Params, types(i32)) && slices.Equal(e.Signature.Results, types(i32)) {
+			names = append(names, e.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// AppendSection is the module with one more custom section, such as
+// ManifestSection.
+func AppendSection(wasm []byte, name string, data []byte) []byte {
+	return meter.AppendCustom(wasm, name, data)
+}
