@@ -72,6 +72,9 @@ func charge(ctx *weft.Context, in chargeInput) (Payment, error) {
 		return known, sameCharge(known, in)
 	}
 	answer, err := weft.CallJSON[chargeAnswer](ctx, procedureCharge, in)
+	if weft.CodeOf(err) == weft.FailedPrecondition {
+		return Payment{}, weft.Errorf(weft.FailedPrecondition, "the card was declined for %d.%02d %s", in.Amount/100, in.Amount%100, in.Currency)
+	}
 	if err != nil {
 		return Payment{}, err
 	}

@@ -85,6 +85,15 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestACustomerIsToldThatTheCardWasDeclined(t *testing.T) {
+	h := wefttest.New()
+	h.Peers[procedureCharge] = func([]byte) ([]byte, error) { return nil, weft.Errorf(weft.FailedPrecondition, "do not honour") }
+	err := h.Call(chargeCard, object{"orderId": "o1", "amount": 1905}, nil)
+	if weft.CodeOf(err) != weft.FailedPrecondition || err.Error() != "the card was declined for 19.05 EUR" {
+		t.Errorf("got %v (%v)", err, weft.CodeOf(err))
+	}
+}
+
 func TestAPeerThatFailsLeavesNoPayment(t *testing.T) {
 	h := wefttest.New()
 	h.Peers[procedureCharge] = func([]byte) ([]byte, error) { return nil, weft.Errorf(weft.Unavailable, "connection refused") }

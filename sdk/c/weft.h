@@ -52,6 +52,7 @@ WEFT_IMPORT("state_set") uint32_t weft_abi_state_set(const char *key, uint32_t k
 WEFT_IMPORT("state_delete") uint32_t weft_abi_state_delete(const char *key, uint32_t key_len);
 WEFT_IMPORT("publish") uint32_t weft_abi_publish(const char *type, uint32_t type_len, const void *src, uint32_t len);
 WEFT_IMPORT("call") int64_t weft_abi_call(const char *procedure, uint32_t procedure_len, const void *src, uint32_t len, void *dst, uint32_t cap);
+WEFT_IMPORT("http") int64_t weft_abi_http(const void *src, uint32_t len, void *dst, uint32_t cap);
 WEFT_IMPORT("config_get") int64_t weft_abi_config_get(const char *key, uint32_t key_len, void *dst, uint32_t cap);
 WEFT_IMPORT("secret_get") int64_t weft_abi_secret_get(const char *name, uint32_t name_len, void *dst, uint32_t cap);
 WEFT_IMPORT("deadline") int64_t weft_abi_deadline(void); /* milliseconds left */

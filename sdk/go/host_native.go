@@ -2,7 +2,10 @@
 
 package weft
 
-import "sync"
+import (
+	"encoding/json"
+	"sync"
+)
 
 // Host stands in for weft when a guest runs outside Wasm. An error it returns
 // reaches the handler with its code. Package wefttest has one in memory.
@@ -14,6 +17,7 @@ type Host interface {
 	StateDelete(key string) error
 	Publish(eventType string, data []byte) error
 	Call(procedure string, request []byte) ([]byte, error)
+	HTTP(request Request) (Response, error)
 	ConfigGet(key string) ([]byte, error) // an absent key is NotFound
 	SecretGet(name string) ([]byte, error)
 	Deadline() int64 // milliseconds left, or negative
@@ -84,7 +88,20 @@ func (h host) stateSet(key string, value []byte) error           { return h.Stat
 func (h host) stateDelete(key string) error                      { return h.StateDelete(key) }
 func (h host) publish(eventType string, data []byte) error       { return h.Publish(eventType, data) }
 func (h host) call(procedure string, req []byte) ([]byte, error) { return h.Call(procedure, req) }
-func (h host) configGet(key string) ([]byte, error)              { return h.ConfigGet(key) }
-func (h host) secretGet(name string) ([]byte, error)             { return h.SecretGet(name) }
-func (h host) deadline() int64                                   { return h.Deadline() }
-func (h host) log(level Level, message string)                   { h.Log(level, message) }
+
+func (h host) http(request []byte) ([]byte, error) {
+	var r Request
+	if err := json.Unmarshal(request, &r); err != nil {
+		return nil, err
+	}
+	answer, err := h.HTTP(r)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(answer)
+}
+
+func (h host) configGet(key string) ([]byte, error)  { return h.ConfigGet(key) }
+func (h host) secretGet(name string) ([]byte, error) { return h.SecretGet(name) }
+func (h host) deadline() int64                       { return h.Deadline() }
+func (h host) log(level Level, message string)       { h.Log(level, message) }

@@ -35,6 +35,9 @@ func wasmPublish(eventType string, src unsafe.Pointer, n uint32) uint32
 //go:wasmimport weft/v1 call
 func wasmCall(procedure string, src unsafe.Pointer, n uint32, dst unsafe.Pointer, size uint32) int64
 
+//go:wasmimport weft/v1 http
+func wasmHTTP(src unsafe.Pointer, n uint32, dst unsafe.Pointer, size uint32) int64
+
 //go:wasmimport weft/v1 config_get
 func wasmConfigGet(key string, dst unsafe.Pointer, size uint32) int64
 
@@ -71,13 +74,22 @@ func enter(n uint32) *Context {
 	return &current
 }
 
-// leave hands the answer to the host. The garbage collector is a goroutine, and
-// gets its turn only here.
+// turn is how many calls an instance serves until the garbage collector, which
+// is a goroutine, gets its turn: that costs a microsecond, and never getting it
+// would cost the instance its memory. A call that allocates much gives way to
+// the collector by itself.
+const turn = 16
+
+var served uint32
+
+// leave hands the answer to the host.
 func leave(_ *Context, answer []byte) {
 	if len(answer) > 0 {
 		wasmOutput(address(answer), uint32(len(answer)))
 	}
-	runtime.Gosched()
+	if served++; served%turn == 0 {
+		runtime.Gosched()
+	}
 }
 
 func address(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
@@ -86,7 +98,7 @@ func address(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b
 func fetch(n int64) ([]byte, error) {
 	switch {
 	case n < 0:
-		return nil, &Error{Code: Code(-n)}
+		return nil, failure(Code(-n))
 	case n > int64(cap(scratch)):
 		scratch = make([]byte, n)
 		n = int64(wasmResult(address(scratch), uint32(n), 0))
@@ -98,7 +110,13 @@ func status(code uint32) error {
 	if code == 0 {
 		return nil
 	}
-	return &Error{Code: Code(code)}
+	return failure(Code(code))
+}
+
+// failure is the error of the last host call, whose text the host has kept.
+func failure(code Code) error {
+	n := wasmResult(address(scratch), uint32(cap(scratch)), 0)
+	return &Error{Code: code, Message: string(scratch[:n])}
 }
 
 func (host) headerGet(name string) ([]byte, error) {
@@ -123,6 +141,10 @@ func (host) publish(eventType string, data []byte) error {
 
 func (host) call(procedure string, request []byte) ([]byte, error) {
 	return fetch(wasmCall(procedure, address(request), uint32(len(request)), address(scratch), uint32(cap(scratch))))
+}
+
+func (host) http(request []byte) ([]byte, error) {
+	return fetch(wasmHTTP(address(request), uint32(len(request)), address(scratch), uint32(cap(scratch))))
 }
 
 func (host) configGet(key string) ([]byte, error) {

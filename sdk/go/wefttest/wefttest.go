@@ -27,7 +27,8 @@ type Host struct {
 	Secrets map[string]string
 	Headers map[string]string // of the next calls
 	Peers   map[string]Peer   // by procedure
-	TimeOut time.Duration     // what a call has left; zero for no limit
+	Web     Web               // answers plain HTTP requests; nil refuses them
+	Timeout time.Duration     // what a call has left; zero for no limit
 
 	Events []Published       // of all calls that succeeded
 	Answer map[string]string // headers of the last answer
@@ -36,6 +37,9 @@ type Host struct {
 
 // Peer answers calls of one procedure.
 type Peer func(request []byte) ([]byte, error)
+
+// Web answers plain HTTP requests.
+type Web func(weft.Request) (weft.Response, error)
 
 // Published is an event that a handler published.
 type Published struct {
@@ -118,14 +122,21 @@ func (v view) Call(procedure string, request []byte) ([]byte, error) {
 	return peer(bytes.Clone(request))
 }
 
+func (v view) HTTP(r weft.Request) (weft.Response, error) {
+	if v.h.Web == nil {
+		return weft.Response{}, weft.Errorf(weft.PermissionDenied, "not granted")
+	}
+	return v.h.Web(r)
+}
+
 func (v view) ConfigGet(key string) ([]byte, error)  { return find(v.h.Config, key) }
 func (v view) SecretGet(name string) ([]byte, error) { return find(v.h.Secrets, name) }
 
 func (v view) Deadline() int64 {
-	if v.h.TimeOut <= 0 {
+	if v.h.Timeout <= 0 {
 		return -1
 	}
-	return v.h.TimeOut.Milliseconds()
+	return v.h.Timeout.Milliseconds()
 }
 
 func (v view) Log(_ weft.Level, message string) { v.h.Logs = append(v.h.Logs, message) }

@@ -132,6 +132,29 @@ func TestHostErrorsSayWhatTheyAreAbout(t *testing.T) {
 	}
 }
 
+func TestAHandlerAsksTheWeb(t *testing.T) {
+	h := wefttest.New()
+	export := func(n uint32) uint32 {
+		return weft.Handle(n, func(ctx *weft.Context) error {
+			res, err := ctx.HTTP(weft.Request{Method: "POST", URL: "https://rates.example/", Body: ctx.Input()})
+			if err != nil {
+				return err
+			}
+			_, err = ctx.Write(res.Body)
+			return err
+		})
+	}
+	if _, err := h.CallRaw(export, nil); weft.CodeOf(err) != weft.PermissionDenied || err.Error() != "request to https://rates.example/: not granted" {
+		t.Errorf("without a grant: %v", err)
+	}
+	h.Web = func(r weft.Request) (weft.Response, error) {
+		return weft.Response{Status: 200, Body: append([]byte(r.Method+" "), r.Body...)}, nil
+	}
+	if got, err := h.CallRaw(export, []byte("hi")); err != nil || string(got) != "POST hi" {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
 func TestAHandlerCalledByNobodySaysHowToBuildIt(t *testing.T) {
 	defer func() {
 		if msg, _ := recover().(string); !strings.Contains(msg, "GOOS=wasip1") {

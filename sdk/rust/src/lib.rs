@@ -36,6 +36,7 @@ mod abi {
         pub fn state_delete(key: *const u8, key_len: u32) -> u32;
         pub fn publish(kind: *const u8, kind_len: u32, src: *const u8, len: u32) -> u32;
         pub fn call(procedure: *const u8, procedure_len: u32, src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
+        pub fn http(src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
         pub fn config_get(key: *const u8, key_len: u32, dst: *mut u8, cap: u32) -> i64;
         pub fn secret_get(name: *const u8, name_len: u32, dst: *mut u8, cap: u32) -> i64;
         pub fn deadline() -> i64;
@@ -152,6 +153,11 @@ impl Context {
         answer.map_err(|code| about(code, procedure))
     }
 
+    /// Sends a plain HTTP request; both are JSON, as docs/ABI.md has them.
+    pub fn http(&mut self, request: &[u8]) -> Result {
+        fetch(|dst, cap| unsafe { abi::http(request.as_ptr(), request.len() as u32, dst, cap) }).map_err(|code| about(code, "http"))
+    }
+
     /// Reads a configuration value of the module; None when there is none.
     pub fn config(&self, key: &str) -> std::result::Result<Option<String>, Error> {
         let v = optional(fetch(|dst, cap| unsafe { abi::config_get(key.as_ptr(), key.len() as u32, dst, cap) }), key)?;
@@ -206,8 +212,17 @@ fn status(number: u32, name: &str) -> std::result::Result<(), Error> {
     }
 }
 
+/// The error of the last host call, whose text the host has kept.
 fn about(code: Code, name: &str) -> Error {
-    Error::new(code, format!("{name}: {code:?}"))
+    let mut v: Vec<u8> = Vec::with_capacity(1024);
+    unsafe {
+        let n = abi::result(v.as_mut_ptr(), v.capacity() as u32, 0);
+        v.set_len(n as usize);
+    }
+    match String::from_utf8_lossy(&v) {
+        text if text.is_empty() => Error::new(code, format!("{name}: {code:?}")),
+        text => Error::new(code, format!("{name}: {text}")),
+    }
 }
 
 /// Runs one call; handler! calls it.
