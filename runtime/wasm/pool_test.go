@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +174,13 @@ func TestLimitsOfAModuleAreWithinTheHosts(t *testing.T) {
 	}
 }
 
+func ends(t *testing.T, err error, codes ...weft.Code) {
+	t.Helper()
+	if !slices.Contains(codes, weft.CodeOf(err)) {
+		t.Errorf("got %v, want one of %v", err, codes)
+	}
+}
+
 func TestHammer(t *testing.T) {
 	m := loadIn(t, open(t, Options{UsesMax: 50}), guest, weft.Limits{Concurrency: 8, CPUMS: 20})
 	env := newEnv()
@@ -189,16 +197,17 @@ func TestHammer(t *testing.T) {
 				switch i % 25 {
 				case 3:
 					_, err = m.Call(context.Background(), env, "trap", Input{})
+					ends(t, err, weft.Internal)
 				case 7:
 					_, err = m.Call(context.Background(), env, "get", Input{Body: []byte("k")})
+					ends(t, err, weft.OK, weft.NotFound)
 				case 9:
 					_, err = m.Call(context.Background(), env, "set", Input{Body: []byte(body)})
-					if err != nil {
-						t.Error(err)
-					}
+					ends(t, err, weft.OK)
 				case 11:
 					ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 					_, err = m.Call(ctx, env, "spin", Input{})
+					ends(t, err, weft.DeadlineExceeded, weft.ResourceExhausted)
 					cancel()
 				}
 			}
