@@ -27,6 +27,7 @@ type Definition struct {
 	timeout                  *Duration
 	parkMax                  time.Duration
 	handlers                 []handlerUse
+	workflows                []WorkflowUse
 	triggers                 []EventFilter
 	read                     Read
 	listens                  []string
@@ -38,6 +39,12 @@ type HandlerUse struct {
 	Ref          weft.Ref
 	Line, Column int    // of the reference
 	Pointer      string // of the task
+}
+
+// WorkflowUse is one run of another workflow in a definition.
+type WorkflowUse struct {
+	Ref          WorkflowRef
+	Line, Column int // of run.workflow
 }
 
 // ID is what document names the workflow. The namespace is the language's
@@ -87,6 +94,9 @@ func (d *Definition) Handlers() []HandlerUse {
 	}
 	return uses
 }
+
+// Workflows lists the workflows that this one runs, in order of position.
+func (d *Definition) Workflows() []WorkflowUse { return d.workflows }
 
 // Triggers lists the events that start the workflow: any one of them does.
 func (d *Definition) Triggers() []EventFilter { return d.triggers }

@@ -15,11 +15,10 @@ var baseKeys = []string{"if", "input", "output", "export", "timeout", "then", "m
 var taskExtras = map[string][]string{"call": {"with"}, "for": {"while", "do"}, "try": {"catch"}}
 
 // The order matters: a for has a do of its own.
-var taskKeys = []string{"call", "emit", "for", "listen", "raise", "set", "switch", "try", "wait", "do"}
+var taskKeys = []string{"call", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait", "do"}
 
 var refusedTasks = map[string]string{
 	"fork": "put the branches one after another in a do",
-	"run":  "call a handler, or emit an event that another workflow starts on",
 }
 
 var refusedKeys = map[string]string{
@@ -111,6 +110,8 @@ func (p *parser) body(kind string, t *Task, n *node) {
 		p.listen(t, n)
 	case "raise":
 		p.raise(t, n)
+	case "run":
+		p.run(t, n)
 	case "set":
 		p.set(t, n)
 	case "switch":
@@ -218,6 +219,41 @@ func (p *parser) set(t *Task, n *node) {
 		return
 	}
 	p.wrong(set, "set", "write a mapping, or one expression as ${ }", "set must be a mapping, not %s", set.kind)
+}
+
+var refusedProcesses = map[string]string{
+	"container": "call a handler, or a peer that runs it",
+	"script":    "upload it as a handler and call that",
+	"shell":     "call a handler, or a peer that runs it",
+	"return":    "a workflow gives its output, and there is no process to read from",
+}
+
+func (p *parser) run(t *Task, n *node) {
+	t.Kind = KindRun
+	head := n.get("run")
+	if !p.fields(head, "run", []string{"workflow", "await"}, refusedProcesses) || !p.require(head, "run", "workflow") {
+		return
+	}
+	w := head.get("workflow")
+	if !p.fields(w, "run.workflow", []string{"namespace", "name", "version", "input"}, nil) || !p.require(w, "run.workflow", "namespace", "name", "version") {
+		return
+	}
+	t.Run = &Run{Workflow: WorkflowRef{
+		Namespace: p.matches(w.get("namespace"), "run.workflow.namespace", nameForm, "write it as in the document of that workflow"),
+		Name:      p.matches(w.get("name"), "run.workflow.name", nameForm, "write it as in the document of that workflow"),
+		Version:   p.matches(w.get("version"), "run.workflow.version", versionForm, "write the whole version such as '1.0.0'"),
+	}}
+	if in := w.get("input"); in != nil {
+		t.Run.Input = p.template(in, "run.workflow.input", inTask)
+	}
+	if a := head.get("await"); a != nil {
+		await, ok := a.value.(bool)
+		if !ok {
+			p.wrong(a, "await", "write true or false", "run.await must be a boolean, not %s", a.kind)
+		}
+		t.Run.Detached = ok && !await
+	}
+	p.def.workflows = append(p.def.workflows, WorkflowUse{Ref: t.Run.Workflow, Line: w.line, Column: w.column})
 }
 
 func (p *parser) doTasks(t *Task, n *node) {

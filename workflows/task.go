@@ -30,6 +30,7 @@ type Task struct {
 	For    *For
 	Listen *Listen
 	Raise  *Raise
+	Run    *Run
 	Set    *Template
 	Switch []Case
 	Catch  *Catch // of try
@@ -48,13 +49,14 @@ const (
 	KindFor
 	KindListen
 	KindRaise
+	KindRun
 	KindSet
 	KindSwitch
 	KindTry
 	KindWait
 )
 
-var kindWords = [...]string{"", "call", "http", "do", "emit", "for", "listen", "raise", "set", "switch", "try", "wait"}
+var kindWords = [...]string{"", "call", "http", "do", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait"}
 
 // String is the word of the language.
 func (k Kind) String() string { return kindWords[k] }
@@ -81,6 +83,19 @@ type Call struct {
 	Handler weft.Ref
 	With    *Template // nil: the task's input
 }
+
+// Run is a run of another workflow.
+type Run struct {
+	Workflow WorkflowRef
+	Input    *Template // nil: the task's input
+	Detached bool      // await is false: the run goes on by itself, and the task's output is its input
+}
+
+// WorkflowRef names one version of a workflow, as document does.
+type WorkflowRef struct{ Namespace, Name, Version string }
+
+// String is the reference as people read it.
+func (r WorkflowRef) String() string { return r.Namespace + "/" + r.Name + ":" + r.Version }
 
 // HTTP is a plain HTTP call.
 type HTTP struct {

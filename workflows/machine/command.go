@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/workflows"
 )
 
 // Command is something that the run wants done. A call is answered by an
@@ -16,9 +17,11 @@ type Command struct {
 	Pointer  string // of the task
 	Name     string // of the task
 	Handler  weft.Ref
-	Input    []byte // JSON, for CallHandler
+	Input    []byte // JSON, for CallHandler and RunWorkflow
 	HTTP     *HTTPRequest
 	Event    *weft.Event
+	Run      *workflows.Run
+	At       int64         // unix microseconds at which it was given
 	Deadline int64         // unix microseconds of the earliest enclosing timeout; 0 for none
 	ParkMax  time.Duration // how long the call may stay parked
 }
@@ -31,6 +34,7 @@ const (
 	CallHandler CommandKind = iota + 1
 	CallHTTP
 	Emit
+	RunWorkflow // answered when that run has ended, or has begun if it is detached
 )
 
 // HTTPRequest is a plain HTTP call.
@@ -49,6 +53,11 @@ type Effects struct {
 	// step was cancelled, the run is over, no listen takes the event. What
 	// came with it must be dropped.
 	Accepted bool
+	// Cut are the RunWorkflow commands that the run has given up: what they
+	// started and nobody waits for is to be cancelled.
+	Cut []Command
+	// More says that the run goes on at once with an entry Continued.
+	More bool
 }
 
 // Status is the state of a run.

@@ -17,7 +17,7 @@ type Entry struct {
 	Seed    uint64      // Started: what the run draws its chance from
 	Step    uint32      // of the command that the entry is about
 	Ordinal uint32      // Outcome: number of the outbound call within the attempt
-	Data    []byte      // Started: input; Finished: output; Cancelled, Paused, Resumed, Parked: reason; Outcome: opaque
+	Data    []byte      // Started: input; Finished: output; Cancelled, Paused, Resumed, Parked: reason; Exhausted, Rerun: see there; Outcome: opaque
 	Fault   *Fault      // Failed
 	Event   *weft.Event // Delivered
 }
@@ -36,6 +36,9 @@ const (
 	Cancelled Kind = 6
 	Paused    Kind = 7
 	Resumed   Kind = 8
+	Continued Kind = 9  // the run goes on after SliceMax tasks
+	Exhausted Kind = 10 // the run has used up a limit; Data says which
+	Rerun     Kind = 11 // a copy of a run goes on from here; Data says of which
 )
 
 // The kinds that are notes: a machine passes over them.
@@ -48,7 +51,7 @@ const (
 
 var kindNames = map[Kind]string{
 	Started: "started", Finished: "finished", Failed: "failed", Fired: "fired", Delivered: "delivered",
-	Cancelled: "cancelled", Paused: "paused", Resumed: "resumed",
+	Cancelled: "cancelled", Paused: "paused", Resumed: "resumed", Continued: "continued", Exhausted: "exhausted", Rerun: "rerun",
 	Attempted: "attempted", Outcome: "outcome", Parked: "parked", Woken: "woken",
 }
 
@@ -64,9 +67,9 @@ func AppendEntry(dst []byte, e Entry) []byte {
 	switch e.Kind {
 	case Started:
 		return appendBytes(binary.LittleEndian.AppendUint64(dst, e.Seed), e.Data)
-	case Cancelled, Paused, Resumed:
+	case Cancelled, Paused, Resumed, Exhausted, Rerun:
 		return appendBytes(dst, e.Data)
-	case Fired:
+	case Fired, Continued:
 		return dst
 	case Delivered:
 		return appendEvent(dst, e.Event)
@@ -130,9 +133,9 @@ func DecodeEntry(src []byte) (e Entry, rest []byte, err error) {
 	case Started:
 		e.Seed = d.uint64()
 		e.Data = d.bytes()
-	case Cancelled, Paused, Resumed:
+	case Cancelled, Paused, Resumed, Exhausted, Rerun:
 		e.Data = d.bytes()
-	case Fired:
+	case Fired, Continued:
 	case Delivered:
 		e.Event = d.event()
 	default:

@@ -12,17 +12,23 @@ import (
 	"github.com/weftrun/weft/workflows"
 )
 
+// SliceMax is how many tasks one entry begins before the run goes on with an
+// entry Continued. A replay depends on it: it never changes.
+const SliceMax = 10_000
+
 // Bounds of one run.
 const (
-	TurnStepsMax  = 100_000  // tasks begun by one entry; a loop that never waits ends the run here
-	InboxMax      = 1_000    // events that wait for a listen
-	InboxBytesMax = 16 << 20 // their data, all together
+	LoopMax       = 1_000_000 // tasks begun without a call or a wait; a loop that never ends ends the run here
+	InboxMax      = 1_000     // events that wait for a listen
+	InboxBytesMax = 16 << 20  // their data, all together
+	RunDepthMax   = 32        // runs inside each other
 )
 
 // Info is what a run is called.
 type Info struct {
 	RunID     string
 	Namespace string
+	Depth     int // runs around it
 }
 
 // Machine is one run. It is not safe for use by several goroutines.
@@ -31,8 +37,9 @@ type Machine struct {
 	info Info
 	state
 
-	out      []Command // of this turn
-	turn     int       // tasks begun in this turn
+	out      []Command // of this entry
+	cuts     []Command // of this entry, see Effects.Cut
+	slice    int       // tasks begun by this entry
 	workflow any       // $workflow, made when first read
 	trace    *recorder // nil but under Trace
 }
@@ -53,6 +60,8 @@ type state struct {
 	inboxBytes   int
 	correlations map[string]any // what the first event of each name gave
 	held         []Entry        // answers that came while paused
+	pending      *move          // what comes after a Continued
+	stretch      int            // tasks begun since something other than a Continued came
 	reason       string         // of a pause or a cancellation
 	output       []byte
 	fault        *Fault
@@ -122,11 +131,38 @@ func (m *Machine) Advance(e Entry) (Effects, error) {
 		}
 		return Effects{Accepted: true}, nil
 	}
+	before := m.now
 	m.now = max(m.now, e.At)
-	m.out, m.turn = nil, 0
+	m.out, m.cuts, m.slice = nil, nil, 0
+	if e.Kind != Continued {
+		m.stretch = 0
+	}
+	if e.Kind == Rerun {
+		m.shift(e.At - before)
+	}
 	m.fire()
 	accepted := m.apply(e)
-	return Effects{Commands: m.commands(), Accepted: accepted}, nil
+	return Effects{Commands: m.commands(), Accepted: accepted, Cut: m.cuts, More: m.More()}, nil
+}
+
+// More reports whether the run goes on at once with an entry Continued.
+func (m *Machine) More() bool { return m.pending != nil && !m.paused && !m.status.Ended() }
+
+// shift moves all that is timed: the time between a run and its copy does not count.
+func (m *Machine) shift(by int64) {
+	for i := range m.stack {
+		f := &m.stack[i]
+		for _, at := range []*int64{&f.deadline, &f.wake, &f.tried, &f.attemptEnds} {
+			if *at != 0 {
+				*at += by
+			}
+		}
+		if c := f.command; c != nil && c.Deadline != 0 {
+			moved := *c
+			moved.Deadline += by
+			f.command = &moved
+		}
+	}
 }
 
 // commands drops the calls of this turn that the same turn cancelled.
@@ -157,6 +193,10 @@ func (m *Machine) apply(e Entry) bool {
 	case Cancelled:
 		m.cut(0)
 		m.status, m.reason = StatusCancelled, string(e.Data)
+	case Exhausted:
+		m.exhaust(string(e.Data))
+	case Continued:
+		return m.goOn()
 	case Paused:
 		m.paused, m.reason = true, string(e.Data)
 	case Resumed:
@@ -231,6 +271,10 @@ func (m *Machine) take(f *frame, e Entry) {
 		m.settle(move{kind: raise, fault: &fault})
 		return
 	}
+	if command.Kind == RunWorkflow && command.Run.Detached {
+		m.settle(move{kind: finish, value: f.input})
+		return
+	}
 	v, fault := result(f.task, command, e.Data)
 	if fault != nil {
 		fault.Instance = f.task.Pointer
@@ -238,6 +282,24 @@ func (m *Machine) take(f *frame, e Entry) {
 		return
 	}
 	m.settle(move{kind: finish, value: v})
+}
+
+// goOn makes the move that was put off. An entry that nobody needs has no effect.
+func (m *Machine) goOn() bool {
+	if !m.More() {
+		return false
+	}
+	next := *m.pending
+	m.pending = nil
+	m.settle(next)
+	return true
+}
+
+// exhaust ends a run that has used up a limit. Nothing can catch it.
+func (m *Machine) exhaust(what string) {
+	f := m.standard(workflows.RuntimeError, what)
+	f.Title = "Limit reached"
+	m.faulted(f)
 }
 
 // resume takes the answers that came meanwhile; what is due then fires.
@@ -291,9 +353,19 @@ func (m *Machine) cut(i int) {
 		if m.trace != nil {
 			m.trace.cancelled(m, &m.stack[n])
 		}
+		m.drop(&m.stack[n])
 		m.stack[n] = frame{}
 	}
 	m.stack = m.stack[:i]
+}
+
+// drop gives up the call of a frame, if it has one without an answer.
+func (m *Machine) drop(f *frame) {
+	if c := f.command; c != nil && c.Kind == RunWorkflow && !m.answered(c.Step) {
+		m.cuts = append(m.cuts, *c)
+	}
+	f.command = nil
+	m.pending = nil // it is of the frame on top
 }
 
 // Outstanding lists the calls without an answer, in order of issue. After a
@@ -308,8 +380,12 @@ func (m *Machine) Outstanding() []Command {
 	return list
 }
 
-// Idle reports whether no call is without an answer: the run may be parked.
+// Idle reports whether no call is without an answer and nothing is to be done
+// at once: the run may be parked.
 func (m *Machine) Idle() bool {
+	if m.More() {
+		return false
+	}
 	for i := range m.stack {
 		if c := m.stack[i].command; c != nil && !m.answered(c.Step) {
 			return false

@@ -33,6 +33,10 @@ func (m *Machine) settle(v move) {
 	for v.kind != rest {
 		switch v.kind {
 		case enter:
+			if m.slice++; m.slice > SliceMax {
+				m.pending = &v
+				return
+			}
 			v = m.enter(v.task, v.value)
 		case finish:
 			v = m.finish(v.value)
@@ -70,7 +74,7 @@ func (m *Machine) standard(errorType, detail string) *Fault {
 }
 
 func (m *Machine) enter(t *workflows.Task, raw any) move {
-	if m.turn++; m.turn > TurnStepsMax {
+	if m.stretch++; m.stretch > LoopMax {
 		return m.die(t)
 	}
 	m.steps++
@@ -107,7 +111,7 @@ func (m *Machine) enter(t *workflows.Task, raw any) move {
 
 // die ends a run that would go on for ever. Nothing can catch it.
 func (m *Machine) die(t *workflows.Task) move {
-	f := m.standard(workflows.RuntimeError, fmt.Sprintf("more than %d tasks without a pause; let the loop wait, or call a handler", TurnStepsMax))
+	f := m.standard(workflows.RuntimeError, fmt.Sprintf("more than %d tasks without a pause; let the loop wait, or call a handler", LoopMax))
 	f.Instance = t.Pointer
 	m.faulted(f)
 	return move{}
@@ -151,6 +155,8 @@ func (m *Machine) body(f *frame) move {
 		return m.search(f)
 	case workflows.KindRaise:
 		return m.raiseOwn(f)
+	case workflows.KindRun:
+		return m.runWorkflow(f)
 	default: // KindWait
 		return m.wait(f)
 	}
@@ -384,9 +390,25 @@ func (m *Machine) call(f *frame) move {
 	return move{}
 }
 
+func (m *Machine) runWorkflow(f *frame) move {
+	if m.info.Depth >= RunDepthMax {
+		return m.failed(workflows.RuntimeError, fmt.Errorf("runs are nested deeper than %d: does a workflow run itself without end?", RunDepthMax))
+	}
+	input := f.input
+	if in := f.task.Run.Input; in != nil {
+		v, err := in.Eval(input, m, workflows.OutputMax)
+		if err != nil {
+			return m.failed(workflows.ExpressionError, err)
+		}
+		input = v
+	}
+	m.issue(f, Command{Kind: RunWorkflow, Run: f.task.Run, Input: workflows.AppendJSON(nil, input)})
+	return move{}
+}
+
 // issue sends a command of the task on top.
 func (m *Machine) issue(f *frame, c Command) {
-	c.Step, c.Pointer, c.Name = f.step, f.task.Pointer, f.task.Name
+	c.Step, c.Pointer, c.Name, c.At = f.step, f.task.Pointer, f.task.Name, m.now
 	c.Attempt, c.Deadline, c.ParkMax = m.attemptNow(), m.deadline(), f.task.ParkMax
 	if c.Kind != Emit {
 		f.command = &c

@@ -73,7 +73,8 @@ func (m *Machine) due(t timer) move {
 		return move{kind: raise, fault: m.standard(workflows.TimeoutError, fmt.Sprintf("attempt %d took too long", f.attempt))}
 	}
 	m.cut(t.frame + 1)
-	f.phase, f.deadline, f.command = inOutput, 0, nil
+	m.drop(f)
+	f.phase, f.deadline = inOutput, 0
 	if f.task != nil {
 		return move{kind: raise, fault: m.standard(workflows.TimeoutError, "the task "+f.task.Name+" took too long")}
 	}

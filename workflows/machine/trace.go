@@ -14,7 +14,7 @@ type Step struct {
 	Parent  uint32 // step of the task around it; 0 for none
 	Name    string
 	Pointer string // JSON Pointer of the task
-	Kind    string // call, http, do, emit, for, listen, raise, set, switch, try, wait
+	Kind    string // call, http, do, emit, for, listen, raise, run, set, switch, try, wait
 	Status  StepStatus
 	Attempt uint32 // which try of the enclosing try it is, or how many attempts a try has made
 	Started time.Time
@@ -98,7 +98,7 @@ func (r *recorder) inside(s *Step, f *frame) {
 
 // issued tells what a handler is given.
 func (r *recorder) issued(c *Command) {
-	if c.Kind == CallHandler && len(c.Input) <= TraceValueMax {
+	if (c.Kind == CallHandler || c.Kind == RunWorkflow) && len(c.Input) <= TraceValueMax {
 		r.steps[c.Step-1].Input = c.Input
 	}
 }
