@@ -76,32 +76,55 @@ func (e *Engine) touch(ctx context.Context, id string, fn func(*actor) error) er
 
 // actor finds a run in memory, or brings it there.
 func (e *Engine) actor(ctx context.Context, id string) (*actor, error) {
-	e.mu.Lock()
-	a, ok := e.actors[id]
-	e.mu.Unlock()
-	if ok {
-		return a, nil
+	for {
+		e.mu.Lock()
+		a, l := e.actors[id], e.loads[id]
+		if a == nil && l == nil {
+			l = &load{}
+			e.loads[id] = l
+		}
+		e.mu.Unlock()
+		if a != nil {
+			return a, nil
+		}
+		a, err := e.load(ctx, id)
+		if a, err = e.loaded(a, id, l, err); a != nil || err != nil {
+			return a, err
+		}
 	}
-	fresh, err := e.load(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return e.adopt(fresh)
 }
 
-// adopt puts a into memory, unless another goroutine was faster.
-func (e *Engine) adopt(a *actor) (*actor, error) {
+// load is a run on its way into memory, for all who bring it there at once.
+// The first to arrive ends it: what the others have read may be old by then,
+// for in between the run may have gone on and left memory again.
+type load struct {
+	over bool // guarded by Engine.mu
+}
+
+// loaded puts a into memory, unless the run is there. Neither an actor nor an
+// error means that a may be old: load it again.
+func (e *Engine) loaded(a *actor, id string, l *load, err error) (*actor, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if other, ok := e.actors[a.id]; ok {
+	if other := e.actors[id]; other != nil || l.over {
 		return other, nil
 	}
+	l.over = true
+	delete(e.loads, id)
+	if err == nil {
+		err = e.adopt(a)
+	}
+	return a, err
+}
+
+// adopt puts a run into memory that is not there. The caller holds mu.
+func (e *Engine) adopt(a *actor) error {
 	if len(e.actors) >= e.opts.Runs {
-		return nil, weft.Errorf(weft.ResourceExhausted, "engine.Engine.adopt", "%d runs are live in memory, the limit", e.opts.Runs).
+		return weft.Errorf(weft.ResourceExhausted, "engine.Engine.adopt", "%d runs are live in memory, the limit", e.opts.Runs).
 			WithHint("try again when some have parked or ended, or raise the limit of runs")
 	}
 	e.actors[a.id] = a
-	return a, nil
+	return nil
 }
 
 // load folds a run from its journal.

@@ -78,6 +78,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	actors   map[string]*actor         // guarded by mu: runs in memory
+	loads    map[string]*load          // guarded by mu: runs on their way there
 	starting map[startKey]*reservation // guarded by mu: starts with a key that are not yet durable
 	closed   bool                      // guarded by mu
 
@@ -96,7 +97,7 @@ type Engine struct {
 // New makes an engine that accepts runs once Start has been called.
 func New(db *store.DB, cat *catalog.Catalog, out Outbound, o Options) *Engine {
 	o.fill()
-	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, starting: map[startKey]*reservation{}, watch: newWatchers()}
+	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, loads: map[string]*load{}, starting: map[startKey]*reservation{}, watch: newWatchers()}
 	e.life, e.cut = context.WithCancel(context.Background())
 	e.turns = newTurnQueue(e, o.Turns)
 	e.timers = newTimers(e)

@@ -48,6 +48,7 @@ const ns = "default"
 type house struct {
 	t    *testing.T
 	path string
+	sync string // of the store
 	gate *fakeGate
 	out  engine.Outbound
 	opts engine.Options
@@ -73,7 +74,7 @@ func (h *house) open() {
 	h.t.Helper()
 	ctx := context.Background()
 	var err error
-	if h.db, err = store.Open(ctx, store.Options{Path: h.path}); err != nil {
+	if h.db, err = store.Open(ctx, store.Options{Path: h.path, Sync: h.sync}); err != nil {
 		h.t.Fatal(err)
 	}
 	if h.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(scratch, "cache"), Check: check}); err != nil {
@@ -437,6 +438,37 @@ func TestAnEventStartsARunAndReachesAListeningOneOnce(t *testing.T) {
 	if got := h.count("started"); got != `{"key":"started","count":1}` {
 		t.Error(got)
 	}
+}
+
+// Runs leave memory and come back while events for all of them arrive. One that
+// came back as it had been before lost the events that it was given.
+func TestEventsThatComeAtOnceAllReachTheirRuns(t *testing.T) {
+	h := newHouse(t)
+	h.sync = "normal" // more of them at once
+	h.restart()
+	h.deploy("hear", "do:\n  - it: { listen: { to: { one: { with: { type: shop.answer }, correlate: { run: { from: '${ .subject }', expect: '${ $workflow.id }' } } } } } }\n")
+	var all sync.WaitGroup
+	for worker := range 16 {
+		all.Go(func() {
+			for round := range 60 {
+				run, _, err := h.StartRun(t.Context(), engine.StartRun{Namespace: ns, Workflow: "hear"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				ev := weft.Event{ID: fmt.Sprint(worker, "-", round), Source: "/test", Type: "shop.answer", Subject: run.ID, Data: []byte(`1`), DataContentType: "application/json"}
+				if err := h.Accept(t.Context(), ns, ev, nil); err != nil {
+					t.Error(err)
+					return
+				}
+				if run, err = h.Run(t.Context(), ns, run.ID); err != nil || run.Status != engine.Completed {
+					t.Errorf("after its event was accepted, the run is %s: %v", run.Status, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestADeliveredEventIsOneCommitWithItsAck(t *testing.T) {

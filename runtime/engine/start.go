@@ -89,7 +89,9 @@ func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartR
 	}
 	a := newActor(e, def, row)
 	a.fresh, a.started = true, make(chan struct{})
-	_, err := e.adopt(a)
+	e.mu.Lock()
+	err := e.adopt(a)
+	e.mu.Unlock()
 	if err == nil {
 		a.mu.Lock()
 		_, err = a.apply(machine.Entry{Kind: machine.Started, At: now.UnixMicro(), Data: s.Input, Seed: rand.Uint64()})
