@@ -55,7 +55,22 @@ type Options struct {
 	Checkpoint time.Duration // how often the write-ahead log is folded back; default 500 ms
 	StateBytes int           // handler state kept in memory; default 32 MiB
 	Log        *slog.Logger
+
+	// Fault plays crashes: it is called on the writer's goroutine before a group
+	// is taken from the queue, and when the group is durable and nobody has been
+	// told. It may block. Its error ends the database as a failed disk does. The
+	// default never fails.
+	Fault func(Moment) error
 }
+
+// Moment is when Options.Fault is called.
+type Moment int
+
+// The moments of a commit.
+const (
+	BeforeCommit Moment = iota
+	AfterCommit
+)
 
 //go:embed schema.sql
 var schema string
@@ -102,6 +117,9 @@ func (o *Options) fill() error {
 	o.Checkpoint = orDefault(o.Checkpoint, 500*time.Millisecond)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Fault == nil {
+		o.Fault = func(Moment) error { return nil }
 	}
 	return nil
 }

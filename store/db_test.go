@@ -119,6 +119,47 @@ func TestAFileHasOneOwner(t *testing.T) {
 	}
 }
 
+func TestACrashAroundACommitTellsNobody(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   store.Moment
+		rows int64
+	}{
+		"before it, what was queued is lost": {store.BeforeCommit, 0},
+		"after it, what was queued is kept":  {store.AfterCommit, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "weft.db")
+			boom := errors.New("boom")
+			begin := make(chan struct{})
+			db, err := store.Open(t.Context(), store.Options{Path: path, Fault: func(m store.Moment) error {
+				<-begin // by then both are queued
+				if m == c.at {
+					return boom
+				}
+				return nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			hooked := false
+			a := db.Submit(insert("a"))
+			b := db.Submit(func(tx *store.Tx) error { tx.OnCommit(func() { hooked = true }); return insert("b")(tx) })
+			close(begin)
+			for _, ticket := range []store.Ticket{a, b, db.Submit(insert("late"))} {
+				if err := ticket.Wait(t.Context()); !errors.Is(err, boom) || weft.CodeOf(err) != weft.Unavailable {
+					t.Errorf("told %v", err)
+				}
+			}
+			if err := db.Close(); err != nil || hooked {
+				t.Errorf("closed with %v, hook called: %v", err, hooked)
+			}
+			if n := count(t, open(t, path)); n != c.rows {
+				t.Errorf("%d rows, want %d", n, c.rows)
+			}
+		})
+	}
+}
+
 func TestWhatCannotBeADatabaseIsRefused(t *testing.T) {
 	for name, o := range map[string]store.Options{
 		"no path":        {},

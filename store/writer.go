@@ -131,12 +131,16 @@ func (db *DB) Flush(ctx context.Context) error {
 
 func (db *DB) write() {
 	defer close(db.done)
-	for {
+	for db.queued() {
+		err := db.opts.Fault(BeforeCommit)
 		g := db.take()
-		if g == nil {
-			return
+		var hooks []func()
+		if err == nil {
+			hooks, err = db.commit(g)
 		}
-		hooks, err := db.commit(g)
+		if err == nil {
+			err = db.opts.Fault(AfterCommit)
+		}
 		if err != nil {
 			db.fail(g, err)
 			continue
@@ -149,16 +153,23 @@ func (db *DB) write() {
 	}
 }
 
-// take waits for submissions; nil when the database is closed and all is done.
-func (db *DB) take() *group {
+// queued waits for submissions; false when the database is closed and all is done.
+func (db *DB) queued() bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for len(db.next.fns) == 0 {
 		if db.closed {
-			return nil
+			return false
 		}
 		db.wake.Wait()
 	}
+	return true
+}
+
+// take gives the group that is to be committed; the next submission opens another.
+func (db *DB) take() *group {
+	db.mu.Lock()
+	defer db.mu.Unlock()
 	g := db.next
 	db.current, db.next = g, newGroup()
 	db.next.fns = make([]func(*Tx) error, 0, len(g.fns))

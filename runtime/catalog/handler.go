@@ -16,7 +16,12 @@ type Handler struct {
 	Ref    weft.Ref // pinned
 	Spec   weft.HandlerSpec
 	Module *Module
-	code   *wasm.Module
+	Code   Code
+}
+
+// Code runs handlers: a *wasm.Module, or functions of a simulator.
+type Code interface {
+	Call(ctx context.Context, env wasm.Env, export string, in wasm.Input) (wasm.Output, error)
 }
 
 // HandlerInfo describes a handler that can be called.
@@ -39,7 +44,7 @@ func (c *Catalog) Handler(ctx context.Context, ns string, ref weft.Ref) (Handler
 		return Handler{}, err
 	}
 	code, err := c.load(ctx, info.Module)
-	return Handler{Ref: info.Ref, Spec: info.Spec, Module: info.Module, code: code}, err
+	return Handler{Ref: info.Ref, Spec: info.Spec, Module: info.Module, Code: code}, err
 }
 
 func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
@@ -104,7 +109,7 @@ func (c *Catalog) unload(ctx context.Context, gone *Module) error {
 
 // Call runs the handler.
 func (h Handler) Call(ctx context.Context, env wasm.Env, in wasm.Input) (wasm.Output, error) {
-	return h.code.Call(ctx, env, exportOf(h.Spec), in)
+	return h.Code.Call(ctx, env, exportOf(h.Spec), in)
 }
 
 // Handlers lists the newest version of every handler of a namespace, by name.

@@ -8,15 +8,27 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows"
 )
+
+// Catalog is what is deployed: *catalog.Catalog, or what a simulator offers.
+// Its methods are those of *catalog.Catalog, word for word.
+type Catalog interface {
+	Handler(ctx context.Context, ns string, ref weft.Ref) (catalog.Handler, error)
+	Workflow(ns, name, version string) (*workflows.Definition, error)
+	Triggered(ns string, ev weft.Event) []*workflows.Definition
+}
 
 // Outbound is the door out, host/peers.Gate. An error that is a
 // *weft.OpenError parks a durable step.
@@ -39,6 +51,9 @@ type Options struct {
 	AckDelay   time.Duration // how long a start waits to share the commit of its first turn; default 1 ms
 	DrainMax   time.Duration // how long Close waits for calls in flight; default 10 s
 	PollPeer   time.Duration // how often a parked run looks again for a peer with no instance; default 1 minute
+
+	NewID  func() string // ids of runs and of calls without a key; default a ULID
+	Chance func() uint64 // seeds of runs, and jitter; default math/rand
 }
 
 func (o *Options) fill() {
@@ -56,6 +71,12 @@ func (o *Options) fill() {
 	def(&o.AckDelay, time.Millisecond)
 	def(&o.DrainMax, 10*time.Second)
 	def(&o.PollPeer, time.Minute)
+	if o.NewID == nil {
+		o.NewID = func() string { return ulid.Make().String() }
+	}
+	if o.Chance == nil {
+		o.Chance = rand.Uint64
+	}
 }
 
 func def[T ~int | ~int64](field *T, v T) {
@@ -71,7 +92,7 @@ func def[T ~int | ~int64](field *T, v T) {
 // disk is waited for: actor.mu, store.State, Engine.mu, peerQueue.mu, watchers.mu.
 type Engine struct {
 	db   *store.DB
-	cat  *catalog.Catalog
+	cat  Catalog
 	out  Outbound
 	opts Options
 	log  *slog.Logger
@@ -95,7 +116,7 @@ type Engine struct {
 }
 
 // New makes an engine that accepts runs once Start has been called.
-func New(db *store.DB, cat *catalog.Catalog, out Outbound, o Options) *Engine {
+func New(db *store.DB, cat Catalog, out Outbound, o Options) *Engine {
 	o.fill()
 	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, loads: map[string]*load{}, starting: map[startKey]*reservation{}, watch: newWatchers()}
 	e.life, e.cut = context.WithCancel(context.Background())

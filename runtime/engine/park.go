@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -121,7 +120,7 @@ func (q *peerQueue) answered(ns, peer string) {
 	k := peerKey{ns, peer}
 	if w := q.peers[k]; w != nil {
 		w.ok = true
-		q.sooner(k, waveGap/2+rand.N(waveGap))
+		q.sooner(k, waveGap/2+time.Duration(q.e.opts.Chance()%uint64(waveGap)))
 	}
 }
 

@@ -3,10 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"math/rand/v2"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm"
@@ -79,7 +76,7 @@ func (e *Engine) checkStart(s *StartRun) error {
 func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartRun) (*actor, string, error) {
 	space, name, version := def.ID()
 	now := e.now()
-	id := ulid.Make().String()
+	id := e.opts.NewID()
 	row := store.Run{ID: id, Namespace: s.Namespace, Part: partOf(id), Space: space, Workflow: name, Version: version,
 		Status: int(Running), Key: s.Key, Started: now.UnixMilli()}
 	if s.Key != "" {
@@ -94,7 +91,7 @@ func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartR
 	e.mu.Unlock()
 	if err == nil {
 		a.mu.Lock()
-		_, err = a.apply(machine.Entry{Kind: machine.Started, At: now.UnixMicro(), Data: s.Input, Seed: rand.Uint64()})
+		_, err = a.apply(machine.Entry{Kind: machine.Started, At: now.UnixMicro(), Data: s.Input, Seed: e.opts.Chance()})
 		if err == nil {
 			a.carryOn()
 		}
@@ -241,7 +238,7 @@ func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
 	defer end()
 	key := c.Headers["idempotency-key"]
 	if key == "" {
-		key = ulid.Make().String()
+		key = e.opts.NewID()
 	}
 	return e.transact(ctx, c, key, nil)
 }
