@@ -76,7 +76,7 @@ const (
 var schema string
 
 // schemaVersion is what schema.sql describes; a newer file is refused.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // Open opens or creates the file. It fails when another process has it open,
 // when a newer weft wrote it, or when it is damaged.
@@ -160,8 +160,11 @@ func (db *DB) migrate() error {
 			WithHint("run the weft that wrote it, or a newer one")
 	case version == schemaVersion:
 		return nil
+	case version != 0:
+		return weft.Errorf(weft.FailedPrecondition, "store.Open", "%s has schema %d, which was never released", db.opts.Path, version).
+			WithHint("begin with a new file")
 	}
-	script := fmt.Sprintf("begin immediate; %s; pragma user_version = %d; commit;", schema, schemaVersion)
+	script := fmt.Sprintf("pragma auto_vacuum = incremental; begin immediate; %s; pragma user_version = %d; commit;", schema, schemaVersion)
 	if _, err := db.writer.c.Exec(script, nil); err != nil {
 		return weft.Errorf(weft.Internal, "store.Open", "make the tables of %s: %w", db.opts.Path, err)
 	}

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,21 +20,28 @@ type Run struct {
 	Entries                  int64
 	Output, Fault            []byte
 	Started, Updated, Ended  int64
+	Parent                   string // the run that runs it, empty for none
+	Step                     uint32 // of Parent
+	Depth                    int    // runs around it
+	Tie                      int    // see runtime/engine
+	Origin                   string // what it is a rerun of, empty for none
 }
 
-const runColumns = "id,ns,part,space,workflow,version,status,key,reason,wake,peer,entries,output,fault,started,updated,ended"
+const runColumns = "id,ns,part,space,workflow,version,status,key,reason,wake,peer,entries,output,fault,started,updated,ended,parent,step,depth,tie,origin"
 
 func (r Row) run() Run {
 	return Run{ID: r.Text(0), Namespace: r.Text(1), Part: int(r.Int(2)), Space: r.Text(3), Workflow: r.Text(4), Version: r.Text(5),
 		Status: int(r.Int(6)), Key: r.Text(7), Reason: r.Text(8), Wake: r.Int(9), Peer: r.Text(10), Entries: r.Int(11),
-		Output: r.Blob(12), Fault: r.Blob(13), Started: r.Int(14), Updated: r.Int(15), Ended: r.Int(16)}
+		Output: r.Blob(12), Fault: r.Blob(13), Started: r.Int(14), Updated: r.Int(15), Ended: r.Int(16),
+		Parent: r.Text(17), Step: uint32(r.Int(18)), Depth: int(r.Int(19)), Tie: int(r.Int(20)), Origin: r.Text(21)}
 }
 
 // InsertRun adds a run; it conflicts when the id or the idempotency key is taken.
 func (tx *Tx) InsertRun(r *Run) error {
-	_, err := tx.Exec("insert into run("+runColumns+") values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	_, err := tx.Exec("insert into run("+runColumns+") values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 		r.ID, r.Namespace, r.Part, r.Space, r.Workflow, r.Version, r.Status, orNull(r.Key), orNull(r.Reason), orNull(r.Wake), orNull(r.Peer),
-		r.Entries, r.Output, r.Fault, r.Started, r.Updated, orNull(r.Ended))
+		r.Entries, r.Output, r.Fault, r.Started, r.Updated, orNull(r.Ended),
+		orNull(r.Parent), r.Step, r.Depth, r.Tie, orNull(r.Origin))
 	return err
 }
 
@@ -41,6 +50,25 @@ func (tx *Tx) UpdateRun(r *Run) error {
 	_, err := tx.Exec("update run set status=?,reason=?,wake=?,peer=?,entries=?,output=?,fault=?,updated=?,ended=? where id=?",
 		r.Status, orNull(r.Reason), orNull(r.Wake), orNull(r.Peer), r.Entries, r.Output, r.Fault, r.Updated, orNull(r.Ended), r.ID)
 	return err
+}
+
+// Tie notes what a run and its parent owe each other now.
+func (tx *Tx) Tie(run string, tie int) error {
+	_, err := tx.Exec("update run set tie=? where id=?", tie, run)
+	return err
+}
+
+// Untie takes that tie away, if the run has it.
+func (tx *Tx) Untie(run string, tie int) error {
+	_, err := tx.Exec("update run set tie=0 where id=? and tie=?", run, tie)
+	return err
+}
+
+// Tied pages through the runs of a status with that tie, in order of id.
+func (db *DB) Tied(ctx context.Context, tie, status int, after string, limit int) (runs []Run, err error) {
+	err = db.Query(ctx, "select "+runColumns+" from run where tie=? and tie<>0 and status=? and id>? order by id limit ?", []any{tie, status, after, limit},
+		func(row Row) error { runs = append(runs, row.run()); return nil })
+	return runs, err
 }
 
 func orNull[T comparable](v T) any {
@@ -87,43 +115,110 @@ func (db *DB) RunByKey(ctx context.Context, ns, space, workflow, key string) (r 
 }
 
 // RunFilter selects runs of one namespace, the newest first. Empty fields
-// match all; Before is the id from which to go on.
+// match all.
 type RunFilter struct {
 	Namespace, Space, Workflow string
-	Statuses                   []int
-	Before                     string
+	Statuses                   []int  // never empty
+	Before, From               string // ids: below Before, and From or above
 	Limit                      int
 }
 
-// Runs lists runs.
+// Runs lists runs, the newest first. Each status is a stretch of an index;
+// what they give is merged.
 func (db *DB) Runs(ctx context.Context, f RunFilter) (runs []Run, err error) {
-	where, args := []string{"ns=?"}, []any{f.Namespace}
-	and := func(cond string, arg ...any) { where, args = append(where, cond), append(args, arg...) }
-	if f.Space != "" {
-		and("space=?", f.Space)
-	}
-	if f.Workflow != "" {
-		and("workflow=?", f.Workflow)
-	}
-	if f.Before != "" {
-		and("id<?", f.Before)
-	}
-	if len(f.Statuses) > 0 {
-		marks := strings.TrimSuffix(strings.Repeat("?,", len(f.Statuses)), ",")
-		and("status in (" + marks + ")")
-		for _, s := range f.Statuses {
-			args = append(args, s)
+	where, args := "ns=?", []any{f.Namespace}
+	and := func(cond, arg string) {
+		if arg != "" {
+			where, args = where+" and "+cond, append(args, arg)
 		}
 	}
-	args = append(args, f.Limit)
-	query := "select " + runColumns + " from run where " + strings.Join(where, " and ") + " order by id desc limit ?"
-	err = db.Query(ctx, query, args, func(row Row) error { runs = append(runs, row.run()); return nil })
+	and("workflow=?", f.Workflow)
+	and("space=?", f.Space)
+	and("id<?", f.Before)
+	and("id>=?", f.From)
+	query := "select " + runColumns + " from run where " + where + " and status=? order by id desc limit ?"
+	for _, status := range f.Statuses {
+		err := db.Query(ctx, query, append(slices.Clone(args), status, f.Limit), func(row Row) error { runs = append(runs, row.run()); return nil })
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(runs, func(a, b Run) int { return strings.Compare(b.ID, a.ID) })
+	return runs[:min(len(runs), f.Limit)], nil
+}
+
+// Children are the runs that a run runs, in order of their start.
+func (db *DB) Children(ctx context.Context, parent string, limit int) (runs []Run, err error) {
+	err = db.Query(ctx, "select "+runColumns+" from run where parent=? order by id limit ?", []any{parent, limit},
+		func(row Row) error { runs = append(runs, row.run()); return nil })
 	return runs, err
 }
 
-// Journal calls fn with the entries of each commit of a run, in order.
-func (db *DB) Journal(ctx context.Context, run string, fn func(seq int64, data []byte) error) error {
-	return db.Query(ctx, "select seq,data from journal where run=? order by seq", []any{run}, func(r Row) error { return fn(r.Int(0), r.Blob(1)) })
+// SetSnapshot keeps where the fold of a run's journal may begin; one a run.
+func (tx *Tx) SetSnapshot(run string, seq int64, data []byte) error {
+	_, err := tx.Exec("insert into snapshot(run,seq,data) values(?,?,?) on conflict do update set seq=excluded.seq, data=excluded.data", run, seq, data)
+	return err
+}
+
+// TrimJournal forgets entries of a run before seq: those of at most limit
+// commits, the oldest first.
+func (tx *Tx) TrimJournal(run string, seq int64, limit int) error {
+	_, err := tx.Exec("delete from journal where run=? and seq<? and seq in (select seq from journal where run=? and seq<? order by seq limit ?)", run, seq, run, seq, limit)
+	return err
+}
+
+// EndedRuns pages through the runs of one status that ended before a time, in
+// Unix milliseconds, and whose id is below a bound.
+func (db *DB) EndedRuns(ctx context.Context, status int, ended int64, bound string, after RunID, limit int) (ids []RunID, err error) {
+	err = db.Query(ctx, "select ns,id from run where status=? and (ns,id)>(?,?) and id<? and ended<? order by ns,id limit ?",
+		[]any{status, after.Namespace, after.ID, bound, ended, limit},
+		func(r Row) error { ids = append(ids, RunID{r.Text(0), r.Text(1)}); return nil })
+	return ids, err
+}
+
+// DeleteRun forgets a run and all that belongs to it.
+func (tx *Tx) DeleteRun(id, inbox string) error {
+	for _, d := range []struct{ query, arg string }{
+		{"delete from run where id=?", id}, {"delete from journal where run=?", id}, {"delete from snapshot where run=?", id},
+		{"delete from listen where run=?", id}, {"delete from inbox where name=?", inbox},
+	} {
+		if _, err := tx.Exec(d.query, d.arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shrinkPages bounds the pages that one commit gives back.
+const shrinkPages = 1000
+
+// Shrink gives pages that hold nothing back to the file system, a bounded
+// number in each commit, until few are left.
+func (db *DB) Shrink(ctx context.Context) error {
+	for {
+		var free int64
+		if err := db.Query(ctx, "pragma freelist_count", nil, func(r Row) error { free = r.Int(0); return nil }); err != nil || free < shrinkPages {
+			return err
+		}
+		err := db.Update(ctx, func(tx *Tx) error {
+			return tx.Query(fmt.Sprintf("pragma incremental_vacuum(%d)", shrinkPages), nil, func(Row) error { return nil })
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Snapshot is what SetSnapshot kept; seq 0 is none.
+func (db *DB) Snapshot(ctx context.Context, run string) (seq int64, data []byte, err error) {
+	err = db.Query(ctx, "select seq,data from snapshot where run=?", []any{run}, func(r Row) error { seq, data = r.Int(0), r.Blob(1); return nil })
+	return seq, data, err
+}
+
+// Journal calls fn with the entries of each commit of a run from entry number
+// from on, in order.
+func (db *DB) Journal(ctx context.Context, run string, from int64, fn func(seq int64, data []byte) error) error {
+	return db.Query(ctx, "select seq,data from journal where run=? and seq>=? order by seq", []any{run, from}, func(r Row) error { return fn(r.Int(0), r.Blob(1)) })
 }
 
 func (db *DB) texts(ctx context.Context, query string, args ...any) (out []string, err error) {
@@ -131,10 +226,16 @@ func (db *DB) texts(ctx context.Context, query string, args ...any) (out []strin
 	return out, err
 }
 
-// RunIDs pages through the runs of one status, in order of id.
-func (db *DB) RunIDs(ctx context.Context, status int, after string, limit int) ([]string, error) {
-	return db.texts(ctx, "select id from run where status=? and id>? order by id limit ?", status, after, limit)
+// RunIDs pages through the runs of one status, by namespace and id; after is
+// the last one of the page before.
+func (db *DB) RunIDs(ctx context.Context, status int, after RunID, limit int) (ids []RunID, err error) {
+	err = db.Query(ctx, "select ns,id from run where status=? and (ns,id)>(?,?) order by ns,id limit ?", []any{status, after.Namespace, after.ID, limit},
+		func(r Row) error { ids = append(ids, RunID{r.Text(0), r.Text(1)}); return nil })
+	return ids, err
 }
+
+// RunID is a run and its namespace.
+type RunID struct{ Namespace, ID string }
 
 // Due pages through the runs whose wake time has come, the earliest first.
 // From the second page on, after is the last row of the page before.

@@ -1,4 +1,4 @@
--- The tables of weft, schema 1. Times are Unix milliseconds in UTC, unless a
+-- The tables of weft, schema 2. Times are Unix milliseconds in UTC, unless a
 -- name ends in _us (microseconds). Every row belongs to a namespace (ns).
 
 -- What is deployed.
@@ -53,12 +53,18 @@ create table run (
   fault    blob,                          -- JSON (RFC 7807), once it has failed
   started  integer not null,
   updated  integer not null,
-  ended    integer
+  ended    integer,
+  parent   text,                          -- the run that runs it
+  step     integer not null,              -- of parent
+  depth    integer not null,              -- runs around it
+  tie      integer not null,              -- runtime/engine: what it and its parent owe each other
+  origin   text                           -- the run and the step that it is a rerun of
 ) strict, without rowid;
 create unique index run_key on run (ns, space, workflow, key) where key is not null;
-create index run_ns on run (ns, id);
-create index run_status on run (status, id);
-create index run_workflow on run (ns, workflow, id);
+create index run_status on run (status, ns, id);
+create index run_workflow on run (ns, workflow, status, id);
+create index run_parent on run (parent) where parent is not null;
+create index run_tie on run (tie, status, id) where tie <> 0;
 create index run_wake on run (wake) where wake is not null;
 create index run_peer on run (ns, peer, id) where peer is not null;
 
@@ -67,6 +73,12 @@ create table journal (                    -- one row: the entries of one commit 
   seq  integer not null,                  -- number of the first entry, from 0
   data blob not null,                     -- format: docs/JOURNAL.md
   primary key (run, seq)
+) strict, without rowid;
+
+create table snapshot (                   -- where the fold of a long journal may begin
+  run  text primary key,
+  seq  integer not null,                  -- number of the first entry after it
+  data blob not null                      -- format: docs/JOURNAL.md
 ) strict, without rowid;
 
 create table listen (                     -- live runs that may take an event

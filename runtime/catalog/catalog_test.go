@@ -311,6 +311,34 @@ func TestWorkflows(t *testing.T) {
 	}
 }
 
+func TestAWorkflowRunsOnlyWhatIsThere(t *testing.T) {
+	s := newShelf(t)
+	text := func(name, runs string) []byte {
+		return []byte("document: { dsl: '1.0.3', namespace: shop, name: " + name + ", version: '1.0.0' }\ndo:\n  - it:\n      run: { workflow: { namespace: shop, name: " + runs + ", version: '1.0.0' } }\n")
+	}
+	apply := func(name, runs string) error {
+		_, err := s.Apply(t.Context(), ns, name+".yaml", text(name, runs))
+		return err
+	}
+	if err := apply("outer", "inner"); err == nil || !strings.HasPrefix(err.Error(), "outer.yaml:4:24: ") || !strings.Contains(err.Error(), `"shop/inner"`) {
+		t.Errorf("one that is not there: %v", err)
+	}
+	if err := apply("inner", "inner"); err != nil {
+		t.Errorf("one that runs itself: %v", err)
+	}
+	if err := apply("outer", "inner"); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+	if err := s.RemoveWorkflow(t.Context(), ns, "shop/inner", "1.0.0", [2]int{0, 1}); weft.CodeOf(err) != weft.FailedPrecondition {
+		t.Errorf("one that another runs was removed: %v", err)
+	}
+	for _, name := range []string{"shop/outer", "shop/inner"} {
+		if err := s.RemoveWorkflow(t.Context(), ns, name, "1.0.0", [2]int{0, 1}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestSubscriptionsOfNewestVersion(t *testing.T) {
 	s := newShelf(t)
 	for i, v := range []string{"1.0.0", "2.0.0"} {

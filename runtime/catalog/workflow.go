@@ -77,6 +77,9 @@ func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definitio
 		return Applied{}, err
 	}
 	slices.Reverse(a.Pinned) // Pin goes from the end
+	if err := c.runnable(ns, def); err != nil {
+		return Applied{}, err
+	}
 	w.def = pinned
 	row := store.Workflow{Namespace: ns, Space: a.Space, Name: a.Name, Version: a.Version, Source: pinned.Source(), Digest: w.digest, Created: w.created.UnixMilli()}
 	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.InsertWorkflow(row) }); err != nil {
@@ -84,6 +87,26 @@ func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definitio
 	}
 	c.update(ns, func(s *space) { s.addWorkflow(w) })
 	return a, nil
+}
+
+// runnable refuses a definition that runs a workflow which is not there. It
+// may run itself.
+func (c *Catalog) runnable(ns string, def *workflows.Definition) error {
+	space, name, version := def.ID()
+	own := workflows.WorkflowRef{Namespace: space, Name: name, Version: version}
+	var problems workflows.Problems
+	for _, use := range def.Workflows() {
+		if use.Ref == own {
+			continue
+		}
+		if _, err := c.workflow(ns, use.Ref.Namespace+"/"+use.Ref.Name, use.Ref.Version); err != nil {
+			problems = append(problems, workflows.Problem{File: def.File(), Line: use.Line, Column: use.Column, Key: "workflow", Message: err.Error()})
+		}
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	return nil
 }
 
 // Workflow finds a definition by name or by space/name, where space is
@@ -187,6 +210,16 @@ func (c *Catalog) RemoveWorkflow(ctx context.Context, ns, name, version string, 
 // removeWorkflow does so. The caller holds mu.
 func (c *Catalog) removeWorkflow(ctx context.Context, ns string, w *workflow, live [2]int) error {
 	i := w.info()
+	for _, list := range c.space(ns).workflows {
+		for _, other := range list {
+			for _, use := range other.def.Workflows() {
+				if other != w && use.Ref.Namespace+"/"+use.Ref.Name == w.key() && use.Ref.Version == i.Version {
+					return weft.Errorf(weft.FailedPrecondition, "catalog.Catalog.RemoveWorkflow", "workflow %s:%s runs %s:%s", other.key(), other.version(), w.key(), i.Version).
+						WithHint("remove that one first")
+				}
+			}
+		}
+	}
 	busy, err := c.db.LiveRuns(ctx, ns, i.Space, i.Name, i.Version, live)
 	if err != nil {
 		return err

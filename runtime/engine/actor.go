@@ -3,8 +3,8 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"hash/crc32"
-	"strconv"
 	"sync"
 
 	"github.com/weftrun/weft"
@@ -38,6 +38,11 @@ type actor struct {
 	gone    bool                          // guarded by mu: left memory; load it again
 	steps   map[uint32]*step              // guarded by mu: calls that have notes
 	cancels map[uint32]context.CancelFunc // guarded by mu: calls in flight
+	cut     []string                      // guarded by mu: runs that it no longer waits for, not yet told
+	told    bool                          // guarded by mu: its parent knows that it has ended
+	since   int64                         // guarded by mu: number of the first entry after the last snapshot
+	grown   int                           // guarded by mu: bytes of the entries since then
+	kept    int                           // guarded by mu: bytes of that snapshot
 	err     error                         // guarded by mu: why the run can go no further in this process
 }
 
@@ -48,6 +53,7 @@ type step struct {
 	peer     string    // what it is parked on now; empty when it may be tried
 	why      string    // the reason that was noted last
 	text     string    // the same with its time, for people
+	child    string    // the run that it waits for
 }
 
 // touch has fn called with the run in memory and its lock held, then sees to
@@ -117,6 +123,13 @@ func (e *Engine) loaded(a *actor, id string, l *load, err error) (*actor, error)
 	return a, err
 }
 
+// adoptNew is adopt for a run that nobody else knows of yet.
+func (e *Engine) adoptNew(a *actor) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.adopt(a)
+}
+
 // adopt puts a run into memory that is not there. The caller holds mu.
 func (e *Engine) adopt(a *actor) error {
 	if len(e.actors) >= e.opts.Runs {
@@ -140,11 +153,14 @@ func (e *Engine) load(ctx context.Context, id string) (*actor, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := e.entries(ctx, id)
+	a := newActor(e, def, row)
+	if err := a.restore(ctx); err != nil {
+		return nil, err
+	}
+	entries, err := e.entries(ctx, id, a.since)
 	if err != nil {
 		return nil, err
 	}
-	a := newActor(e, def, row)
 	for _, en := range entries {
 		if _, err := a.m.Advance(en); err != nil {
 			return nil, weft.Errorf(weft.DataLoss, "engine.Engine.load", "the journal of run %s does not fit workflow %s %s: %w", id, row.Workflow, row.Version, err)
@@ -170,7 +186,9 @@ func partOf(id string) int { return int(crc32.ChecksumIEEE([]byte(id)) % 256) }
 // until somebody says otherwise. The caller holds mu.
 func (a *actor) settleParked() {
 	for _, c := range a.m.Outstanding() {
-		if s := a.steps[c.Step]; s != nil && s.parked != 0 {
+		if c.Kind == machine.RunWorkflow {
+			a.step(c.Step).child = a.childID(c)
+		} else if s := a.steps[c.Step]; s != nil && s.parked != 0 {
 			s.peer, s.text = a.row.Peer, a.row.Reason
 		}
 	}
@@ -182,17 +200,22 @@ func (a *actor) apply(en machine.Entry) (machine.Effects, error) {
 	if a.m.Status().Ended() {
 		return machine.Effects{}, weft.Errorf(weft.FailedPrecondition, "engine.actor.apply", "run %s has ended: it is %s", a.id, a.status())
 	}
-	if a.row.Entries >= a.e.opts.EntriesMax && en.Kind != machine.Cancelled {
-		return a.apply(machine.Entry{Kind: machine.Cancelled, At: en.At, Data: []byte("history limit: the run has " + strconv.FormatInt(a.row.Entries, 10) + " journal entries")})
+	full := a.row.Entries >= a.e.opts.EntriesMax && en.Kind != machine.Cancelled
+	if full {
+		en = machine.Entry{Kind: machine.Exhausted, At: en.At, Data: fmt.Appendf(nil, "the run's history has %d entries, the limit; "+
+			"let it start another run for what is left", a.row.Entries)}
 	}
 	eff, err := a.m.Advance(en)
 	if err != nil {
 		return eff, a.stop(err)
 	}
 	a.keep(en)
+	eff.Accepted = eff.Accepted && !full
 	switch en.Kind {
 	case machine.Cancelled:
 		a.row.Reason = string(en.Data)
+		a.cutOff()
+	case machine.Exhausted:
 		a.cutOff()
 	case machine.Paused:
 		a.todo = nil // calls in flight end; the others begin when the run is resumed
@@ -204,6 +227,9 @@ func (a *actor) apply(en machine.Entry) (machine.Effects, error) {
 			a.todo = append(a.todo, c)
 		}
 	}
+	for _, c := range eff.Cut {
+		a.forsake(c)
+	}
 	if err := a.note(en); err != nil {
 		return eff, a.stop(err)
 	}
@@ -211,6 +237,14 @@ func (a *actor) apply(en machine.Entry) (machine.Effects, error) {
 		return eff, a.proceed()
 	}
 	return eff, nil
+}
+
+// forsake gives up a run that this one runs. The caller holds mu.
+func (a *actor) forsake(c machine.Command) {
+	child := a.childID(c)
+	delete(a.steps, c.Step)
+	a.also = append(a.also, func(tx *store.Tx) error { return tx.Tie(child, forsaken) })
+	a.cut = append(a.cut, child)
 }
 
 // cutOff drops the calls to make and ends those in flight. The caller holds mu.
@@ -226,7 +260,9 @@ func (a *actor) keep(en machine.Entry) {
 		a.chunk = append(a.chunk, journalVersion)
 		a.seq = a.row.Entries
 	}
+	before := len(a.chunk)
 	a.chunk = machine.AppendEntry(a.chunk, en)
+	a.grown += len(a.chunk) - before
 	a.row.Entries++
 	a.changed = true
 }
@@ -276,8 +312,9 @@ func (a *actor) proceed() error {
 		return nil
 	}
 	for _, c := range a.m.Outstanding() {
-		if a.cancels[c.Step] == nil && !a.planned(c.Step) {
-			if s := a.steps[c.Step]; s != nil {
+		s := a.steps[c.Step]
+		if a.cancels[c.Step] == nil && !a.planned(c.Step) && (s == nil || s.child == "") {
+			if s != nil {
 				s.peer = ""
 			}
 			a.todo = append(a.todo, c)
@@ -300,7 +337,7 @@ func (a *actor) planned(step uint32) bool {
 func (a *actor) carryOn() {
 	switch {
 	case a.turning:
-	case len(a.todo) > 0:
+	case len(a.todo) > 0 || a.m.More():
 		a.turning = true
 		a.e.turns.add(a)
 	default:
@@ -326,14 +363,15 @@ func (a *actor) status() Status {
 	return Running
 }
 
-// allParked reports whether every call without an answer waits for its peer.
+// allParked reports whether every call without an answer waits for its peer
+// or for another run.
 func (a *actor) allParked() bool {
 	for _, c := range a.m.Outstanding() {
-		if s := a.steps[c.Step]; s == nil || s.peer == "" {
+		if s := a.steps[c.Step]; s == nil || s.peer == "" && s.child == "" {
 			return false
 		}
 	}
-	return true
+	return !a.m.More()
 }
 
 // flush queues what has been decided since the last flush, as one submission.
@@ -354,7 +392,20 @@ func (a *actor) flushWith(change *store.Change) store.Ticket {
 	}
 	a.queued++
 	a.last = submit(c.write)
+	a.sent()
 	return a.last
+}
+
+// sent tells the family what has been queued. The caller holds mu.
+func (a *actor) sent() {
+	var ended *store.Run
+	if a.row.Tie == awaited && Status(a.row.Status).Ended() && !a.told {
+		a.told, ended = true, &a.row
+	}
+	if ended != nil || len(a.cut) > 0 {
+		a.e.family.add(ended, a.cut)
+		a.cut = nil
+	}
 }
 
 // outline brings the row up to date with the machine. The caller holds mu.
@@ -391,6 +442,9 @@ func (a *actor) waiting(status Status) (reason string, wake int64, peer string) 
 	}
 	for _, c := range a.m.Outstanding() {
 		s := a.steps[c.Step]
+		if s != nil && s.child != "" {
+			reason = "run " + s.child + " of " + c.Run.Workflow.String()
+		}
 		if s == nil || s.peer == "" {
 			continue
 		}
@@ -417,6 +471,10 @@ type commit struct {
 	events []weft.Event
 	also   []func(*store.Tx) error
 	listen []string // event types to listen for, when fresh
+
+	snapshot []byte // where the next fold begins, nil for none
+	next     int64  // number of the first entry after it
+	trim     bool   // what is before it is not kept
 }
 
 // take moves what is pending into a commit. The caller holds mu.
@@ -425,6 +483,9 @@ func (a *actor) take() *commit {
 	c := &commit{a: a, row: a.row, fresh: a.fresh, seq: a.seq, events: a.events, also: a.also}
 	if len(a.chunk) > 0 {
 		c.chunk = seal(a.chunk)
+	}
+	if a.snapshotDue() {
+		c.snapshot, c.next, c.trim = a.snapshot(), a.row.Entries, a.row.Entries > a.e.opts.HistoryMax
 	}
 	if a.fresh {
 		c.listen = a.def.Listens()
@@ -441,6 +502,11 @@ func (c *commit) write(tx *store.Tx) error {
 	}
 	if c.chunk != nil {
 		if err := tx.AppendJournal(c.row.ID, c.seq, c.chunk); err != nil {
+			return err
+		}
+	}
+	if c.snapshot != nil {
+		if err := c.writeSnapshot(tx); err != nil {
 			return err
 		}
 	}
@@ -466,8 +532,16 @@ func (c *commit) writeRun(tx *store.Tx) error {
 		}
 		return tx.Listen(c.row.Namespace, c.row.ID, c.listen)
 	}
-	if err := tx.UpdateRun(&c.row); err != nil || !ended || c.a.def.Listens() == nil {
+	if err := tx.UpdateRun(&c.row); err != nil || !ended {
 		return err
+	}
+	if c.row.Parent != "" {
+		if err := tx.Untie(c.row.ID, forsaken); err != nil {
+			return err
+		}
+	}
+	if c.a.def.Listens() == nil {
+		return nil
 	}
 	return tx.Unlisten(c.row.ID)
 }

@@ -51,8 +51,12 @@ func (a *actor) begin(c machine.Command) *call {
 // make makes the call and gives its outcome to the run.
 func (k *call) make() {
 	defer k.end()
-	if k.c.Kind == machine.CallHTTP {
+	switch k.c.Kind {
+	case machine.CallHTTP:
 		k.http()
+		return
+	case machine.RunWorkflow:
+		k.run()
 		return
 	}
 	for try := 0; ; try++ {

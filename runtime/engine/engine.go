@@ -45,7 +45,10 @@ type Options struct {
 	Recover    int           // runs resumed at once after a restart; default 256
 	StepsMax   int           // calls in one turn before others have theirs; default 256
 	TurnMax    time.Duration // length of one turn before others have theirs; default 10 ms
-	EntriesMax int64         // journal entries of one run; default 50,000
+	EntriesMax int64         // journal entries of one run, after which it faults; default 1,000,000
+	Snapshot   int64         // entries after which the next fold of a run begins; default 1,000
+	HistoryMax int64         // entries of one run that are kept for people; of a longer one, those since its last snapshot; default 50,000
+	Retain     time.Duration // how long a run is kept after its end; default 30 days, below 0 for ever
 	InputMax   int           // bytes of a run's input; default 1 MiB
 	StaleMax   int           // times a handler runs again because its state changed meanwhile; default 16
 	AckDelay   time.Duration // how long a start waits to share the commit of its first turn; default 1 ms
@@ -65,7 +68,12 @@ func (o *Options) fill() {
 	def(&o.Recover, 256)
 	def(&o.StepsMax, 256)
 	def(&o.TurnMax, 10*time.Millisecond)
-	def(&o.EntriesMax, 50_000)
+	def(&o.EntriesMax, 1_000_000)
+	def(&o.Snapshot, 1_000)
+	def(&o.HistoryMax, 50_000)
+	if o.Retain == 0 {
+		o.Retain = 30 * 24 * time.Hour
+	}
 	def(&o.InputMax, 1<<20)
 	def(&o.StaleMax, 16)
 	def(&o.AckDelay, time.Millisecond)
@@ -89,7 +97,8 @@ func def[T ~int | ~int64](field *T, v T) {
 // goroutines at once.
 //
 // Locks are taken in this order, and none of them while a handler runs or the
-// disk is waited for: actor.mu, store.State, Engine.mu, peerQueue.mu, watchers.mu.
+// disk is waited for: actor.mu (of a run before those that it runs), store.State,
+// Engine.mu, peerQueue.mu, family.mu, watchers.mu.
 type Engine struct {
 	db   *store.DB
 	cat  Catalog
@@ -106,6 +115,7 @@ type Engine struct {
 	turns  *turnQueue
 	timers *timers
 	parked *peerQueue
+	family *family
 	watch  *watchers
 
 	life   context.Context // ends when Close begins to cut calls off
@@ -123,6 +133,7 @@ func New(db *store.DB, cat Catalog, out Outbound, o Options) *Engine {
 	e.turns = newTurnQueue(e, o.Turns)
 	e.timers = newTimers(e)
 	e.parked = newPeerQueue(e)
+	e.family = newFamily(e)
 	return e
 }
 
@@ -134,13 +145,17 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	e.resume.Store(true)
 	e.bg.Go(e.timers.run)
+	e.bg.Go(e.family.run)
+	if e.opts.Retain > 0 {
+		e.bg.Go(e.retain)
+	}
 	e.bg.Go(e.recover)
 	return nil
 }
 
 // recover resumes runs that were in the middle of something. Parked ones stay rows.
 func (e *Engine) recover() {
-	after, n := "", 0
+	after, n := store.RunID{}, 0
 	for e.life.Err() == nil {
 		ids, err := e.db.RunIDs(e.life, int(Running), after, e.opts.Recover)
 		if err != nil {
@@ -151,8 +166,8 @@ func (e *Engine) recover() {
 			break
 		}
 		for _, id := range ids {
-			if err := e.touch(e.life, id, (*actor).proceed); err != nil {
-				e.log.Error("run not resumed", "run", id, "error", err)
+			if err := e.touch(e.life, id.ID, (*actor).proceed); err != nil {
+				e.log.Error("run not resumed", "run", id.ID, "error", err)
 			}
 		}
 		after, n = ids[len(ids)-1], n+len(ids)
@@ -181,6 +196,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.cut()
 	<-quiet
 	e.parked.close()
+	e.family.close()
 	e.bg.Wait()
 	e.watch.close()
 	e.flushAll()

@@ -3,8 +3,11 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/store"
@@ -47,6 +50,8 @@ type Run struct {
 	Wake                     time.Time // when its earliest timer is due; zero for none
 	Peer                     string    // the peer it is parked on
 	Entries                  int64
+	Parent                   string // the run that runs it, empty for none
+	Origin                   string // the run and step that it is a rerun of, empty for none
 	Output                   []byte // JSON, once completed
 	Fault                    *machine.Fault
 	Started, Updated, Ended  time.Time
@@ -54,7 +59,7 @@ type Run struct {
 
 func fromRow(r store.Run) (Run, error) {
 	run := Run{ID: r.ID, Namespace: r.Namespace, Space: r.Space, Workflow: r.Workflow, Version: r.Version, Status: Status(r.Status), Key: r.Key,
-		Reason: r.Reason, Wake: millis(r.Wake), Peer: r.Peer, Entries: r.Entries, Output: r.Output,
+		Reason: r.Reason, Wake: millis(r.Wake), Peer: r.Peer, Entries: r.Entries, Parent: r.Parent, Origin: r.Origin, Output: r.Output,
 		Started: millis(r.Started), Updated: millis(r.Updated), Ended: millis(r.Ended)}
 	if r.Fault != nil {
 		run.Fault = &machine.Fault{}
@@ -103,50 +108,52 @@ func (e *Engine) Describe(ctx context.Context, ns, id string) (Run, []machine.St
 	return run, steps, err
 }
 
+// trace folds the journal of a run; of a long one, what is left of it.
 func (e *Engine) trace(ctx context.Context, row store.Run) ([]machine.Step, error) {
 	def, err := e.cat.Workflow(row.Namespace, row.Space+"/"+row.Workflow, row.Version)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := e.entries(ctx, row.ID)
+	a := newActor(e, def, row)
+	if row.Entries > e.opts.HistoryMax {
+		if err := a.restore(ctx); err != nil {
+			return nil, err
+		}
+	}
+	entries, err := e.entries(ctx, row.ID, a.since)
 	if err != nil {
 		return nil, err
 	}
-	return machine.Trace(def, info(row), func(yield func(machine.Entry) bool) {
-		for _, en := range entries {
-			if !yield(en) {
-				return
-			}
-		}
-	})
+	return a.m.Trace(slices.Values(entries))
 }
 
-// ListRuns selects runs, the newest first.
+// ListRuns selects runs, the newest first. Empty fields select all.
 type ListRuns struct {
-	Namespace string
-	Workflow  string // name, or space/name; empty for all
-	Statuses  []Status
-	PageSize  int    // default 50, at most 1,000
-	PageToken string // of the page before
+	Namespace     string
+	Workflow      string // name, or space/name
+	Statuses      []Status
+	Parent        string    // runs that this run runs, the oldest first; at most 1,000, without pages
+	After, Before time.Time // of the start; After is included
+	PageSize      int       // default 50, at most 1,000
+	PageToken     string    // of the page before
 }
 
 // List is one page of runs and the token of the next, empty at the end.
 func (e *Engine) List(ctx context.Context, l ListRuns) (runs []Run, next string, err error) {
 	def(&l.PageSize, 50)
-	f := store.RunFilter{Namespace: l.Namespace, Workflow: l.Workflow, Before: l.PageToken, Limit: min(l.PageSize, 1000) + 1}
-	if space, name, ok := strings.Cut(l.Workflow, "/"); ok {
-		f.Space, f.Workflow = space, name
+	size := min(l.PageSize, pageMax)
+	var rows []store.Run
+	if l.Parent != "" {
+		rows, err = e.children(ctx, l)
+	} else {
+		rows, err = e.db.Runs(ctx, l.filter(size+1))
 	}
-	for _, s := range l.Statuses {
-		f.Statuses = append(f.Statuses, int(s))
-	}
-	rows, err := e.db.Runs(ctx, f)
 	if err != nil {
 		return nil, "", err
 	}
-	if len(rows) == f.Limit {
-		rows = rows[:f.Limit-1]
-		next = rows[len(rows)-1].ID
+	if len(rows) > size && l.Parent == "" {
+		rows = rows[:size]
+		next = rows[size-1].ID
 	}
 	for _, row := range rows {
 		run, err := fromRow(row)
@@ -156,4 +163,39 @@ func (e *Engine) List(ctx context.Context, l ListRuns) (runs []Run, next string,
 		runs = append(runs, run)
 	}
 	return runs, next, nil
+}
+
+const pageMax = 1000
+
+func (e *Engine) children(ctx context.Context, l ListRuns) ([]store.Run, error) {
+	if _, err := e.row(ctx, l.Namespace, l.Parent); err != nil {
+		return nil, err
+	}
+	return e.db.Children(ctx, l.Parent, pageMax)
+}
+
+func (l ListRuns) filter(limit int) store.RunFilter {
+	f := store.RunFilter{Namespace: l.Namespace, Workflow: l.Workflow, Before: l.PageToken, Limit: limit}
+	if space, name, ok := strings.Cut(l.Workflow, "/"); ok {
+		f.Space, f.Workflow = space, name
+	}
+	if !l.After.IsZero() {
+		f.From = firstID(l.After)
+	}
+	if id := firstID(l.Before); !l.Before.IsZero() && (f.Before == "" || id < f.Before) {
+		f.Before = id
+	}
+	for s := Running; s <= Cancelled; s++ {
+		if len(l.Statuses) == 0 || slices.Contains(l.Statuses, s) {
+			f.Statuses = append(f.Statuses, int(s))
+		}
+	}
+	return f
+}
+
+// firstID is the lowest id of a run that starts at a time.
+func firstID(at time.Time) string {
+	var id ulid.ULID
+	_ = id.SetTime(ulid.Timestamp(at)) // fails in the year 10889
+	return id.String()
 }

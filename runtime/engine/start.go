@@ -74,11 +74,9 @@ func (e *Engine) checkStart(s *StartRun) error {
 // create makes the run in memory and gives it its first turn. A nil actor means
 // that the key has started the run of this id before.
 func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartRun) (*actor, string, error) {
-	space, name, version := def.ID()
 	now := e.now()
-	id := e.opts.NewID()
-	row := store.Run{ID: id, Namespace: s.Namespace, Part: partOf(id), Space: space, Workflow: name, Version: version,
-		Status: int(Running), Key: s.Key, Started: now.UnixMilli()}
+	row := e.newRow(s.Namespace, e.opts.NewID(), def)
+	row.Key = s.Key
 	if s.Key != "" {
 		if other, err := e.reserve(ctx, &row); err != nil || other != "" {
 			return nil, other, err
@@ -86,9 +84,7 @@ func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartR
 	}
 	a := newActor(e, def, row)
 	a.fresh, a.started = true, make(chan struct{})
-	e.mu.Lock()
-	err := e.adopt(a)
-	e.mu.Unlock()
+	err := e.adoptNew(a)
 	if err == nil {
 		a.mu.Lock()
 		_, err = a.apply(machine.Entry{Kind: machine.Started, At: now.UnixMicro(), Data: s.Input, Seed: e.opts.Chance()})
@@ -101,7 +97,14 @@ func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartR
 		e.unreserve(&row)
 		return nil, "", err
 	}
-	return a, id, nil
+	return a, a.id, nil
+}
+
+// newRow is the row of a run that starts now.
+func (e *Engine) newRow(ns, id string, def *workflows.Definition) store.Run {
+	space, name, version := def.ID()
+	return store.Run{ID: id, Namespace: ns, Part: partOf(id), Space: space, Workflow: name, Version: version,
+		Status: int(Running), Started: e.now().UnixMilli()}
 }
 
 // acknowledge returns when the run's start is durable. It waits a moment for

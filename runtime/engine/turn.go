@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/weftrun/weft/workflows/machine"
 )
 
 // turnQueue gives runs their turns, a bounded number at once, in order of
@@ -85,7 +87,7 @@ func (a *actor) turn() {
 	began, n := time.Now(), 0
 	for {
 		a.mu.Lock()
-		if len(a.todo) == 0 {
+		if len(a.todo) == 0 && !a.m.More() {
 			a.turning = false
 			a.flush()
 			a.mu.Unlock()
@@ -94,6 +96,11 @@ func (a *actor) turn() {
 		if n++; n > a.e.opts.StepsMax || time.Since(began) > a.e.opts.TurnMax && n > 1 {
 			a.yield()
 			return
+		}
+		if a.m.More() {
+			_, _ = a.apply(machine.Entry{Kind: machine.Continued, At: a.e.now().UnixMicro()}) // an error has stopped the run
+			a.mu.Unlock()
+			continue
 		}
 		c := a.todo[0]
 		a.todo = a.todo[1:]

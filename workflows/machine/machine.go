@@ -408,6 +408,9 @@ func (m *Machine) Output() []byte { return m.output }
 // Fault is why the run faulted, or nil.
 func (m *Machine) Fault() *Fault { return m.fault }
 
+// Steps is how many steps have begun; the number of the latest.
+func (m *Machine) Steps() uint32 { return m.steps }
+
 // Reason is the text of a pause or a cancellation.
 func (m *Machine) Reason() string { return m.reason }
 

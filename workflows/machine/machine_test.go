@@ -170,7 +170,7 @@ do:
 	}
 	tell := func(entries []Entry) string {
 		t.Helper()
-		steps, err := Trace(m.def, m.info, slices.Values(entries))
+		steps, err := New(m.def, m.info).Trace(slices.Values(entries))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -81,7 +81,7 @@ func (m *Machine) enter(t *workflows.Task, raw any) move {
 	m.stack = append(m.stack, frame{task: t, step: m.steps, raw: raw, input: raw, begun: m.now, then: t.Then})
 	f := m.top()
 	if m.trace != nil {
-		m.trace.entered(m, f)
+		m.trace.entered(m)
 	}
 	if t.If != nil {
 		yes, err := t.If.True(raw, m)

@@ -51,10 +51,13 @@ type Note struct {
 // only the length is told.
 const TraceValueMax = 64 << 10
 
-// Trace folds a journal and tells the steps in order of beginning.
-func Trace(def *workflows.Definition, info Info, entries iter.Seq[Entry]) ([]Step, error) {
-	m := New(def, info)
-	m.trace = &recorder{}
+// Trace folds the entries that follow and tells the steps that were in
+// progress before and those that have begun since, in order of beginning.
+func (m *Machine) Trace(entries iter.Seq[Entry]) ([]Step, error) {
+	m.trace = &recorder{index: map[uint32]int{}}
+	for i := 1; i < len(m.stack); i++ {
+		m.trace.begun(m, i)
+	}
 	for e := range entries {
 		if _, err := m.Advance(e); err != nil {
 			return nil, err
@@ -66,21 +69,34 @@ func Trace(def *workflows.Definition, info Info, entries iter.Seq[Entry]) ([]Ste
 
 // recorder gathers the steps of a machine as it advances.
 type recorder struct {
-	steps []Step // the step with number n at n-1
+	steps []Step
+	index map[uint32]int // of each step by its number
+}
+
+// step is what is told of a step, nil of one that ended before the trace began.
+func (r *recorder) step(number uint32) *Step {
+	if i, ok := r.index[number]; ok {
+		return &r.steps[i]
+	}
+	return nil
 }
 
 func moment(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
-func (r *recorder) entered(m *Machine, f *frame) {
-	s := Step{
+// begun tells of the task at a place of the stack.
+func (r *recorder) begun(m *Machine, at int) {
+	f := &m.stack[at]
+	r.index[f.step] = len(r.steps)
+	r.steps = append(r.steps, Step{
 		ID: f.step, Name: f.task.Name, Pointer: f.task.Pointer, Kind: f.task.Kind.String(), Status: StepRunning,
-		Attempt: m.attemptNow(), Started: moment(m.now), Parent: m.stack[len(m.stack)-2].step,
-	}
-	r.steps = append(r.steps, s)
+		Attempt: m.attemptNow(), Started: moment(f.begun), Parent: m.stack[at-1].step,
+	})
 }
 
+func (r *recorder) entered(m *Machine) { r.begun(m, len(m.stack)-1) }
+
 func (r *recorder) closed(m *Machine, f *frame, status StepStatus) *Step {
-	s := &r.steps[f.step-1]
+	s := r.step(f.step)
 	s.Status, s.Ended = status, moment(m.now)
 	r.inside(s, f)
 	return s
@@ -99,7 +115,7 @@ func (r *recorder) inside(s *Step, f *frame) {
 // issued tells what a handler is given.
 func (r *recorder) issued(c *Command) {
 	if (c.Kind == CallHandler || c.Kind == RunWorkflow) && len(c.Input) <= TraceValueMax {
-		r.steps[c.Step-1].Input = c.Input
+		r.step(c.Step).Input = c.Input
 	}
 }
 
@@ -127,10 +143,10 @@ func (r *recorder) cancelled(m *Machine, f *frame) {
 }
 
 func (r *recorder) note(e Entry) {
-	if e.Step == 0 {
+	s := r.step(e.Step)
+	if s == nil {
 		return
 	}
-	s := &r.steps[e.Step-1]
 	n := Note{At: moment(e.At), Kind: e.Kind, Ordinal: e.Ordinal}
 	if e.Kind == Parked {
 		n.Text = string(e.Data)
@@ -148,7 +164,7 @@ func (r *recorder) note(e Entry) {
 func (r *recorder) open(m *Machine) {
 	for i := 1; i < len(m.stack); i++ {
 		f := &m.stack[i]
-		s := &r.steps[f.step-1]
+		s := r.step(f.step)
 		r.inside(s, f)
 		if i < len(m.stack)-1 {
 			continue
