@@ -372,13 +372,13 @@ func CodeOf(err error) Code {
 type OpenError struct {
 	Namespace string
 	Peer      string    // service, or scheme://host:port of a plain HTTP call
-	Until     time.Time // when to try again; zero when only a change of the registry helps
+	Until     time.Time // when to try again; zero when only a change of the registry, or a person, helps
 	Reason    string    // such as "5 failures: connection refused"
 }
 
 func (e *OpenError) Error() string {
 	if e.Until.IsZero() {
-		return fmt.Sprintf("peer %s has no live instance (%s)", e.Peer, e.Reason)
+		return fmt.Sprintf("peer %s takes no calls (%s)", e.Peer, e.Reason)
 	}
 	return fmt.Sprintf("peer %s is open until %s (%s)", e.Peer, e.Until.Format(time.TimeOnly), e.Reason)
 }

@@ -3,7 +3,6 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -67,29 +66,5 @@ func TestNothingAcknowledgedIsLostWhenWeftIsKilled(t *testing.T) {
 	t.Logf("%+v", r)
 	if r.Lost != 0 || r.Acknowledged == 0 {
 		t.Errorf("%d of %d acknowledged runs lost", r.Lost, r.Acknowledged)
-	}
-}
-
-func TestWrongCallsSayWhatToDo(t *testing.T) {
-	weft := binary(t)
-	bad := filepath.Join(t.TempDir(), "bad.yaml")
-	if err := os.WriteFile(bad, []byte("document: { dsl: '1.0.3', namespace: a, name: b, version: '1.0.0' }\ndo:\n  - x: { sett: { a: 1 } }\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		says string
-		code int
-		args []string
-	}{
-		{"start one with `weft dev`", 1, []string{"run", "list", "--server", "http://127.0.0.1:1"}},
-		{bad + ":3:", 1, []string{"workflow", "validate", bad}},
-		{"write table or json", 2, []string{"run", "list", "-o", "xml"}},
-		{"no authentication yet", 2, []string{"serve", "--listen", "0.0.0.0:0"}},
-	} {
-		out, err := exec.Command(weft, c.args...).CombinedOutput()
-		exit, ok := err.(*exec.ExitError)
-		if !ok || exit.ExitCode() != c.code || !strings.Contains(string(out), c.says) {
-			t.Errorf("weft %v: %v, %s", c.args, err, out)
-		}
 	}
 }

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +24,10 @@ func TestTheQuickstartRunsAsTheReadmeSays(t *testing.T) {
 	for _, block := range blocks {
 		script.WriteString(block[1])
 	}
-	address := freeAddress(t)
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", strings.ReplaceAll(script.String(), "127.0.0.1:8787", address))
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "WEFT_LISTEN="+address, "WEFT_SERVER=http://"+address, "WEFT_DB="+filepath.Join(t.TempDir(), "weft.db"))
@@ -45,14 +47,4 @@ func TestTheQuickstartRunsAsTheReadmeSays(t *testing.T) {
 			t.Errorf("the quickstart does not say %q:\n%s", want, out)
 		}
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -103,7 +103,7 @@ func TestFaultOf(t *testing.T) {
 		{weft.Errorf(weft.Unauthenticated, "x", "who"), "authentication 401 Unauthenticated: who"},
 		{weft.Errorf(weft.PermissionDenied, "x", "no"), "authorization 403 Permission denied: no"},
 		{weft.Errorf(weft.Unavailable, "x", "down"), "communication 503 Unavailable: down"},
-		{&weft.OpenError{Peer: "payments", Reason: "gone"}, "communication 503 Unavailable: peer payments has no live instance (gone)"},
+		{&weft.OpenError{Peer: "payments", Reason: "gone"}, "communication 503 Unavailable: peer payments takes no calls (gone)"},
 		{weft.Errorf(weft.DeadlineExceeded, "x", "late"), "timeout 408 Deadline exceeded: late"},
 		{weft.Errorf(weft.Internal, "x", "trap"), "runtime 500 Internal: trap"},
 		{errors.New("anything"), "runtime 500 Unknown: anything"},

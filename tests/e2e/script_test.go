@@ -1,0 +1,209 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/tests/probe"
+)
+
+// patience is how long a script waits for what must come.
+const patience = time.Minute
+
+// TestScripts runs what a person types and sees: testdata/*.txtar, each with a
+// weft of its own. Besides the commands of testscript there are
+//
+//	serve [FLAG...]           starts `weft dev`, and returns when it is ready
+//	signal TERM|KILL          ends it; after TERM it must exit with 0
+//	fails CODE PROGRAM ...    runs a program that must exit with CODE
+//	until PATTERN weft ...    runs weft until its output matches
+//	let NAME PATTERN          keeps what the group of PATTERN matches in the output
+func TestScripts(t *testing.T) {
+	path, shared := filepath.Dir(binary(t)), t.TempDir()
+	lay(t, shared)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			address, err := freeAddress()
+			if err != nil {
+				return err
+			}
+			e.Setenv("PATH", path+":"+e.Getenv("PATH"))
+			e.Setenv("WEFT_LISTEN", address)
+			e.Setenv("WEFT_SERVER", "http://"+address)
+			e.Setenv("WEFT_DB", filepath.Join(e.WorkDir, "weft.db"))
+			e.Setenv("WEFT_CACHE", filepath.Join(shared, "cache"))
+			e.Values[server{}] = &server{}
+			return os.CopyFS(e.WorkDir, os.DirFS(filepath.Join(shared, "files")))
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve":  serve,
+			"signal": signal,
+			"fails":  fails,
+			"until":  until,
+			"let":    let,
+		},
+	})
+}
+
+// lay makes the files that every script finds: two modules with their
+// manifests, and modules that must be refused.
+func lay(t *testing.T, dir string) {
+	t.Helper()
+	loyalty, err := os.ReadFile(filepath.Join(root, "guests/loyalty/loyalty.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{
+		"probe.wasm":   probe.Wasm(t),
+		"loyalty.wasm": loyalty,
+		"other.wasm":   wasm.AppendSection(loyalty, "note", []byte("other bytes")),
+		// (import "env" "open" (func)) and nothing else
+		"stranger.wasm": []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x02\x0c\x01\x03env\x04open\x00\x00"),
+		"torn.wasm":     loyalty[:len(loyalty)/2],
+	}
+	for name, manifest := range map[string]string{"probe": "probe", "loyalty": "loyalty", "other": "loyalty"} {
+		if files[name+".yaml"], err = os.ReadFile(filepath.Join(root, "guests", manifest, "weft.yaml")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sub := range []string{"files", "cache"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, "files", name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// server is the weft of a script.
+type server struct{ cmd *exec.Cmd }
+
+func serverOf(ts *testscript.TestScript) *server { return ts.Value(server{}).(*server) }
+
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	s := serverOf(ts)
+	if s.cmd != nil {
+		ts.Fatalf("weft serves already")
+	}
+	log, err := os.OpenFile(ts.MkAbs("weft.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer log.Close()
+	cmd := weft(ts, append([]string{"dev"}, args...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	ts.Check(cmd.Start())
+	s.cmd = cmd
+	ts.Defer(func() {
+		if s.cmd == cmd {
+			s.end(syscall.SIGKILL)
+		}
+	})
+	if !within(func() bool {
+		res, err := http.Get(ts.Getenv("WEFT_SERVER") + "/readyz")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	}) {
+		ts.Fatalf("weft is not ready: %s", ts.ReadFile("weft.log"))
+	}
+}
+
+// weft is a call of weft as the script itself would make it.
+func weft(ts *testscript.TestScript, args ...string) *exec.Cmd {
+	path, _, _ := strings.Cut(ts.Getenv("PATH"), ":")
+	cmd := exec.Command(filepath.Join(path, "weft"), args...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "WEFT_LISTEN", "WEFT_SERVER", "WEFT_DB", "WEFT_CACHE"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	return cmd
+}
+
+func (s *server) end(sig syscall.Signal) error {
+	cmd := s.cmd
+	s.cmd = nil
+	if err := cmd.Process.Signal(sig); err != nil {
+		return err
+	}
+	return cmd.Wait()
+}
+
+func signal(ts *testscript.TestScript, _ bool, args []string) {
+	sig, ok := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}[args[0]]
+	s := serverOf(ts)
+	if !ok || s.cmd == nil {
+		ts.Fatalf("usage: signal TERM|KILL, while weft serves")
+	}
+	if err := s.end(sig); sig == syscall.SIGTERM && err != nil {
+		ts.Fatalf("weft ended with %v: %s", err, ts.ReadFile("weft.log"))
+	}
+}
+
+func fails(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != want {
+		ts.Fatalf("%v: %v, and not exit status %d", args[1:], err, want)
+	}
+}
+
+// until looks quietly, and once more for the script to see.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(args[0])
+	var out []byte
+	if args[1] != "weft" || !within(func() (ok bool) {
+		out, _ = weft(ts, args[2:]...).CombinedOutput()
+		return pattern.Match(out)
+	}) {
+		ts.Fatalf("waited %s in vain for %q of %v: %s", patience, args[0], args[1:], out)
+	}
+	ts.Check(ts.Exec(args[1], args[2:]...))
+}
+
+func let(ts *testscript.TestScript, _ bool, args []string) {
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("the output does not match %q", args[1])
+	}
+	ts.Setenv(args[0], found[1])
+}
+
+// within reports whether ok became true.
+func within(ok func() bool) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+	}
+	return false
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
