@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ func (a *app) eventCommand() *cobra.Command {
 	var delay time.Duration
 	publish := verb("publish", "Publish an event", func(ctx context.Context, _ []string) error {
 		var err error
-		if e.Data, err = value(data); err != nil {
+		if e.Data, err = a.value("--data", data); err != nil {
 			return err
 		}
 		if delay > 0 {
@@ -29,17 +30,13 @@ func (a *app) eventCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if done, err := a.json(res); done {
-			return err
-		}
-		a.printf("published at offset %d\n", res.Offsets[0])
-		return nil
+		return a.print(res, "published at offset %d\n", res.Offsets[0])
 	})
 	publish.Flags().StringVar(&e.Type, "type", "", "such as shop.order.placed")
 	publish.Flags().StringVar(&e.Source, "source", "/cli", "URI reference of the producer")
 	publish.Flags().StringVar(&e.Subject, "subject", "", "what it is about")
 	publish.Flags().StringVar(&e.Id, "id", "", "id; made when empty")
-	publish.Flags().StringVar(&data, "data", "", "JSON, or @FILE")
+	publish.Flags().StringVar(&data, "data", "", inputHelp)
 	publish.Flags().DurationVar(&delay, "delay", 0, "deliver it no earlier than in this time")
 	q := &weftv1.TailRequest{}
 	tail := verb("tail", "Show events as they come", func(ctx context.Context, _ []string) error {
@@ -50,7 +47,7 @@ func (a *app) eventCommand() *cobra.Command {
 		}
 		defer stream.Close()
 		err = each(stream.Receive, func(res *weftv1.TailResponse) error {
-			if done, err := a.json(res); done {
+			if done, err := a.jsonLine(res); done {
 				return err
 			}
 			body := string(res.Event.Binary)
@@ -87,13 +84,11 @@ func (a *app) peerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if done, err := a.json(res); done {
-				return err
-			}
+			var rows [][]string
 			for _, i := range res.Instances {
-				a.printf("%-16s %-40s %s\n", i.Service, i.Instance, i.Url)
+				rows = append(rows, []string{i.Service, i.Instance, i.Url})
 			}
-			return nil
+			return a.table(res, "SERVICE INSTANCE URL", rows)
 		}))
 }
 
@@ -102,7 +97,9 @@ func (a *app) keepLease(ctx context.Context, q *weftv1.RegisterRequest) error {
 	if err != nil {
 		return err
 	}
-	a.printf("%s is registered as %s (epoch %d); end with Ctrl-C\n", q.Url, q.Service, res.Epoch)
+	if err := a.print(res, "%s is registered as %s (epoch %d); end with Ctrl-C\n", q.Url, q.Service, res.Epoch); err != nil {
+		return err
+	}
 	beat := time.NewTicker(res.HeartbeatInterval.AsDuration())
 	defer beat.Stop()
 	for {
@@ -120,44 +117,56 @@ func (a *app) keepLease(ctx context.Context, q *weftv1.RegisterRequest) error {
 	}
 }
 
+func (a *app) breakers() weftv1connect.BreakerServiceClient {
+	return weftv1connect.NewBreakerServiceClient(a.client())
+}
+
 func (a *app) breakerCommand() *cobra.Command {
-	client := func() weftv1connect.BreakerServiceClient { return weftv1connect.NewBreakerServiceClient(a.client()) }
 	p := &weftv1.SetPolicyRequest{}
 	var open time.Duration
 	set := verb("set PEER", "Set when breakers of a peer open, and for how long", func(ctx context.Context, args []string) error {
 		p.Namespace, p.Peer, p.Open = a.namespace, args[0], durationpb.New(open)
-		_, err := client().SetPolicy(ctx, p)
-		if err == nil {
-			a.printf("breakers of %s: %d failures, open for %s (0: default)\n", args[0], p.Failures, open)
+		if _, err := a.breakers().SetPolicy(ctx, p); err != nil {
+			return err
 		}
-		return err
+		return a.print(p, "breakers of %s: %d failures, open for %s (0: default)\n", args[0], p.Failures, open)
 	})
 	set.Flags().Int32Var(&p.Failures, "failures", 0, "failures in a row; default 5")
 	set.Flags().DurationVar(&open, "open", 0, "default 30s")
 	return group("breaker", "See and set breakers", set,
-		verb("list", "List breakers", func(ctx context.Context, _ []string) error {
-			res, err := client().ListBreakers(ctx, &weftv1.ListBreakersRequest{Namespace: a.namespace})
-			if err != nil {
-				return err
-			}
-			if done, err := a.json(res); done {
-				return err
-			}
-			for _, b := range res.Breakers {
-				a.printf("%-16s %-40s %-9s %s\n", b.Peer, b.Instance, b.State, b.Reason)
-			}
-			return nil
-		}),
+		verb("list", "List breakers", func(ctx context.Context, _ []string) error { return a.listBreakers(ctx, "") }),
 		verb("open PEER", "Refuse all calls to a peer", func(ctx context.Context, args []string) error {
-			_, err := client().Open(ctx, &weftv1.OpenRequest{Namespace: a.namespace, Peer: args[0]})
-			return err
+			if _, err := a.breakers().Open(ctx, &weftv1.OpenRequest{Namespace: a.namespace, Peer: args[0]}); err != nil {
+				return err
+			}
+			return a.listBreakers(ctx, args[0])
 		}),
 		verb("close PEER", "Let all calls to a peer through", func(ctx context.Context, args []string) error {
-			_, err := client().Close(ctx, &weftv1.CloseRequest{Namespace: a.namespace, Peer: args[0]})
-			return err
+			if _, err := a.breakers().Close(ctx, &weftv1.CloseRequest{Namespace: a.namespace, Peer: args[0]}); err != nil {
+				return err
+			}
+			return a.listBreakers(ctx, args[0])
 		}),
 		verb("reset PEER", "Let the breakers decide by themselves again", func(ctx context.Context, args []string) error {
-			_, err := client().Reset(ctx, &weftv1.ResetRequest{Namespace: a.namespace, Peer: args[0]})
-			return err
+			if _, err := a.breakers().Reset(ctx, &weftv1.ResetRequest{Namespace: a.namespace, Peer: args[0]}); err != nil {
+				return err
+			}
+			return a.listBreakers(ctx, args[0])
 		}))
+}
+
+// listBreakers shows the breakers of a peer, or of all.
+func (a *app) listBreakers(ctx context.Context, peer string) error {
+	res, err := a.breakers().ListBreakers(ctx, &weftv1.ListBreakersRequest{Namespace: a.namespace})
+	if err != nil {
+		return err
+	}
+	if peer != "" {
+		res.Breakers = slices.DeleteFunc(res.Breakers, func(b *weftv1.Breaker) bool { return b.Peer != peer })
+	}
+	var rows [][]string
+	for _, b := range res.Breakers {
+		rows = append(rows, []string{b.Peer, b.Instance, b.State, b.Reason})
+	}
+	return a.table(res, "PEER INSTANCE STATE REASON", rows)
 }

@@ -16,6 +16,8 @@ func (a *app) runs() weftv1connect.RunServiceClient {
 	return weftv1connect.NewRunServiceClient(a.client())
 }
 
+var statuses = []string{"running", "parked", "completed", "faulted", "cancelled"}
+
 func (a *app) runCommand() *cobra.Command {
 	list := &weftv1.ListRunsRequest{}
 	var status []string
@@ -24,7 +26,7 @@ func (a *app) runCommand() *cobra.Command {
 		for _, s := range status {
 			v, ok := weftv1.RunStatus_value["RUN_STATUS_"+strings.ToUpper(s)]
 			if !ok {
-				return &usageError{fmt.Errorf("--status %s: write running, parked, completed, faulted or cancelled", s)}
+				return usagef("--status %s; write %s", s, strings.Join(statuses, ", "))
 			}
 			list.Statuses = append(list.Statuses, weftv1.RunStatus(v))
 		}
@@ -32,16 +34,18 @@ func (a *app) runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if done, err := a.json(res); done {
-			return err
-		}
+		var rows [][]string
 		for _, r := range res.Runs {
-			a.printf("%s  %-24s %-10s %s\n", r.Id, r.Workflow+":"+r.Version, statusOf(r), r.Reason)
+			rows = append(rows, []string{r.Id, r.Workflow + ":" + r.Version, statusOf(r), r.Reason})
 		}
-		return nil
+		err = a.table(res, "ID WORKFLOW STATUS REASON", rows)
+		if res.NextPageToken != "" && a.output == "table" {
+			a.printf("more: --page %s\n", res.NextPageToken)
+		}
+		return err
 	})
 	listing.Flags().StringVar(&list.Workflow, "workflow", "", "name, or space/name")
-	listing.Flags().StringSliceVar(&status, "status", nil, "running, parked, completed, faulted, cancelled")
+	listing.Flags().StringSliceVar(&status, "status", nil, strings.Join(statuses, ", "))
 	listing.Flags().Int32Var(&list.PageSize, "limit", 50, "runs in a page")
 	listing.Flags().StringVar(&list.PageToken, "page", "", "token of the page before")
 	var reason string
@@ -84,7 +88,7 @@ func (a *app) startCommand() *cobra.Command {
 			q.Workflow, q.Version = name, version
 		}
 		var err error
-		if q.Input, err = value(input); err != nil {
+		if q.Input, err = a.value("--input", input); err != nil {
 			return err
 		}
 		res, err := a.runs().Start(ctx, q)
@@ -92,7 +96,6 @@ func (a *app) startCommand() *cobra.Command {
 			return err
 		}
 		if follow {
-			a.printf("run %s of %s:%s\n", res.Run.Id, res.Run.Workflow, res.Run.Version)
 			return a.follow(ctx, res.Run.Id)
 		}
 		if done, err := a.json(res); done {
@@ -100,7 +103,7 @@ func (a *app) startCommand() *cobra.Command {
 		}
 		return a.showRun(res.Run, nil, nil)
 	})
-	c.Flags().StringVar(&input, "input", "", "JSON, or @FILE")
+	c.Flags().StringVar(&input, "input", "", inputHelp)
 	c.Flags().StringVar(&q.IdempotencyKey, "key", "", "idempotency key: the same key starts one run")
 	c.Flags().BoolVar(&q.Wait, "wait", false, "answer when the run has ended")
 	c.Flags().BoolVar(&follow, "follow", false, "show the steps as they go")
@@ -111,6 +114,9 @@ func statusOf(r *weftv1.Run) string {
 	return strings.ToLower(strings.TrimPrefix(r.Status.String(), "RUN_STATUS_"))
 }
 
+// status is that of a run as people see it.
+func (a *app) status(r *weftv1.Run) string { return a.paint(statusOf(r), strings.ToUpper(statusOf(r))) }
+
 func (a *app) showRun(r *weftv1.Run, steps []*weftv1.Step, err error) error {
 	if err != nil {
 		return err
@@ -118,12 +124,17 @@ func (a *app) showRun(r *weftv1.Run, steps []*weftv1.Step, err error) error {
 	if done, err := a.json(r); done {
 		return err
 	}
-	a.printf("run %s  %s:%s  %s\n", r.Id, r.Workflow, r.Version, strings.ToUpper(statusOf(r)))
-	for _, s := range steps {
-		a.printf("%s\n", line(s, depth(s, steps)))
+	a.draw(r, steps, 0)
+	return nil
+}
+
+// draw prints a run and its steps, without the first ones of them.
+func (a *app) draw(r *weftv1.Run, steps []*weftv1.Step, without int) {
+	a.printf("run %s  %s:%s  %s\n", r.Id, r.Workflow, r.Version, a.status(r))
+	for _, s := range steps[without:] {
+		a.printf("%s\n", a.line(s, depth(s, steps)))
 	}
 	a.end(r)
-	return nil
 }
 
 // end prints how a run ended, or why it waits.
@@ -134,16 +145,16 @@ func (a *app) end(r *weftv1.Run) {
 	case r.Fault != nil:
 		a.printf("fault %d %s: %s (at %s)\n", r.Fault.Status, r.Fault.Title, r.Fault.Detail, r.Fault.Instance)
 	case r.Reason != "":
-		a.printf("%s: %s\n", strings.ToUpper(statusOf(r)), r.Reason)
+		a.printf("%s: %s\n", a.status(r), r.Reason)
 	}
 }
 
 var marks = map[string]string{"completed": "✓", "faulted": "✗", "running": "•", "parked": "‖", "cancelled": "–", "skipped": "·"}
 
 // line is a step: mark, name, kind, attempt, time, and why it waits.
-func line(s *weftv1.Step, depth int) string {
+func (a *app) line(s *weftv1.Step, depth int) string {
 	name := strings.Repeat("  ", depth) + s.Name
-	out := fmt.Sprintf("  %s %-28s %-7s", marks[s.Status], name, s.Kind)
+	out := fmt.Sprintf("  %s %-28s %-7s", a.paint(s.Status, marks[s.Status]), name, s.Kind)
 	if s.EndTime != nil {
 		out += fmt.Sprintf(" %8s", s.EndTime.AsTime().Sub(s.StartTime.AsTime()).Round(10*time.Microsecond))
 	}
@@ -172,30 +183,79 @@ func depth(s *weftv1.Step, all []*weftv1.Step) (n int) {
 	return n
 }
 
-// follow prints each step once it has an outcome, and each reason to wait.
+// follow shows a run until it has ended or the person has seen enough: as a
+// tree on a terminal, else each step once it has an outcome and each reason to wait.
 func (a *app) follow(ctx context.Context, id string) error {
 	stream, err := a.runs().Watch(ctx, &weftv1.WatchRequest{Namespace: a.namespace, Id: id})
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	seen, reason := map[uint32]string{}, ""
-	return each(stream.Receive, func(res *weftv1.WatchResponse) error {
-		if done, err := a.json(res); done {
-			return err
+	show := (&plain{app: a, seen: map[uint32]string{}}).show
+	switch {
+	case a.output != "table":
+		show = func(res *weftv1.WatchResponse) error { _, err := a.jsonLine(res); return err }
+	case a.terminal:
+		show = (&tree{app: a}).show
+	}
+	if err := each(stream.Receive, show); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// plain is a run as lines that stay.
+type plain struct {
+	*app
+	started bool
+	seen    map[uint32]string // statuses of steps
+	reason  string
+}
+
+func (p *plain) show(res *weftv1.WatchResponse) error {
+	r := res.Run
+	if !p.started {
+		p.printf("run %s of %s:%s\n", r.Id, r.Workflow, r.Version)
+		p.started = true
+	}
+	for _, s := range res.Steps {
+		if p.seen[s.Id] != s.Status && s.Status != "running" {
+			p.printf("%s\n", p.line(s, depth(s, res.Steps)))
 		}
-		for _, s := range res.Steps {
-			if seen[s.Id] != s.Status && s.Status != "running" {
-				a.printf("%s\n", line(s, depth(s, res.Steps)))
-			}
-			seen[s.Id] = s.Status
+		p.seen[s.Id] = s.Status
+	}
+	if r.Reason != p.reason || r.EndTime != nil {
+		if p.reason = r.Reason; r.EndTime != nil {
+			p.printf("run %s %s\n", r.Id, p.status(r))
 		}
-		if r := res.Run; r.Reason != reason || r.EndTime != nil {
-			if reason = r.Reason; r.EndTime != nil {
-				a.printf("run %s %s\n", r.Id, strings.ToUpper(statusOf(r)))
-			}
-			a.end(r)
-		}
+		p.end(r)
+	}
+	return nil
+}
+
+// treeMax is how many steps of a run in progress are drawn, the newest: what
+// has left the screen cannot be drawn anew.
+const treeMax = 20
+
+// tree is a run as a picture that changes in place. Its lines do not wrap, or
+// they could not be counted.
+type tree struct {
+	*app
+	lines int // that are on the screen
+}
+
+func (t *tree) show(res *weftv1.WatchResponse) error {
+	if t.lines > 0 {
+		t.printf("\x1b[%dA\x1b[J", t.lines)
+	}
+	if res.Run.EndTime != nil {
+		t.draw(res.Run, res.Steps, 0)
 		return nil
-	})
+	}
+	picture, drawn := *t.app, &strings.Builder{}
+	picture.out = drawn
+	picture.draw(res.Run, res.Steps, max(0, len(res.Steps)-treeMax))
+	t.lines = strings.Count(drawn.String(), "\n")
+	t.printf("\x1b[?7l%s\x1b[?7h", drawn)
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,30 +16,33 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	var listen, level string
 	var o host.Options
 	var insecure bool
-	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	c := verb(use, short, func(ctx context.Context, _ []string) error {
 		if err := onLoopback(listen); err != nil && !(insecure && use == "serve") {
 			return err
 		}
 		var l slog.Level
 		if err := l.UnmarshalText([]byte(level)); err != nil {
-			return &usageError{err}
+			return usagef("--log %s; write debug, info, warn or error", level)
 		}
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 		listener, err := net.Listen("tcp", listen)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w; stop what serves there, or give another address with --listen", err)
 		}
-		h, err := host.Open(c.Context(), o)
+		h, err := host.Open(ctx, o)
 		if err != nil {
 			listener.Close()
 			return err
 		}
-		a.printf("weft serves at http://%s, data in %s\n", listener.Addr(), o.DB)
-		if use == "dev" {
+		url := "http://" + listener.Addr().String()
+		if err := a.print(fields("url", url, "db", o.DB), "weft serves at %s, data in %s\n", url, o.DB); err != nil {
+			return err
+		}
+		if use == "dev" && a.output == "table" {
 			a.printf("This is for development: anyone on this machine may call it.\n")
 		}
-		return h.Serve(c.Context(), listener)
-	}}
+		return h.Serve(ctx, listener)
+	})
 	c.Flags().StringVar(&listen, "listen", env("WEFT_LISTEN", "127.0.0.1:8787"), "address to serve at (WEFT_LISTEN)")
 	c.Flags().StringVar(&o.DB, "db", env("WEFT_DB", "weft.db"), "SQLite file (WEFT_DB)")
 	c.Flags().StringVar(&o.CacheDir, "cache", env("WEFT_CACHE", ""), "folder for compiled modules; default: beside the file (WEFT_CACHE)")
@@ -55,10 +59,10 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 func onLoopback(address string) error {
 	name, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return &usageError{err}
+		return usagef("--listen: %w", err)
 	}
 	if ip := net.ParseIP(name); name == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return &usageError{fmt.Errorf("%s can be reached from other machines, and weft has no authentication yet; serve on 127.0.0.1", address)}
+	return usagef("%s can be reached from other machines, and weft has no authentication yet; serve on 127.0.0.1", address)
 }

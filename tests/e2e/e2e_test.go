@@ -3,6 +3,8 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"log"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -25,14 +27,23 @@ func command(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-func binary(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join(t.TempDir(), "weft"))
+// weftPath is the binary, built once for all tests.
+var weftPath string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "weft-e2e")
 	if err != nil {
-		t.Fatal(err)
+		log.Fatal(err)
 	}
-	command(t, "go", "build", "-o", path, "./cmd/weft")
-	return path
+	weftPath = filepath.Join(dir, "weft")
+	build := exec.Command("go", "build", "-o", weftPath, "./cmd/weft")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		log.Fatalf("build weft: %v\n%s", err, out)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 func TestTheDemoRunsAsTheReadmeSays(t *testing.T) {
@@ -59,7 +70,7 @@ func TestNothingAcknowledgedIsLostWhenWeftIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := kill.Loop(t.Context(), binary(t), t.TempDir(), probe.Wasm(t), manifest, kills)
+	r, err := kill.Loop(t.Context(), weftPath, t.TempDir(), probe.Wasm(t), manifest, kills)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -32,8 +34,11 @@ const patience = time.Minute
 //	fails CODE PROGRAM ...    runs a program that must exit with CODE
 //	until PATTERN weft ...    runs weft until its output matches
 //	let NAME PATTERN          keeps what the group of PATTERN matches in the output
+//	json weft ...             runs weft with --json: its output must be JSON
+//	terminal weft ...         runs weft on a terminal
+//	json -                    the latest output must be JSON
 func TestScripts(t *testing.T) {
-	path, shared := filepath.Dir(binary(t)), t.TempDir()
+	shared := t.TempDir()
 	lay(t, shared)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -42,7 +47,7 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			e.Setenv("PATH", path+":"+e.Getenv("PATH"))
+			e.Setenv("PATH", filepath.Dir(weftPath)+":"+e.Getenv("PATH"))
 			e.Setenv("WEFT_LISTEN", address)
 			e.Setenv("WEFT_SERVER", "http://"+address)
 			e.Setenv("WEFT_DB", filepath.Join(e.WorkDir, "weft.db"))
@@ -51,11 +56,13 @@ func TestScripts(t *testing.T) {
 			return os.CopyFS(e.WorkDir, os.DirFS(filepath.Join(shared, "files")))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve":  serve,
-			"signal": signal,
-			"fails":  fails,
-			"until":  until,
-			"let":    let,
+			"serve":    serve,
+			"signal":   signal,
+			"fails":    fails,
+			"until":    until,
+			"let":      let,
+			"json":     speaksJSON,
+			"terminal": terminal,
 		},
 	})
 }
@@ -129,10 +136,9 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 
 // weft is a call of weft as the script itself would make it.
 func weft(ts *testscript.TestScript, args ...string) *exec.Cmd {
-	path, _, _ := strings.Cut(ts.Getenv("PATH"), ":")
-	cmd := exec.Command(filepath.Join(path, "weft"), args...)
+	cmd := exec.Command(weftPath, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "WEFT_LISTEN", "WEFT_SERVER", "WEFT_DB", "WEFT_CACHE"} {
+	for _, name := range []string{"PATH", "HOME", "WEFT_LISTEN", "WEFT_SERVER", "WEFT_DB", "WEFT_CACHE", "NO_COLOR"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	return cmd
@@ -187,6 +193,66 @@ func let(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("the output does not match %q", args[1])
 	}
 	ts.Setenv(args[0], found[1])
+}
+
+func speaksJSON(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] != "-" {
+		ts.Check(ts.Exec(args[0], append(args[1:], "--json")...))
+	}
+	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	for n := 0; ; n++ {
+		var v map[string]any
+		err := d.Decode(&v)
+		if err == io.EOF && n > 0 {
+			return
+		}
+		if err != nil {
+			ts.Fatalf("message %d is not JSON: %v", n+1, err)
+		}
+	}
+}
+
+// The script json.txtar leaves no command out.
+func TestEveryCommandIsAskedForJSON(t *testing.T) {
+	script, err := os.ReadFile("testdata/json.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := 0
+	for _, noun := range commands(t) {
+		verbs := commands(t, noun)
+		if len(verbs) == 0 {
+			verbs = []string{""}
+		}
+		for _, verb := range verbs {
+			name := strings.TrimSpace(noun + " " + verb)
+			if noun == "help" || noun == "completion" {
+				continue
+			}
+			names++
+			if !regexp.MustCompile(`(?m)^(json weft ` + name + `\b|exec weft ` + name + ` .*--json)`).Match(script) {
+				t.Errorf("json.txtar does not ask weft %s", name)
+			}
+		}
+	}
+	if names < 20 {
+		t.Errorf("%d commands were found", names)
+	}
+}
+
+// commands are those below the given ones, as the shell would complete them.
+func commands(t *testing.T, above ...string) (names []string) {
+	t.Helper()
+	out, err := exec.Command(weftPath, append(append([]string{"__complete"}, above...), "")...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if name, _, ok := strings.Cut(line, "\t"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // within reports whether ok became true.

@@ -1,0 +1,58 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// examples of every command, for its --help.
+var examples = map[string]string{
+	"weft":                   "weft dev",
+	"weft dev":               "weft dev --db dev.db",
+	"weft serve":             "weft serve --listen 127.0.0.1:8787 --db /var/lib/weft/weft.db",
+	"weft completion":        "source <(weft completion bash)",
+	"weft module":            "weft module list",
+	"weft module push":       "weft module push order.wasm --grant",
+	"weft module list":       "weft module list -o json",
+	"weft module show":       "weft module show order:1.0.0",
+	"weft module rm":         "weft module rm order:1.0.0",
+	"weft module grant":      "weft module grant order",
+	"weft handler":           "weft handler list",
+	"weft handler call":      `weft handler call points --input '{"customer":"ada"}'`,
+	"weft handler list":      "weft handler list -o yaml",
+	"weft workflow":          "weft workflow list",
+	"weft workflow apply":    "weft workflow apply workflows/examples",
+	"weft workflow validate": "weft workflow validate place-order.yaml",
+	"weft workflow show":     "weft workflow show place-order:1",
+	"weft workflow list":     "weft workflow list",
+	"weft run":               "weft run list",
+	"weft run start":         "weft run start place-order --input @order.json --follow",
+	"weft run list":          "weft run list --status parked,running --workflow place-order",
+	"weft run describe":      "weft run describe 01JB2Q5V7W8X9Y0Z1A2B3C4D5E",
+	"weft run watch":         "weft run watch 01JB2Q5V7W8X9Y0Z1A2B3C4D5E",
+	"weft run pause":         "weft run pause 01JB2Q5V7W8X9Y0Z1A2B3C4D5E --reason stocktaking",
+	"weft run resume":        "weft run resume 01JB2Q5V7W8X9Y0Z1A2B3C4D5E",
+	"weft run cancel":        "weft run cancel 01JB2Q5V7W8X9Y0Z1A2B3C4D5E --reason refunded",
+	"weft event":             "weft event tail",
+	"weft event publish":     `weft event publish --type shop.order.placed --data '{"orderId":"A-1"}' --delay 10s`,
+	"weft event tail":        "weft event tail --all -o json",
+	"weft peer":              "weft peer list",
+	"weft peer register":     "weft peer register payments --url http://127.0.0.1:9000",
+	"weft peer list":         "weft peer list",
+	"weft breaker":           "weft breaker list",
+	"weft breaker set":       "weft breaker set payments --failures 2 --open 10s",
+	"weft breaker list":      "weft breaker list",
+	"weft breaker open":      "weft breaker open payments",
+	"weft breaker close":     "weft breaker close payments",
+	"weft breaker reset":     "weft breaker reset payments",
+}
+
+// dress gives c and all below it their examples and what completes their arguments.
+func (a *app) dress(c *cobra.Command) {
+	if e := examples[c.CommandPath()]; e != "" {
+		c.Example = "  " + e
+	}
+	if words := a.words()[c.CommandPath()]; words != nil {
+		c.ValidArgsFunction = words
+	}
+	for _, sub := range c.Commands() {
+		a.dress(sub)
+	}
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"github.com/spf13/cobra"
+)
+
+// usageError is a call that was written wrong.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// exitCode is 0 for nil, 2 for a call that was written wrong, else 1.
+func exitCode(err error) int {
+	var u *usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &u):
+		return 2
+	}
+	return 1
+}
+
+// explain says what happened and what to do next.
+func explain(err error) string {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var lines []string
+		for _, err := range many.Unwrap() {
+			lines = append(lines, explain(err))
+		}
+		return strings.Join(slices.Compact(lines), "\n")
+	}
+	var e *connect.Error
+	switch {
+	case !errors.As(err, &e):
+		return err.Error()
+	case e.IsRemote():
+		return e.Message()
+	case e.Code() == connect.CodeUnavailable:
+		return "no weft answers: " + e.Message() + "; start one with `weft dev`, or name another with --server"
+	case strings.Contains(e.Message(), "EOF"):
+		return "weft went away in the middle of its answer; what is durable goes on when it is started again"
+	}
+	return e.Message() + "; is --server the address of a weft?"
+}
+
+// unknown refuses what is no command of c, with the one that was probably meant.
+func unknown(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2
+	hint := ""
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "? "
+	}
+	return usagef("%s has no command %s; %ssee %s --help", c.CommandPath(), args[0], hint, c.CommandPath())
+}

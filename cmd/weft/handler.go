@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"github.com/spf13/cobra"
+
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+)
+
+func (a *app) handlers() weftv1connect.HandlerServiceClient {
+	return weftv1connect.NewHandlerServiceClient(a.client())
+}
+
+func (a *app) handlerCommand() *cobra.Command {
+	var input string
+	call := verb("call NAME[:VERSION]", "Call a handler", func(ctx context.Context, args []string) error {
+		v, err := a.value("--input", input)
+		if err != nil {
+			return err
+		}
+		res, err := a.handlers().Call(ctx, &weftv1.CallRequest{Namespace: a.namespace, Handler: args[0], Input: v})
+		if err != nil {
+			return a.callError(ctx, args[0], err)
+		}
+		if done, err := a.json(res); done {
+			return err
+		}
+		if res.Output != nil {
+			a.printf("%s\n", text(res.Output))
+			return nil
+		}
+		_, err = a.out.Write(res.Body)
+		return err
+	})
+	call.Flags().StringVar(&input, "input", "", inputHelp)
+	list := verb("list", "List handlers", func(ctx context.Context, _ []string) error {
+		res, err := a.handlers().ListHandlers(ctx, &weftv1.ListHandlersRequest{Namespace: a.namespace})
+		if err != nil {
+			return err
+		}
+		var rows [][]string
+		for _, h := range res.Handlers {
+			rows = append(rows, []string{h.Ref, h.Module, h.Description})
+		}
+		return a.table(res, "HANDLER MODULE DESCRIPTION", rows)
+	})
+	return group("handler", "Call handlers", call, list)
+}
+
+// callError names the handler and its code; where a grant is missing, also
+// what to do, for the handler's own words cannot know it.
+func (a *app) callError(ctx context.Context, handler string, err error) error {
+	var e *connect.Error
+	if !errors.As(err, &e) || !e.IsRemote() {
+		return err
+	}
+	said := fmt.Errorf("handler %s: %s: %s", handler, e.Code(), e.Message())
+	if e.Code() != connect.CodePermissionDenied {
+		return said
+	}
+	res, err := a.handlers().ListHandlers(ctx, &weftv1.ListHandlersRequest{Namespace: a.namespace})
+	if err != nil {
+		return said
+	}
+	name, _, _ := strings.Cut(handler, ":")
+	for _, h := range res.Handlers {
+		if found, _, _ := strings.Cut(h.Ref, ":"); found == name {
+			module, _, _ := strings.Cut(h.Module, ":")
+			return fmt.Errorf("%w; if a grant is missing: weft module show %s, weft module grant %s", said, module, module)
+		}
+	}
+	return said
+}

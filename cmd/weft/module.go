@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftrun/weft/host"
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+)
+
+const chunk = 256 << 10
+
+func (a *app) modules() weftv1connect.ModuleServiceClient {
+	return weftv1connect.NewModuleServiceClient(a.client())
+}
+
+func (a *app) moduleCommand() *cobra.Command {
+	return group("module", "Upload and manage modules", a.pushCommand(),
+		verb("list", "List modules", func(ctx context.Context, _ []string) error {
+			res, err := a.modules().ListModules(ctx, &weftv1.ListModulesRequest{Namespace: a.namespace})
+			if err != nil {
+				return err
+			}
+			var rows [][]string
+			for _, m := range res.Modules {
+				rows = append(rows, []string{m.Name, m.Version, m.Digest[:12], strings.Join(m.Handlers, ", ")})
+			}
+			return a.table(res, "NAME VERSION DIGEST HANDLERS", rows)
+		}),
+		verb("show NAME[:VERSION]", "Show a module", func(ctx context.Context, args []string) error {
+			name, version, _ := strings.Cut(args[0], ":")
+			res, err := a.modules().GetModule(ctx, &weftv1.GetModuleRequest{Namespace: a.namespace, Name: name, Version: version})
+			if err != nil {
+				return err
+			}
+			return a.showModule(res.Module)
+		}),
+		verb("rm NAME:VERSION", "Remove a version", func(ctx context.Context, args []string) error {
+			q := &weftv1.DeleteModuleRequest{Namespace: a.namespace}
+			q.Name, q.Version, _ = strings.Cut(args[0], ":")
+			if _, err := a.modules().DeleteModule(ctx, q); err != nil {
+				return err
+			}
+			return a.print(q, "%s is removed\n", args[0])
+		}),
+		verb("grant NAME[:VERSION]", "Grant a module what its manifest asks for", func(ctx context.Context, args []string) error {
+			name, version, _ := strings.Cut(args[0], ":")
+			res, err := a.modules().SetGrants(ctx, &weftv1.SetGrantsRequest{Namespace: a.namespace, Name: name, Version: version, Requested: true})
+			if err != nil {
+				return err
+			}
+			return a.showModule(res.Module)
+		}))
+}
+
+func (a *app) pushCommand() *cobra.Command {
+	h := &weftv1.PushHeader{}
+	var manifest string
+	c := verb("push FILE.wasm", "Upload a module, with the manifest beside it (FILE.yaml or weft.yaml)", func(ctx context.Context, args []string) error {
+		res, err := a.push(ctx, h, args[0], manifest)
+		if err != nil {
+			return err
+		}
+		if done, err := a.json(res); done {
+			return err
+		}
+		if res.Unchanged {
+			a.printf("unchanged: the same module is there\n")
+		}
+		return a.showModule(res.Module)
+	})
+	c.Flags().StringVar(&h.Name, "name", "", "name, over the manifest's")
+	c.Flags().StringVar(&h.Version, "version", "", "semantic version, over the manifest's")
+	c.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
+	c.Flags().BoolVar(&h.Grant, "grant", false, "grant all that the manifest asks for")
+	c.Flags().StringToStringVar(&h.Config, "config", nil, "config key=value")
+	return c
+}
+
+// sidecar is the manifest beside a module as JSON, nil when there is none.
+func sidecar(wasm, named string) ([]byte, error) {
+	names := []string{named}
+	if named == "" {
+		names = []string{strings.TrimSuffix(wasm, ".wasm") + ".yaml", filepath.Join(filepath.Dir(wasm), "weft.yaml")}
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) && named == "" {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if data, err = host.Manifest(data); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return data, nil
+	}
+	return nil, nil
+}
+
+// push uploads a module and its manifest, with a bar on a terminal.
+func (a *app) push(ctx context.Context, h *weftv1.PushHeader, file, manifest string) (*weftv1.PushResponse, error) {
+	wasm, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	h.Namespace, h.Size = a.namespace, int64(len(wasm))
+	if h.Manifest, err = sidecar(file, manifest); err != nil {
+		return nil, err
+	}
+	stream, err := a.modules().Push(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = stream.Send(&weftv1.PushRequest{Part: &weftv1.PushRequest_Header{Header: h}})
+	bar := newBar(len(wasm))
+	for sent := 0; err == nil && sent < len(wasm); {
+		part := wasm[sent:min(len(wasm), sent+chunk)]
+		err = stream.Send(&weftv1.PushRequest{Part: &weftv1.PushRequest_Chunk{Chunk: part}})
+		sent += len(part)
+		bar.show(sent)
+	}
+	bar.clear()
+	if err != nil && !errors.Is(err, io.EOF) { // EOF: the answer says why
+		return nil, err
+	}
+	return stream.CloseAndReceive()
+}
+
+// bar is a progress bar on standard error, when that is a terminal.
+type bar struct{ total int }
+
+func newBar(total int) bar {
+	if !onTerminal(os.Stderr) {
+		total = 0
+	}
+	return bar{total}
+}
+
+func (b bar) show(n int) {
+	if b.total > 0 {
+		fmt.Fprintf(os.Stderr, "\r[%-40s] %3d%%", strings.Repeat("=", 40*n/b.total), 100*n/b.total)
+	}
+}
+
+func (b bar) clear() {
+	if b.total > 0 {
+		fmt.Fprintf(os.Stderr, "\r%50s\r", "")
+	}
+}
+
+func (a *app) showModule(m *weftv1.Module) error {
+	if done, err := a.json(m); done {
+		return err
+	}
+	a.printf("%s:%s  sha256 %.16s  %d bytes\n", m.Name, m.Version, m.Digest, m.Size)
+	a.printf("  handlers  %s\n", strings.Join(m.Handlers, ", "))
+	for _, s := range m.Subscriptions {
+		a.printf("  on event  %s -> %s\n", s.Type, s.Handler)
+	}
+	a.printf("  imports   %s\n", strings.Join(short(m.Imports), ", "))
+	a.printf("  asks for  %s\n", grants(m.Requested))
+	a.printf("  granted   %s\n", grants(m.Granted))
+	return nil
+}
+
+// short tells WASI's functions, which reach nothing here, by their number.
+func short(imports []string) (out []string) {
+	wasi := 0
+	for _, i := range imports {
+		if strings.HasPrefix(i, "wasi_snapshot_preview1.") {
+			wasi++
+		} else {
+			out = append(out, i)
+		}
+	}
+	if wasi > 0 {
+		out = append(out, fmt.Sprintf("%d of WASI", wasi))
+	}
+	return out
+}
+
+func grants(g *weftv1.Grants) string {
+	var parts []string
+	for _, k := range []struct {
+		name string
+		list []string
+	}{{"peers", g.GetPeers()}, {"http", g.GetHttp()}, {"events", g.GetEvents()}, {"state", g.GetState()}, {"config", g.GetConfig()}, {"secrets", g.GetSecrets()}} {
+		if len(k.list) > 0 {
+			parts = append(parts, k.name+" "+strings.Join(k.list, ","))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing"
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftrun/weft/host"
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+)
+
+func (a *app) workflows() weftv1connect.WorkflowServiceClient {
+	return weftv1connect.NewWorkflowServiceClient(a.client())
+}
+
+func (a *app) workflowCommand() *cobra.Command {
+	return group("workflow", "Deploy workflows",
+		verb("apply FILE|DIR...", "Deploy workflows, each on its own", func(ctx context.Context, args []string) error {
+			return everyFile(args, func(file string, src []byte) error {
+				res, err := a.apply(ctx, file, src)
+				if err != nil {
+					return err
+				}
+				if done, err := a.jsonLine(res); done {
+					return err
+				}
+				a.printf("%s\n", applied(res))
+				return nil
+			})
+		}),
+		verb("validate FILE|DIR...", "Check workflows, offline", func(_ context.Context, args []string) error {
+			return everyFile(args, func(file string, src []byte) error {
+				if err := host.Validate(file, src); err != nil {
+					return refused(file, strings.Split(err.Error(), "\n"))
+				}
+				if done, err := a.jsonLine(fields("valid", file)); done {
+					return err
+				}
+				a.printf("%s is valid\n", file)
+				return nil
+			})
+		}),
+		verb("show NAME[:VERSION]", "Show a workflow's YAML", func(ctx context.Context, args []string) error {
+			name, version, _ := strings.Cut(args[0], ":")
+			res, err := a.workflows().GetWorkflow(ctx, &weftv1.GetWorkflowRequest{Namespace: a.namespace, Name: name, Version: version})
+			if err != nil {
+				return err
+			}
+			return a.print(res, "%s", res.Workflow.Source)
+		}),
+		verb("list", "List workflows", func(ctx context.Context, _ []string) error {
+			res, err := a.workflows().ListWorkflows(ctx, &weftv1.ListWorkflowsRequest{Namespace: a.namespace})
+			if err != nil {
+				return err
+			}
+			var rows [][]string
+			for _, w := range res.Workflows {
+				rows = append(rows, []string{w.Space + "/" + w.Name, w.Version, w.Title})
+			}
+			return a.table(res, "NAME VERSION TITLE", rows)
+		}))
+}
+
+// apply deploys a workflow; its problems are an error.
+func (a *app) apply(ctx context.Context, file string, src []byte) (*weftv1.ApplyResponse, error) {
+	res, err := a.workflows().Apply(ctx, &weftv1.ApplyRequest{Namespace: a.namespace, File: file, Source: string(src)})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, p := range res.Problems {
+		l := fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
+		if p.Hint != "" {
+			l += "; " + p.Hint
+		}
+		lines = append(lines, l)
+	}
+	if len(lines) > 0 {
+		return nil, refused(file, lines)
+	}
+	return res, nil
+}
+
+// applied says what came of it.
+func applied(res *weftv1.ApplyResponse) string {
+	s := fmt.Sprintf("%s/%s:%s is live", res.Workflow.Space, res.Workflow.Name, res.Workflow.Version)
+	if res.Unchanged {
+		s = strings.TrimSuffix(s, "live") + "unchanged"
+	}
+	if len(res.Pinned) > 0 {
+		s += ", calls " + strings.Join(res.Pinned, ", ")
+	}
+	return s
+}
+
+// refused is every problem on a line of its own, as editors read it.
+func refused(file string, problems []string) error {
+	return fmt.Errorf("%s is refused\n%s", file, strings.Join(problems, "\n"))
+}
+
+// everyFile calls fn with each file, and with each .yaml and .yml file of each
+// folder. It goes on after an error, and returns them all.
+func everyFile(names []string, fn func(file string, src []byte) error) error {
+	var errs []error
+	for _, name := range names {
+		files := []string{name}
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			if files, err = filepath.Glob(filepath.Join(name, "*.y*ml")); err != nil {
+				return err
+			}
+			if len(files) == 0 {
+				errs = append(errs, fmt.Errorf("%s has no .yaml file", name))
+			}
+		}
+		for _, file := range files {
+			src, err := os.ReadFile(file)
+			if err == nil {
+				err = fn(file, src)
+			}
+			if err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
