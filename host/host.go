@@ -287,6 +287,21 @@ func CheckMain() { wasm.CheckMain() }
 // Manifest is a module's manifest in YAML as JSON.
 func Manifest(yaml []byte) ([]byte, error) { return workflows.JSONOf(yaml) }
 
+// Workflow is the name of a workflow, as space/name; it checks it as Validate does.
+func Workflow(file string, source []byte) (string, error) {
+	def, err := workflows.Parse(file, source)
+	if err != nil {
+		return "", err
+	}
+	space, name, _ := def.ID()
+	return space + "/" + name, nil
+}
+
+// WithVersion is a workflow's text as that of another version.
+func WithVersion(file string, source []byte, version string) ([]byte, error) {
+	return workflows.WithVersion(file, source, version)
+}
+
 // Validate checks a workflow offline.
 func Validate(file string, source []byte) error {
 	_, err := workflows.Parse(file, source)

@@ -223,6 +223,26 @@ do: [ { x: { set: { a: 1 } } } ]
 	}
 }
 
+func TestWithVersionKeepsEveryOtherByte(t *testing.T) {
+	for _, source := range []string{
+		"document: { dsl: '1.0.3', namespace: n, title: größe, name: a, version: '1.0.3' } # 1.0.3\r\ndo:\n  - b: { set: { c: 1.0.3 } }\n",
+		"document: { dsl: 1.0.3, namespace: n, name: a, version: \"1.0.3\" }\ndo:\n  - b: { set: { c: 1 } }\n",
+		"# übersicht\ndocument:\n  dsl: '1.0.3'\n  version: 1.0.3\n  namespace: n\n  name: a\ndo:\n  - version: { set: { c: 1.0.3 } }\n",
+	} {
+		text, err := WithVersion("a.yaml", []byte(source), "20.0.0")
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, source)
+		}
+		d := parsed(t, string(text))
+		if _, _, version := d.ID(); version != "20.0.0" || strings.Count(string(text), "1.0.3") != strings.Count(source, "1.0.3")-1 || len(text) != len(source)+1 {
+			t.Errorf("the text is\n%s", text)
+		}
+	}
+	if _, err := WithVersion("a.yaml", []byte("document: {}\n"), "2.0.0"); err == nil {
+		t.Error("what is no workflow has got a version")
+	}
+}
+
 func TestPinKeepsEveryOtherByte(t *testing.T) {
 	source := "# übersicht\r\n" + header + `do:
   - 'größe': { call: 'charge', with: { a: 1 } } # charge

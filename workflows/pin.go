@@ -30,7 +30,7 @@ func (d *Definition) Pin(resolve func(HandlerUse) (weft.Ref, error)) (*Definitio
 			fail(h, err, "")
 			continue
 		}
-		line, err := replaced(lines[h.Line-1], h, ref.String())
+		line, err := replaced(lines[h.Line-1], h.Column, h.written, ref.String())
 		if err != nil {
 			fail(h, err, "write the reference on one line, without escapes")
 			continue
@@ -43,18 +43,34 @@ func (d *Definition) Pin(resolve func(HandlerUse) (weft.Ref, error)) (*Definitio
 	return Parse(d.file, bytes.Join(lines, nil))
 }
 
-// replaced is line with another reference at the place of h.
-func replaced(line []byte, h handlerUse, ref string) ([]byte, error) {
+// WithVersion is the text of a workflow with another document.version.
+func WithVersion(file string, src []byte, version string) ([]byte, error) {
+	def, err := Parse(file, src)
+	if err != nil {
+		return nil, err
+	}
+	v := readYAML(src, func(int, int, string, string, string) {}).get("document").get("version")
+	lines := bytes.SplitAfter(src, []byte("\n"))
+	line, err := replaced(lines[v.line-1], v.column, def.version, version)
+	if err != nil {
+		return nil, Problems{{File: file, Line: v.line, Column: v.column, Key: "version", Message: "version " + def.version + ": " + err.Error(), Hint: "write it on one line, without escapes"}}
+	}
+	lines[v.line-1] = line
+	return bytes.Join(lines, nil), nil
+}
+
+// replaced is line with another text at a column, where written stands.
+func replaced(line []byte, column int, written, text string) ([]byte, error) {
 	at := 0
-	for range h.Column - 1 {
+	for range column - 1 {
 		_, size := utf8.DecodeRune(line[at:])
 		at += size
 	}
 	if at < len(line) && (line[at] == '\'' || line[at] == '"') {
 		at++
 	}
-	if !strings.HasPrefix(string(line[at:]), h.written) {
-		return nil, errors.New("it cannot be pinned here")
+	if !strings.HasPrefix(string(line[at:]), written) {
+		return nil, errors.New("it cannot be replaced here")
 	}
-	return []byte(string(line[:at]) + ref + string(line[at+len(h.written):])), nil
+	return []byte(string(line[:at]) + text + string(line[at+len(written):])), nil
 }

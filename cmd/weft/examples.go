@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 // examples of every command, for its --help.
 var examples = map[string]string{
 	"weft":                   "weft dev",
-	"weft dev":               "weft dev --db dev.db",
+	"weft dev":               "weft dev --watch bin/guests --watch workflows/examples",
 	"weft serve":             "weft serve --listen 127.0.0.1:8787 --db /var/lib/weft/weft.db",
 	"weft completion":        "source <(weft completion bash)",
 	"weft module":            "weft module list",

@@ -85,11 +85,16 @@ func (a *app) pushCommand() *cobra.Command {
 	return c
 }
 
+// sidecars are where the manifest of a module may be.
+func sidecars(wasm string) []string {
+	return []string{strings.TrimSuffix(wasm, ".wasm") + ".yaml", filepath.Join(filepath.Dir(wasm), "weft.yaml")}
+}
+
 // sidecar is the manifest beside a module as JSON, nil when there is none.
 func sidecar(wasm, named string) ([]byte, error) {
 	names := []string{named}
 	if named == "" {
-		names = []string{strings.TrimSuffix(wasm, ".wasm") + ".yaml", filepath.Join(filepath.Dir(wasm), "weft.yaml")}
+		names = sidecars(wasm)
 	}
 	for _, name := range names {
 		data, err := os.ReadFile(name)

@@ -97,6 +97,14 @@ func fields(pairs ...string) *structpb.Struct {
 	return s
 }
 
+// liveOr says whether something is there anew.
+func liveOr(unchanged bool) string {
+	if unchanged {
+		return "unchanged"
+	}
+	return "live"
+}
+
 // text is a value as JSON on one line.
 func text(v *structpb.Value) string {
 	data, err := json.Marshal(v.AsInterface())

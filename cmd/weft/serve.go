@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -16,9 +17,15 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	var listen, level string
 	var o host.Options
 	var insecure bool
+	var folders []string
 	c := verb(use, short, func(ctx context.Context, _ []string) error {
 		if err := onLoopback(listen); err != nil && !(insecure && use == "serve") {
 			return err
+		}
+		for _, dir := range folders {
+			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+				return usagef("--watch %s; name a folder that is there", dir)
+			}
 		}
 		var l slog.Level
 		if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -41,7 +48,16 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		if use == "dev" && a.output == "table" {
 			a.printf("This is for development: anyone on this machine may call it.\n")
 		}
-		return h.Serve(ctx, listener)
+		ctx, stop := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		if len(folders) > 0 {
+			a.server = url
+			watching.Go(func() { a.watch(ctx, folders) })
+		}
+		err = h.Serve(ctx, listener)
+		stop()
+		watching.Wait()
+		return err
 	})
 	c.Flags().StringVar(&listen, "listen", env("WEFT_LISTEN", "127.0.0.1:8787"), "address to serve at (WEFT_LISTEN)")
 	c.Flags().StringVar(&o.DB, "db", env("WEFT_DB", "weft.db"), "SQLite file (WEFT_DB)")
@@ -49,7 +65,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringVar(&o.Sync, "sync", "full", "full survives a power cut, normal a crash of the process")
 	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
 	c.Flags().StringVar(&level, "log", "info", "debug, info, warn or error")
-	if use == "serve" {
+	if use == "dev" {
+		c.Flags().StringArrayVar(&folders, "watch", nil, "folder whose modules and workflows are deployed, and anew when they change")
+	} else {
 		c.Flags().BoolVar(&insecure, "insecure-listen", false, "serve on other than loopback although there is no authentication yet")
 	}
 	return c

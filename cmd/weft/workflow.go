@@ -89,10 +89,7 @@ func (a *app) apply(ctx context.Context, file string, src []byte) (*weftv1.Apply
 
 // applied says what came of it.
 func applied(res *weftv1.ApplyResponse) string {
-	s := fmt.Sprintf("%s/%s:%s is live", res.Workflow.Space, res.Workflow.Name, res.Workflow.Version)
-	if res.Unchanged {
-		s = strings.TrimSuffix(s, "live") + "unchanged"
-	}
+	s := fmt.Sprintf("%s/%s:%s is %s", res.Workflow.Space, res.Workflow.Name, res.Workflow.Version, liveOr(res.Unchanged))
 	if len(res.Pinned) > 0 {
 		s += ", calls " + strings.Join(res.Pinned, ", ")
 	}

@@ -32,7 +32,7 @@ const patience = time.Minute
 //	serve [FLAG...]           starts `weft dev`, and returns when it is ready
 //	signal TERM|KILL          ends it; after TERM it must exit with 0
 //	fails CODE PROGRAM ...    runs a program that must exit with CODE
-//	until PATTERN weft ...    runs weft until its output matches
+//	until PATTERN PROGRAM ... runs a program until its output matches
 //	let NAME PATTERN          keeps what the group of PATTERN matches in the output
 //	json weft ...             runs weft with --json: its output must be JSON
 //	terminal weft ...         runs weft on a terminal
@@ -178,8 +178,12 @@ func fails(ts *testscript.TestScript, _ bool, args []string) {
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile(args[0])
 	var out []byte
-	if args[1] != "weft" || !within(func() (ok bool) {
-		out, _ = weft(ts, args[2:]...).CombinedOutput()
+	if !within(func() (ok bool) {
+		cmd := weft(ts, args[2:]...)
+		if args[1] != "weft" {
+			cmd.Path, cmd.Args[0] = args[1], args[1]
+		}
+		out, _ = cmd.CombinedOutput()
 		return pattern.Match(out)
 	}) {
 		ts.Fatalf("waited %s in vain for %q of %v: %s", patience, args[0], args[1:], out)
