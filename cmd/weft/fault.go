@@ -40,12 +40,12 @@ func explain(err error) string {
 	switch {
 	case !errors.As(err, &e):
 		return err.Error()
+	case e.Code() == connect.CodeCanceled, !e.IsRemote() && strings.Contains(e.Message(), "EOF"):
+		return "the server went away in the middle of its answer; what is durable goes on when it is started again"
 	case e.IsRemote():
 		return e.Message()
 	case e.Code() == connect.CodeUnavailable:
 		return "no weft answers: " + e.Message() + "; start one with `weft dev`, or name another with --server"
-	case strings.Contains(e.Message(), "EOF"):
-		return "weft went away in the middle of its answer; what is durable goes on when it is started again"
 	}
 	return e.Message() + "; is --server the address of a weft?"
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"slices"
@@ -70,6 +71,9 @@ func (a *app) prepare(c *cobra.Command) error {
 	}
 	if !slices.Contains(formats, a.output) {
 		return usagef("-o %s; write table, json or yaml", a.output)
+	}
+	if u, err := url.Parse(a.server); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return usagef("--server %s; write an address such as http://127.0.0.1:8787", a.server)
 	}
 	a.in, a.out = c.InOrStdin(), c.OutOrStdout()
 	a.terminal = onTerminal(a.out)

@@ -66,7 +66,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
 	c.Flags().StringVar(&level, "log", "info", "debug, info, warn or error")
 	if use == "dev" {
-		c.Flags().StringArrayVar(&folders, "watch", nil, "folder whose modules and workflows are deployed, and anew when they change")
+		c.Flags().StringArrayVar(&folders, "watch", nil, "`DIR` whose modules and workflows are deployed, and anew when they change")
 	} else {
 		c.Flags().BoolVar(&insecure, "insecure-listen", false, "serve on other than loopback although there is no authentication yet")
 	}
