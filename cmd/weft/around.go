@@ -19,6 +19,9 @@ func (a *app) eventCommand() *cobra.Command {
 	var data string
 	var delay time.Duration
 	publish := verb("publish", "Publish an event", func(ctx context.Context, _ []string) error {
+		if e.Type == "" {
+			return usagef("--type is missing; name what happened, such as shop.order.placed")
+		}
 		var err error
 		if e.Data, err = a.value("--data", data); err != nil {
 			return err
@@ -73,6 +76,9 @@ func (a *app) registry() weftv1connect.RegistryServiceClient {
 func (a *app) peerCommand() *cobra.Command {
 	q := &weftv1.RegisterRequest{}
 	register := verb("register SERVICE", "Register a peer and keep its lease until interrupted", func(ctx context.Context, args []string) error {
+		if q.Url == "" {
+			return usagef("--url is missing; say where the peer is, such as http://127.0.0.1:9000")
+		}
 		q.Namespace, q.Service = a.namespace, args[0]
 		return a.keepLease(ctx, q)
 	})
@@ -112,6 +118,9 @@ func (a *app) keepLease(ctx context.Context, q *weftv1.RegisterRequest) error {
 			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 			defer cancel()
 			_, err := a.registry().Deregister(ctx, &weftv1.DeregisterRequest{Namespace: q.Namespace, Service: q.Service, Instance: q.Instance, Epoch: res.Epoch})
+			if err == nil && a.output == "table" {
+				a.printf("%s is deregistered\n", q.Service)
+			}
 			return err
 		}
 	}

@@ -45,14 +45,12 @@ var examples = map[string]string{
 }
 
 // dress gives c and all below it their examples and what completes their arguments.
-func (a *app) dress(c *cobra.Command) {
+func dress(c *cobra.Command, words map[string]completion) {
 	if e := examples[c.CommandPath()]; e != "" {
 		c.Example = "  " + e
 	}
-	if words := a.words()[c.CommandPath()]; words != nil {
-		c.ValidArgsFunction = words
-	}
+	c.ValidArgsFunction = words[c.CommandPath()]
 	for _, sub := range c.Commands() {
-		a.dress(sub)
+		dress(sub, words)
 	}
 }

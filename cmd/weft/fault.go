@@ -40,6 +40,8 @@ func explain(err error) string {
 	switch {
 	case !errors.As(err, &e):
 		return err.Error()
+	case e.Code() == connect.CodeCanceled && !e.IsRemote():
+		return "interrupted"
 	case e.Code() == connect.CodeCanceled, !e.IsRemote() && strings.Contains(e.Message(), "EOF"):
 		return "the server went away in the middle of its answer; what is durable goes on when it is started again"
 	case e.IsRemote():

@@ -57,7 +57,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().BoolVar(&a.asJSON, "json", false, "short for -o json")
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
 	c.InitDefaultCompletionCmd()
-	a.dress(c)
+	dress(c, a.words())
 	return c
 }
 

@@ -46,8 +46,9 @@ func (a *app) watch(ctx context.Context, dirs []string) {
 	defer tick.Stop()
 	said := ""
 	for {
-		if err := w.look(ctx); err == nil || err.Error() != said { // once, not at every look
-			said = fmt.Sprint(err)
+		err := w.look(ctx)
+		if s := fmt.Sprint(err); s != said { // once, not at every look
+			said = s
 			w.report(ctx, err)
 		}
 		select {
@@ -143,7 +144,7 @@ func stamp(file string) string {
 
 // module pushes a module so that it is the newest of its name.
 func (w *watcher) module(ctx context.Context, file string) error {
-	var m struct{ Name string }
+	var m struct{ Name string } // of the manifest; not known when that is inside the module
 	var pushed *weftv1.PushResponse
 	err := newest(func(version string) (_ string, err error) {
 		h := &weftv1.PushHeader{Version: version, Grant: true}
@@ -151,7 +152,8 @@ func (w *watcher) module(ctx context.Context, file string) error {
 		_ = json.Unmarshal(h.Manifest, &m) // the server says what is wrong with it
 		return pushed.GetModule().GetVersion(), err
 	}, func() (string, error) {
-		res, err := w.modules().GetModule(ctx, &weftv1.GetModuleRequest{Namespace: w.namespace, Name: m.Name})
+		name := cmp.Or(pushed.GetModule().GetName(), m.Name)
+		res, err := w.modules().GetModule(ctx, &weftv1.GetModuleRequest{Namespace: w.namespace, Name: name})
 		return res.GetModule().GetVersion(), err
 	})
 	if err != nil {

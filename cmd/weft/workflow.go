@@ -108,8 +108,15 @@ func everyFile(names []string, fn func(file string, src []byte) error) error {
 	for _, name := range names {
 		files := []string{name}
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
-			if files, err = filepath.Glob(filepath.Join(name, "*.y*ml")); err != nil {
+			entries, err := os.ReadDir(name)
+			if err != nil {
 				return err
+			}
+			files = nil
+			for _, e := range entries {
+				if kindOf(e.Name()) == ".yaml" {
+					files = append(files, filepath.Join(name, e.Name()))
+				}
 			}
 			if len(files) == 0 {
 				errs = append(errs, fmt.Errorf("%s has no .yaml file", name))

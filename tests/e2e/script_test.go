@@ -35,7 +35,7 @@ const patience = time.Minute
 //	until PATTERN PROGRAM ... runs a program until its output matches
 //	let NAME PATTERN          keeps what the group of PATTERN matches in the output
 //	json weft ...             runs weft with --json: its output must be JSON
-//	terminal weft ...         runs weft on a terminal
+//	terminal PROGRAM ...      runs a program on a terminal
 //	json -                    the latest output must be JSON
 func TestScripts(t *testing.T) {
 	shared := t.TempDir()
@@ -81,7 +81,9 @@ func lay(t *testing.T, dir string) {
 		"other.wasm":   wasm.AppendSection(loyalty, "note", []byte("other bytes")),
 		// (import "env" "open" (func)) and nothing else
 		"stranger.wasm": []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x02\x0c\x01\x03env\x04open\x00\x00"),
-		"torn.wasm":     loyalty[:len(loyalty)/2],
+		// what it is stands in the module itself
+		"inside.wasm": wasm.AppendSection(loyalty, wasm.ManifestSection, []byte(`{"name":"inside","version":"1.0.0"}`)),
+		"torn.wasm":   loyalty[:len(loyalty)/2],
 	}
 	for name, manifest := range map[string]string{"probe": "probe", "loyalty": "loyalty", "other": "loyalty"} {
 		if files[name+".yaml"], err = os.ReadFile(filepath.Join(root, "guests", manifest, "weft.yaml")); err != nil {
@@ -113,7 +115,7 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	log, err := os.OpenFile(ts.MkAbs("weft.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	ts.Check(err)
 	defer log.Close()
-	cmd := weft(ts, append([]string{"dev"}, args...)...)
+	cmd := program(ts, append([]string{"weft", "dev"}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	ts.Check(cmd.Start())
 	s.cmd = cmd
@@ -134,9 +136,13 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// weft is a call of weft as the script itself would make it.
-func weft(ts *testscript.TestScript, args ...string) *exec.Cmd {
-	cmd := exec.Command(weftPath, args...)
+// program is a call as the script itself would make it.
+func program(ts *testscript.TestScript, args ...string) *exec.Cmd {
+	name := args[0]
+	if name == "weft" {
+		name = weftPath
+	}
+	cmd := exec.Command(name, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{"PATH", "HOME", "WEFT_LISTEN", "WEFT_SERVER", "WEFT_DB", "WEFT_CACHE", "NO_COLOR"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
@@ -179,11 +185,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile(args[0])
 	var out []byte
 	if !within(func() (ok bool) {
-		cmd := weft(ts, args[2:]...)
-		if args[1] != "weft" {
-			cmd.Path, cmd.Args[0] = args[1], args[1]
-		}
-		out, _ = cmd.CombinedOutput()
+		out, _ = program(ts, args[1:]...).CombinedOutput()
 		return pattern.Match(out)
 	}) {
 		ts.Fatalf("waited %s in vain for %q of %v: %s", patience, args[0], args[1:], out)
@@ -234,7 +236,7 @@ func TestEveryCommandIsAskedForJSON(t *testing.T) {
 				continue
 			}
 			names++
-			if !regexp.MustCompile(`(?m)^(json weft ` + name + `\b|exec weft ` + name + ` .*--json)`).Match(script) {
+			if !regexp.MustCompile(`(?m)^(json weft ` + name + `\b|exec .*weft ` + name + ` .*--json)`).Match(script) {
 				t.Errorf("json.txtar does not ask weft %s", name)
 			}
 		}

@@ -9,15 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal runs weft on a terminal; its output is what the terminal got.
+// terminal runs a program on a terminal; its output is what the terminal got.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
-	if args[0] != "weft" {
-		ts.Fatalf("usage: terminal weft ...")
-	}
 	control, tty, err := openTerminal()
 	ts.Check(err)
 	defer control.Close()
-	cmd := weft(ts, args[1:]...)
+	cmd := program(ts, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	err = cmd.Start()
 	tty.Close()
