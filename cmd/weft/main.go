@@ -55,6 +55,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVar(&a.namespace, "namespace", env("WEFT_NAMESPACE", "default"), "namespace (WEFT_NAMESPACE)")
 	c.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
 	c.PersistentFlags().BoolVar(&a.asJSON, "json", false, "short for -o json")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
 	c.InitDefaultCompletionCmd()
 	dress(c, a.words())

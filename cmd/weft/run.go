@@ -46,6 +46,7 @@ func (a *app) runCommand() *cobra.Command {
 	})
 	listing.Flags().StringVar(&list.Workflow, "workflow", "", "name, or space/name")
 	listing.Flags().StringSliceVar(&status, "status", nil, strings.Join(statuses, ", "))
+	_ = listing.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 	listing.Flags().Int32Var(&list.PageSize, "limit", 50, "runs in a page")
 	listing.Flags().StringVar(&list.PageToken, "page", "", "token of the page before")
 	var reason string

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -43,7 +44,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		}
 		url := "http://" + listener.Addr().String()
 		if err := a.print(fields("url", url, "db", o.DB), "weft serves at %s, data in %s\n", url, o.DB); err != nil {
-			return err
+			return errors.Join(err, listener.Close(), h.Close(ctx))
 		}
 		if use == "dev" && a.output == "table" {
 			a.printf("This is for development: anyone on this machine may call it.\n")
