@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"connectrpc.com/connect/v2"
 	"github.com/spf13/cobra"
@@ -26,7 +25,7 @@ func (a *app) handlerCommand() *cobra.Command {
 		}
 		res, err := a.handlers().Call(ctx, &weftv1.CallRequest{Namespace: a.namespace, Handler: args[0], Input: v})
 		if err != nil {
-			return a.callError(ctx, args[0], err)
+			return callError(args[0], err)
 		}
 		if done, err := a.json(res); done {
 			return err
@@ -53,27 +52,11 @@ func (a *app) handlerCommand() *cobra.Command {
 	return group("handler", "Call handlers", call, list)
 }
 
-// callError names the handler and its code; where a grant is missing, also
-// what to do, for the handler's own words cannot know it.
-func (a *app) callError(ctx context.Context, handler string, err error) error {
+// callError names the handler and its code.
+func callError(handler string, err error) error {
 	var e *connect.Error
-	if !errors.As(err, &e) || !e.IsRemote() {
-		return err
+	if errors.As(err, &e) && e.IsRemote() {
+		return fmt.Errorf("handler %s: %s: %s", handler, e.Code(), e.Message())
 	}
-	said := fmt.Errorf("handler %s: %s: %s", handler, e.Code(), e.Message())
-	if e.Code() != connect.CodePermissionDenied {
-		return said
-	}
-	res, err := a.handlers().ListHandlers(ctx, &weftv1.ListHandlersRequest{Namespace: a.namespace})
-	if err != nil {
-		return said
-	}
-	name, _, _ := strings.Cut(handler, ":")
-	for _, h := range res.Handlers {
-		if found, _, _ := strings.Cut(h.Ref, ":"); found == name {
-			module, _, _ := strings.Cut(h.Module, ":")
-			return fmt.Errorf("%w; if a grant is missing: weft module show %s, weft module grant %s", said, module, module)
-		}
-	}
-	return said
+	return err
 }
