@@ -17,9 +17,22 @@ const (
 	inputHelp = "JSON, @FILE, or - for standard input"
 )
 
-// value is the JSON that a flag gives, itself or by a file or standard input;
-// nil for nothing.
+// value is inputOf as the API takes it.
 func (a *app) value(flag, given string) (*structpb.Value, error) {
+	data, err := a.inputOf(flag, given)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	v := &structpb.Value{}
+	if err := v.UnmarshalJSON(data); err != nil {
+		return nil, usagef("%s: %w", flag, err)
+	}
+	return v, nil
+}
+
+// inputOf is the JSON that a flag gives, itself or by a file or standard
+// input; nil for nothing.
+func (a *app) inputOf(flag, given string) ([]byte, error) {
 	if given == "" {
 		return nil, nil
 	}
@@ -30,7 +43,7 @@ func (a *app) value(flag, given string) (*structpb.Value, error) {
 	if len(data) > inputMax {
 		return nil, fmt.Errorf("%s: more than %d bytes; put large data where handlers can fetch it, and pass a reference", place, inputMax)
 	}
-	var v any
+	var v json.RawMessage
 	if err := json.Unmarshal(data, &v); err != nil {
 		line, column := 1, 1
 		var syntax *json.SyntaxError
@@ -39,11 +52,7 @@ func (a *app) value(flag, given string) (*structpb.Value, error) {
 		}
 		return nil, usagef("%s:%d:%d: not JSON: %w; give %s", place, line, column, err, inputHelp)
 	}
-	out, err := structpb.NewValue(v)
-	if err != nil {
-		return nil, usagef("%s: %w", place, err)
-	}
-	return out, nil
+	return data, nil
 }
 
 // read gives the bytes, and where they come from.
