@@ -37,13 +37,16 @@ type DB struct {
 	next     *group               // guarded by mu: what is queued for the next commit
 	current  *group               // guarded by mu: what is at the disk now, or was last
 	onAppend []func(topic string) // guarded by mu
-	broken   error                // guarded by mu: the first failure of the disk; nothing is accepted after it
+	onMend   []mending            // guarded by mu
+	broken   error                // guarded by mu: the failure of the disk; nothing is accepted after it
 	closed   bool                 // guarded by mu
 
 	done    chan struct{} // closed when the writer has ended
-	stop    chan struct{} // closed to end the checkpointer
+	stop    chan struct{} // closed to end the checkpointer and the mending
 	stopped chan struct{}
+	mends   sync.WaitGroup
 	commits atomic.Int64
+	free    atomic.Int64 // bytes of the disk, as measured last
 }
 
 // Options says where the file is and how safe a commit is. The zero value of
@@ -54,6 +57,7 @@ type Options struct {
 	Readers    int           // reading connections; default 4
 	Checkpoint time.Duration // how often the write-ahead log is folded back; default 500 ms
 	StateBytes int           // handler state kept in memory; default 32 MiB
+	SpaceMin   int64         // bytes of the disk that must be free for new work; default 64 MiB
 	Log        *slog.Logger
 
 	// Fault plays crashes: it is called on the writer's goroutine before a group
@@ -96,6 +100,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		db.disconnect()
 		return nil, err
 	}
+	db.measure()
 	go db.write()
 	go db.checkpoint()
 	return db, nil
@@ -114,6 +119,7 @@ func (o *Options) fill() error {
 	}
 	o.Readers = orDefault(o.Readers, 4)
 	o.StateBytes = orDefault(o.StateBytes, 32<<20)
+	o.SpaceMin = orDefault(o.SpaceMin, 64<<20)
 	o.Checkpoint = orDefault(o.Checkpoint, 500*time.Millisecond)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -199,9 +205,10 @@ func (db *DB) Close() error {
 	db.closed = true
 	db.wake.Signal()
 	db.mu.Unlock()
-	<-db.done
 	close(db.stop)
+	<-db.done
 	<-db.stopped
+	db.mends.Wait()
 	for range db.opts.Readers { // every reader must have come home
 		(<-db.readers).close()
 	}

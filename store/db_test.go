@@ -145,7 +145,8 @@ func TestACrashAroundACommitTellsNobody(t *testing.T) {
 			a := db.Submit(insert("a"))
 			b := db.Submit(func(tx *store.Tx) error { tx.OnCommit(func() { hooked = true }); return insert("b")(tx) })
 			close(begin)
-			for _, ticket := range []store.Ticket{a, b, db.Submit(insert("late"))} {
+			for _, submit := range []func() store.Ticket{func() store.Ticket { return a }, func() store.Ticket { return b }, func() store.Ticket { return db.Submit(insert("late")) }} {
+				ticket := submit() // the late one after the others have been told
 				if err := ticket.Wait(t.Context()); !errors.Is(err, boom) || weft.CodeOf(err) != weft.Unavailable {
 					t.Errorf("told %v", err)
 				}

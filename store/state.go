@@ -110,6 +110,9 @@ func (c *Change) Submit(fn func(*Tx) error) Ticket {
 		}
 		return nil
 	})
+	if t.Err() != nil {
+		return t // refused: what it would have written is seen by nobody
+	}
 	for _, r := range c.rows {
 		e, _ := c.s.load(r.Key) // in memory since Prepare: nothing was evicted in between
 		c.s.size += len(r.Bytes) - len(e.value)
@@ -135,6 +138,13 @@ func (r stateRow) write(tx *Tx) error {
 		on conflict do update set version=excluded.version, value=excluded.value`,
 		r.Key.Namespace, r.Key.Module, r.Key.Key, version, append([]byte{}, r.Bytes...))
 	return err
+}
+
+// reset forgets what is in memory: writes that were seen are lost.
+func (s *State) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys, s.size = map[StateKey]*entry{}, 0
 }
 
 // load finds a key in memory or in the table. The caller holds mu.

@@ -72,6 +72,14 @@ func (t Ticket) Done() bool {
 	}
 }
 
+// Err is why the submission will never be durable, nil while it may be or is.
+func (t Ticket) Err() error {
+	if !t.Done() || t.g == nil {
+		return nil
+	}
+	return t.err()
+}
+
 func (t Ticket) err() error {
 	if t.g.err != nil {
 		return t.g.err
@@ -101,10 +109,16 @@ func (db *DB) Submit(fn func(*Tx) error) Ticket {
 }
 
 func (db *DB) refused() Ticket {
-	g := newGroup()
-	if g.err = db.broken; g.err == nil {
-		g.err = weft.Errorf(weft.Unavailable, "store.DB.Submit", "the database is closed")
+	if db.broken != nil {
+		return Refused(db.broken)
 	}
+	return Refused(weft.Errorf(weft.Unavailable, "store.DB.Submit", "the database is closed"))
+}
+
+// Refused stands for what will never be durable, for that reason.
+func Refused(err error) Ticket {
+	g := newGroup()
+	g.err = err
 	close(g.done)
 	return Ticket{g: g}
 }
@@ -218,13 +232,21 @@ func (g *group) run(tx *Tx) int {
 	return -1
 }
 
-// fail makes the database refuse everything from now on. What was queued
-// behind a lost commit may build on it, so none of it may become durable.
+// fail makes the database refuse everything from now on, or until a full disk
+// has room again. What was queued behind a lost commit may build on it, so none
+// of it may become durable.
 func (db *DB) fail(g *group, cause error) {
+	full := isFull(cause)
 	err := &weft.Error{Code: weft.Unavailable, Op: "store.DB.commit", Err: fmt.Errorf("the database cannot be written: %w", cause),
-		Hint: "nothing acknowledged is lost; free the disk or mend it, then restart weft"}
+		Hint: "nothing acknowledged is lost; mend the disk, then restart weft"}
+	if full {
+		err.Hint = "nothing acknowledged is lost; free some space, and weft goes on by itself"
+	}
 	db.log.Error("commit failed", "path", db.opts.Path, "error", cause)
 	db.mu.Lock()
+	if full && !db.closed {
+		db.mends.Go(db.mend)
+	}
 	db.broken = err
 	behind := db.next
 	db.next = newGroup()
@@ -252,6 +274,7 @@ func (db *DB) checkpoint() {
 			return
 		case <-tick.C:
 		}
+		db.measure()
 		if n := db.Commits(); n != seen {
 			seen = n
 			db.fold(c)

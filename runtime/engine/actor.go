@@ -197,6 +197,9 @@ func (a *actor) settleParked() {
 // apply makes en part of the run: the machine goes on by it, and it is kept for
 // the journal. The caller holds mu.
 func (a *actor) apply(en machine.Entry) (machine.Effects, error) {
+	if a.err != nil {
+		return machine.Effects{}, a.err
+	}
 	if a.m.Status().Ended() {
 		return machine.Effects{}, weft.Errorf(weft.FailedPrecondition, "engine.actor.apply", "run %s has ended: it is %s", a.id, a.status())
 	}
@@ -380,6 +383,12 @@ func (a *actor) flush() store.Ticket { return a.flushWith(nil) }
 
 // flushWith is flush in one submission with a change of handler state.
 func (a *actor) flushWith(change *store.Change) store.Ticket {
+	switch {
+	case a.gone && a.err != nil:
+		return store.Refused(a.err) // a.last may be of what it did before
+	case a.gone:
+		return a.last
+	}
 	a.outline()
 	if !a.changed && len(a.also) == 0 && change == nil {
 		a.release()
@@ -391,9 +400,20 @@ func (a *actor) flushWith(change *store.Change) store.Ticket {
 		submit = change.Submit
 	}
 	a.queued++
-	a.last = submit(c.write)
+	if a.last = submit(c.write); a.last.Err() != nil {
+		a.lose() // refused, so what it has decided will never be durable
+		a.e.leave(a)
+		return a.last
+	}
 	a.sent()
 	return a.last
+}
+
+// lose gives up what the run has decided since it was last durable: it is to
+// be loaded again. The caller holds mu.
+func (a *actor) lose() {
+	a.gone, a.err = true, errLost
+	a.cutOff()
 }
 
 // sent tells the family what has been queued. The caller holds mu.
@@ -572,7 +592,14 @@ func (a *actor) release() {
 		return
 	}
 	a.gone = true
-	a.e.mu.Lock()
-	delete(a.e.actors, a.id)
-	a.e.mu.Unlock()
+	a.e.leave(a)
+}
+
+// leave takes a run out of memory. After a loss another may be in its place.
+func (e *Engine) leave(a *actor) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.actors[a.id] == a {
+		delete(e.actors, a.id)
+	}
 }

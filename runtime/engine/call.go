@@ -80,7 +80,7 @@ func (k *call) handler() (stale bool) {
 		k.fail(err)
 		return false
 	}
-	t := &txn{e: a.e, ns: a.row.Namespace, h: h, log: a.e.log, out: k, ids: k.id("-")}
+	t := &txn{e: a.e, loss: a.e.losses.Load(), ns: a.row.Namespace, h: h, log: a.e.log, out: k, ids: k.id("-")}
 	out, err := h.Call(k.ctx, t, wasm.Input{Body: k.c.Input, Headers: k.headers()})
 	if errors.Is(err, errStale) {
 		return true
@@ -171,7 +171,7 @@ func (k *call) http() {
 		k.fail(err)
 		return
 	}
-	k.finish(machine.EncodeHTTP(res), &txn{e: k.a.e})
+	k.finish(machine.EncodeHTTP(res), &txn{e: k.a.e, loss: k.a.e.losses.Load()})
 }
 
 // carry makes an outbound call of the step. It waits until all that led here is

@@ -123,6 +123,7 @@ type Engine struct {
 	bg     sync.WaitGroup // timers, recovery, waves
 	calls  sync.WaitGroup // direct calls and deliveries
 	resume atomic.Bool    // Start has been called
+	losses atomic.Int64   // times that what was not durable was lost
 }
 
 // New makes an engine that accepts runs once Start has been called.
@@ -134,6 +135,7 @@ func New(db *store.DB, cat Catalog, out Outbound, o Options) *Engine {
 	e.timers = newTimers(e)
 	e.parked = newPeerQueue(e)
 	e.family = newFamily(e)
+	db.OnMend(e.lost, e.again)
 	return e
 }
 
@@ -176,6 +178,48 @@ func (e *Engine) recover() {
 	if n > 0 {
 		e.log.Info("runs resumed", "runs", n)
 	}
+}
+
+// lost forgets every run in memory: what they have decided and is not durable
+// is gone, and with it all that was built on it.
+func (e *Engine) lost() {
+	e.losses.Add(1)
+	e.mu.Lock()
+	actors := slices.Collect(maps.Values(e.actors))
+	clear(e.actors)
+	for _, l := range e.loads {
+		l.over = true
+	}
+	clear(e.loads)
+	for _, r := range e.starting {
+		close(r.done)
+	}
+	clear(e.starting)
+	e.mu.Unlock()
+	for _, a := range actors {
+		a.mu.Lock()
+		a.lose()
+		a.mu.Unlock()
+	}
+}
+
+var errLost = weft.Errorf(weft.Unavailable, "engine.Engine.lost", "the disk was full, and what the run did last is lost").WithHint("it goes on by itself from what is durable")
+
+// again goes on from what is durable.
+func (e *Engine) again() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	e.bg.Go(func() {
+		if err := e.parked.load(e.life); err != nil && e.life.Err() == nil {
+			e.log.Error("parked runs not read: they wait for the next start", "error", err)
+		}
+		e.family.recover()
+		e.recover()
+		e.timers.at(0)
+	})
 }
 
 // Close stops taking work, lets turns and calls in flight end for DrainMax or

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mattn/go-sqlite3"
+
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
@@ -48,7 +50,9 @@ const ns = "default"
 type house struct {
 	t    *testing.T
 	path string
-	sync string // of the store
+	sync string      // of the store
+	room int64       // of the store: SpaceMin
+	full atomic.Bool // the disk
 	gate *fakeGate
 	out  engine.Outbound
 	opts engine.Options
@@ -74,7 +78,7 @@ func (h *house) open() {
 	h.t.Helper()
 	ctx := context.Background()
 	var err error
-	if h.db, err = store.Open(ctx, store.Options{Path: h.path, Sync: h.sync}); err != nil {
+	if h.db, err = store.Open(ctx, store.Options{Path: h.path, Sync: h.sync, SpaceMin: h.room, Fault: h.fault}); err != nil {
 		h.t.Fatal(err)
 	}
 	if h.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(scratch, "cache"), Check: check}); err != nil {
@@ -87,6 +91,14 @@ func (h *house) open() {
 	if err := h.Start(ctx); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// fault plays a full disk.
+func (h *house) fault(store.Moment) error {
+	if h.full.Load() {
+		return sqlite3.Error{Code: sqlite3.ErrFull}
+	}
+	return nil
 }
 
 func (h *house) close() {

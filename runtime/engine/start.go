@@ -36,6 +36,9 @@ func (e *Engine) StartRun(ctx context.Context, s StartRun) (run Run, existed boo
 	if err := e.checkStart(&s); err != nil {
 		return Run{}, false, err
 	}
+	if err := e.db.Room(); err != nil {
+		return Run{}, false, err
+	}
 	def, err := e.cat.Workflow(s.Namespace, s.Workflow, s.Version)
 	if err != nil {
 		return Run{}, false, err
@@ -257,7 +260,7 @@ func (e *Engine) transact(ctx context.Context, c weft.Call, key string, ack func
 	}
 	for try := 0; ; try++ {
 		out := &direct{e: e, key: key}
-		t := &txn{e: e, ns: c.Namespace, h: h, log: e.log, out: out, ids: key}
+		t := &txn{e: e, loss: e.losses.Load(), ns: c.Namespace, h: h, log: e.log, out: out, ids: key}
 		res, err := h.Call(ctx, t, wasm.Input{Body: c.Input, Headers: c.Headers})
 		if err == nil {
 			var ok bool

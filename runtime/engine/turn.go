@@ -87,7 +87,7 @@ func (a *actor) turn() {
 	began, n := time.Now(), 0
 	for {
 		a.mu.Lock()
-		if len(a.todo) == 0 && !a.m.More() {
+		if len(a.todo) == 0 && (!a.m.More() || a.err != nil) {
 			a.turning = false
 			a.flush()
 			a.mu.Unlock()

@@ -33,6 +33,7 @@ type txn struct {
 	log *slog.Logger
 	out courier
 
+	loss   int64 // Engine.losses when it began
 	reads  map[store.StateKey]int64
 	writes map[store.StateKey][]byte // nil: deleted
 	events []weft.Event
@@ -212,7 +213,12 @@ func (t *txn) prepare() (change *store.Change, ok bool, err error) {
 	if len(t.reads) == 0 && len(t.writes) == 0 {
 		return nil, true, nil
 	}
-	return t.e.db.State().Prepare(t.reads, t.sets())
+	change, ok, err = t.e.db.State().Prepare(t.reads, t.sets())
+	if ok && t.loss != t.e.losses.Load() { // it may have read what is lost, under a version that is used again
+		change.Discard()
+		return nil, false, nil
+	}
+	return change, ok, err
 }
 
 // direct carries the calls of a handler that runs outside a workflow.

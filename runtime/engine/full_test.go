@@ -1,0 +1,131 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/engine"
+)
+
+// The disk is full in the middle of much work, and has room again after a while.
+func TestAFullDiskLosesNothingAndWeftGoesOnByItself(t *testing.T) {
+	h := newHouse(t)
+	h.deploy("ten", tenSteps)
+	h.deploy("nap", "do:\n  - nap: { wait: PT0.2S }\n  - n: { call: count, with: { key: naps } }\n")
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var begun []string
+	var refused, called atomic.Int64
+	stop, end := context.WithCancel(t.Context())
+	defer end()
+	for worker := range 8 {
+		all.Go(func() {
+			for i := 0; stop.Err() == nil; i++ {
+				var err error
+				if i%4 == 3 {
+					if _, err = h.Call(stop, weft.Call{Namespace: ns, Handler: weft.Ref{Name: "count"}, Input: []byte(`{"key":"direct"}`)}); err == nil {
+						called.Add(1)
+					}
+				} else {
+					var run engine.Run
+					name := []string{"ten", "nap"}[i%2]
+					run, _, err = h.StartRun(stop, engine.StartRun{Namespace: ns, Workflow: name, Input: []byte(`{"key":"tens"}`), Key: fmt.Sprint(worker, "/", i)})
+					if err == nil {
+						mu.Lock()
+						begun = append(begun, run.ID)
+						mu.Unlock()
+					}
+				}
+				if err != nil && stop.Err() == nil {
+					refused.Add(1)
+					if code := weft.CodeOf(err); code != weft.Unavailable && code != weft.Aborted {
+						t.Errorf("told %v: %v", code, err)
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
+	for range 3 {
+		time.Sleep(100 * time.Millisecond)
+		h.full.Store(true)
+		for h.db.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if err := h.db.Err(); weft.CodeOf(err) != weft.Unavailable || !strings.Contains(err.Error(), "free some space, and weft goes on by itself") {
+			t.Errorf("a full disk says %v", err)
+		}
+		mu.Lock()
+		known := begun[0]
+		mu.Unlock()
+		if _, err := h.Run(t.Context(), ns, known); err != nil {
+			t.Errorf("reading while the disk is full: %v", err)
+		}
+		h.full.Store(false)
+		for h.db.Err() != nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	time.Sleep(100 * time.Millisecond)
+	end()
+	all.Wait()
+	if refused.Load() == 0 {
+		t.Error("the full disk was met by nobody")
+	}
+	naps, tens := 0, 0
+	runs, next, err := h.List(t.Context(), engine.ListRuns{Namespace: ns, PageSize: 1000})
+	for len(runs) > 0 && err == nil {
+		for _, r := range runs {
+			if r = h.wait(r.ID); r.Status != engine.Completed {
+				t.Fatalf("run %s is %s: %+v", r.ID, r.Status, r.Fault)
+			}
+			if r.Workflow == "ten" {
+				tens++
+			} else {
+				naps++
+			}
+		}
+		if next == "" {
+			break
+		}
+		runs, next, err = h.List(t.Context(), engine.ListRuns{Namespace: ns, PageSize: 1000, PageToken: next})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range begun {
+		if err := h.found(id); err != nil {
+			t.Errorf("an acknowledged run is lost: %v", err)
+		}
+	}
+	if got, want := h.count("tens")+h.count("naps"), fmt.Sprintf(`{"key":"tens","count":%d}{"key":"naps","count":%d}`, 10*tens, naps); got != want {
+		t.Errorf("state is %s, want %s", got, want)
+	}
+	var direct int64
+	if _, err := fmt.Sscanf(h.count("direct"), `{"key":"direct","count":%d}`, &direct); err != nil || direct < called.Load() {
+		t.Errorf("%d calls were acknowledged, %d are counted, %v", called.Load(), direct, err)
+	}
+	t.Logf("%d runs, %d acknowledged; %d requests refused", naps+tens, len(begun), refused.Load())
+}
+
+func TestNewWorkIsRefusedBeforeTheDiskIsFull(t *testing.T) {
+	h := newHouse(t)
+	h.deploy("nap", "do:\n  - nap: { wait: PT1H }\n")
+	run := h.start("nap", `{}`)
+	h.until(run.ID, engine.Parked)
+	h.room = 1 << 60
+	h.restart()
+	_, _, err := h.StartRun(t.Context(), engine.StartRun{Namespace: ns, Workflow: "nap"})
+	if weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "weft.db has") {
+		t.Errorf("a start: %v", err)
+	}
+	if _, err := h.Cancel(t.Context(), ns, run.ID, ""); err != nil {
+		t.Errorf("a cancel: %v", err)
+	}
+}
