@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -51,9 +52,10 @@ type Host struct {
 	engine *engine.Engine
 	bus    *bus.Bus
 
-	life   context.Context // of consumers and streams
-	end    context.CancelFunc
-	groups sync.WaitGroup
+	life     context.Context // of consumers
+	end      context.CancelFunc
+	groups   sync.WaitGroup
+	draining atomic.Bool
 
 	mu      sync.Mutex
 	serving map[string]context.CancelFunc // guarded by mu: groups, by name and version
@@ -158,26 +160,32 @@ func (h *Host) subscribe() {
 }
 
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
-// handlers at /handlers/{name}, and health.
+// handlers at /handlers/{name}, health and reflection.
 func (h *Host) Handler() http.Handler {
 	server := connect.NewServer()
-	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax)})
+	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready})
 	grpcreflect.Register(server)
 	mux := http.NewServeMux()
 	connecthttp.Mount(mux, server)
 	mux.Handle("POST /events", h.bus)
 	mux.HandleFunc("POST /handlers/{name}", h.call)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", h.ready)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := h.ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ready\n")
+	})
 	return mux
 }
 
-func (h *Host) ready(w http.ResponseWriter, _ *http.Request) {
-	if err := h.db.Err(); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
+// ready is nil while the host takes work.
+func (h *Host) ready() error {
+	if h.draining.Load() {
+		return weft.Errorf(weft.Unavailable, "host.Host.ready", "weft is shutting down").WithHint("try again in a moment, or at another host")
 	}
-	_, _ = io.WriteString(w, "ready\n")
+	return h.db.Err()
 }
 
 const bodyMax = 4 << 20
@@ -244,6 +252,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
+	h.draining.Store(true)
 	h.log.Info("weft drains")
 	drain, cancel := context.WithTimeout(context.Background(), DrainMax)
 	defer cancel()
@@ -259,6 +268,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 // Close stops consuming, lets calls end, and closes every room. What was in
 // progress goes on at the next Open.
 func (h *Host) Close(ctx context.Context) error {
+	h.draining.Store(true)
 	h.end()
 	h.groups.Wait()
 	return h.close(ctx)

@@ -14,6 +14,7 @@ import (
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/breaker"
 	"github.com/weftrun/weft/host/peers"
+	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
 	"github.com/weftrun/weft/runtime/catalog"
@@ -34,10 +35,12 @@ type Rooms struct {
 	Engine    *engine.Engine
 	Gate      *peers.Gate
 	Events    Events
-	ModuleMax int64 // bytes of an upload
+	ModuleMax int64        // bytes of an upload
+	Ready     func() error // nil while the host takes work
 }
 
-// Register adds every service to a server.
+// Register adds every service to a server, and the health check of all that it
+// has by the time it serves.
 func Register(s *connect.Server, r Rooms) {
 	weftv1connect.RegisterModuleServiceHandler(s, modules{r})
 	weftv1connect.RegisterWorkflowServiceHandler(s, flows{r})
@@ -46,6 +49,7 @@ func Register(s *connect.Server, r Rooms) {
 	weftv1connect.RegisterHandlerServiceHandler(s, handlers{r})
 	weftv1connect.RegisterRegistryServiceHandler(s, registry{r})
 	weftv1connect.RegisterBreakerServiceHandler(s, breakers{r})
+	healthv1connect.RegisterHealthHandler(s, health{s, r.Ready})
 }
 
 type modules struct{ Rooms }
