@@ -3,6 +3,7 @@ package host_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +19,8 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 
 	"github.com/weftrun/weft/host"
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
 )
 
 // The test binary is also the child that checks modules.
@@ -25,6 +28,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "__check" {
 		host.CheckMain()
 	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each of those children sleeps for a second at its end
 	code := m.Run()
 	os.RemoveAll(cache)
 	os.Exit(code)
@@ -148,4 +152,28 @@ func (s *served) must(path, body string) string {
 		s.t.Fatalf("%s %s: %d %s", path, body, status, answer)
 	}
 	return answer
+}
+
+// push uploads a module in chunks, as the command line does.
+func (s *served) push(c *connect.Client, h *weftv1.PushHeader, wasm []byte, chunk int) (*weftv1.PushResponse, error) {
+	stream, err := weftv1connect.NewModuleServiceClient(c).Push(s.t.Context())
+	if err != nil {
+		return nil, err
+	}
+	err = stream.Send(&weftv1.PushRequest{Part: &weftv1.PushRequest_Header{Header: h}})
+	for sent := 0; err == nil && sent < len(wasm); sent += chunk {
+		err = stream.Send(&weftv1.PushRequest{Part: &weftv1.PushRequest_Chunk{Chunk: wasm[sent:min(len(wasm), sent+chunk)]}})
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return stream.CloseAndReceive()
+}
+
+// deploy uploads the guest into a namespace.
+func (s *served) deploy(ns string) {
+	s.t.Helper()
+	if _, err := s.push(s.client(), &weftv1.PushHeader{Namespace: ns, Manifest: []byte(guestManifest), Grant: true}, guest(), 256); err != nil {
+		s.t.Fatal(err)
+	}
 }

@@ -54,39 +54,59 @@ func Register(s *connect.Server, r Rooms) {
 
 type modules struct{ Rooms }
 
+// ChunkMax bounds one message of an upload.
+const ChunkMax = 1 << 20
+
 func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePushServerStream) (*weftv1.PushResponse, error) {
 	first, err := stream.Receive()
+	if errors.Is(err, io.EOF) || err == nil && first.GetHeader() == nil {
+		err = weft.Errorf(weft.InvalidArgument, "rpc.Push", "the first message is not the header")
+	}
 	if err != nil {
 		return nil, failed(err)
 	}
 	h := first.GetHeader()
-	if h == nil {
-		return nil, failed(weft.Errorf(weft.InvalidArgument, "rpc.Push", "the first message is not the header"))
-	}
 	p := catalog.Push{Name: h.Name, Version: h.Version, Grant: h.Grant, Config: h.Config}
 	if len(h.Manifest) > 0 {
 		if p.Manifest, err = wasm.ParseManifest(h.Manifest); err != nil {
 			return nil, failed(err)
 		}
 	}
-	for {
-		part, err := stream.Receive()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, failed(err)
-		}
-		if int64(len(p.Wasm)+len(part.GetChunk())) > m.ModuleMax {
-			return nil, failed(weft.Errorf(weft.ResourceExhausted, "rpc.Push", "the module is over %d bytes, the limit", m.ModuleMax))
-		}
-		p.Wasm = append(p.Wasm, part.GetChunk()...)
+	if p.Wasm, err = m.receive(stream, h.Size); err != nil {
+		return nil, failed(err)
 	}
 	pushed, err := m.Catalog.Push(ctx, weft.NamespaceOr(h.Namespace), p)
 	if err != nil {
 		return nil, failed(err)
 	}
 	return &weftv1.PushResponse{Module: moduleOf(pushed.Module), Unchanged: pushed.Unchanged}, nil
+}
+
+// receive reads the chunks of an upload; size is how many bytes were announced, 0 for not at all.
+func (m modules) receive(stream weftv1connect.ModuleServicePushServerStream, size int64) (wasm []byte, err error) {
+	const op = "rpc.Push"
+	if size > m.ModuleMax {
+		return nil, weft.Errorf(weft.ResourceExhausted, op, "the module has %d bytes, the limit is %d", size, m.ModuleMax)
+	}
+	for {
+		part, err := stream.Receive()
+		switch chunk := part.GetChunk(); {
+		case errors.Is(err, io.EOF) && size > 0 && int64(len(wasm)) != size:
+			return nil, weft.Errorf(weft.InvalidArgument, op, "%d bytes were announced and %d came", size, len(wasm))
+		case errors.Is(err, io.EOF):
+			return wasm, nil
+		case err != nil:
+			return nil, err
+		case part.GetHeader() != nil:
+			return nil, weft.Errorf(weft.InvalidArgument, op, "a second header: only chunks follow the first message")
+		case len(chunk) > ChunkMax:
+			return nil, weft.Errorf(weft.ResourceExhausted, op, "a chunk has %d bytes, the limit is %d", len(chunk), ChunkMax)
+		case int64(len(wasm)+len(chunk)) > m.ModuleMax:
+			return nil, weft.Errorf(weft.ResourceExhausted, op, "the module is over %d bytes, the limit", m.ModuleMax)
+		default:
+			wasm = append(wasm, chunk...)
+		}
+	}
 }
 
 func (m modules) GetModule(_ context.Context, q *weftv1.GetModuleRequest) (*weftv1.GetModuleResponse, error) {

@@ -367,7 +367,7 @@ type PushHeader struct {
 	Manifest      []byte                 `protobuf:"bytes,4,opt,name=manifest,proto3" json:"manifest,omitempty"`                                                                       // JSON; empty: the module's own section
 	Grant         bool                   `protobuf:"varint,5,opt,name=grant,proto3" json:"grant,omitempty"`                                                                            // allow all that the manifest asks for
 	Config        map[string]string      `protobuf:"bytes,6,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // over the manifest's defaults
-	Size          int64                  `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`                                                                              // bytes that follow
+	Size          int64                  `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`                                                                              // bytes that follow; 0: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
