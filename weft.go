@@ -41,6 +41,17 @@ func NamespaceOr(ns string) string {
 	return ns
 }
 
+var namespaceForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// CheckNamespace refuses what is no namespace; empty passes, as it means the
+// default.
+func CheckNamespace(ns string) error {
+	if ns == "" || namespaceForm.MatchString(ns) {
+		return nil
+	}
+	return Errorf(InvalidArgument, "weft.CheckNamespace", "%.80q is not a namespace", ns).WithHint("it has lower-case letters, digits and dashes, at most 63")
+}
+
 // Ref names a handler as a workflow calls it: name:version@catalog.
 type Ref struct {
 	Name    string

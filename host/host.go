@@ -4,20 +4,13 @@ package host
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"connectrpc.com/connect/v2"
-	"connectrpc.com/connect/v2/connecthttp"
-	"connectrpc.com/grpcreflect/v2"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/bus"
@@ -32,11 +25,12 @@ import (
 
 // Options of a host. The zero value of each field but DB means its default.
 type Options struct {
-	DB        string   // the SQLite file
-	Sync      string   // see store.Options
-	CacheDir  string   // compiled modules; default: beside the file
-	HTTPAllow []string // private host:port that workflows may call
-	ModuleMax int      // bytes of an upload; default 16 MiB
+	DB        string        // the SQLite file
+	Sync      string        // see store.Options
+	CacheDir  string        // compiled modules; default: beside the file
+	HTTPAllow []string      // private host:port that workflows may call
+	ModuleMax int           // bytes of an upload; default 16 MiB
+	BodyTime  time.Duration // for the body of a request to arrive; default 2 minutes
 	Log       *slog.Logger
 	Engine    engine.Options
 }
@@ -52,10 +46,13 @@ type Host struct {
 	engine *engine.Engine
 	bus    *bus.Bus
 
-	life     context.Context // of consumers
-	end      context.CancelFunc
-	groups   sync.WaitGroup
-	draining atomic.Bool
+	life   context.Context // of consumers
+	end    context.CancelFunc
+	groups sync.WaitGroup
+
+	edge       rpc.Edge
+	drain      context.Context // ended when no more calls are taken
+	beginDrain context.CancelFunc
 
 	mu      sync.Mutex
 	serving map[string]context.CancelFunc // guarded by mu: groups, by name and version
@@ -73,8 +70,13 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	if o.ModuleMax <= 0 {
 		o.ModuleMax = 16 << 20
 	}
+	if o.BodyTime <= 0 {
+		o.BodyTime = 2 * time.Minute
+	}
 	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}, ended: map[string]chan struct{}{}}
 	h.life, h.end = context.WithCancel(context.Background())
+	h.drain, h.beginDrain = context.WithCancel(context.Background())
+	h.edge = rpc.Edge{Log: h.log, Drain: h.drain}
 	if err := h.open(ctx); err != nil {
 		h.close(ctx)
 		return nil, err
@@ -159,92 +161,20 @@ func (h *Host) subscribe() {
 	}
 }
 
-// Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
-// handlers at /handlers/{name}, health and reflection.
-func (h *Host) Handler() http.Handler {
-	server := connect.NewServer()
-	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready})
-	grpcreflect.Register(server)
-	mux := http.NewServeMux()
-	connecthttp.Mount(mux, server)
-	mux.Handle("POST /events", h.bus)
-	mux.HandleFunc("POST /handlers/{name}", h.call)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := h.ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, "ready\n")
-	})
-	return mux
-}
-
-// ready is nil while the host takes work.
-func (h *Host) ready() error {
-	if h.draining.Load() {
-		return weft.Errorf(weft.Unavailable, "host.Host.ready", "weft is shutting down").WithHint("try again in a moment, or at another host")
-	}
-	return h.db.Err()
-}
-
-const bodyMax = 4 << 20
-
-// call is a handler over plain HTTP: any body in, its output out.
-func (h *Host) call(w http.ResponseWriter, r *http.Request) {
-	res, err := h.callHandler(w, r)
-	if err != nil {
-		code := weft.CodeOf(err)
-		status, ok := map[weft.Code]int{weft.InvalidArgument: 400, weft.FailedPrecondition: 400, weft.OutOfRange: 400, weft.Unauthenticated: 401, weft.PermissionDenied: 403,
-			weft.NotFound: 404, weft.AlreadyExists: 409, weft.Aborted: 409, weft.ResourceExhausted: 429, weft.Unimplemented: 501, weft.Unavailable: 503, weft.DeadlineExceeded: 504}[code]
-		if !ok {
-			status = 500
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(map[string]string{"code": code.String(), "message": err.Error()})
-		return
-	}
-	if json.Valid(res.Output) {
-		w.Header().Set("Content-Type", "application/json")
-	}
-	for name, v := range res.Headers {
-		w.Header().Set(name, v)
-	}
-	_, _ = w.Write(res.Output)
-}
-
-func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result, error) {
-	ref, err := weft.ParseRef(r.PathValue("name"))
-	if err != nil {
-		return weft.Result{}, err
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
-	if err != nil {
-		return weft.Result{}, weft.Errorf(weft.ResourceExhausted, "host.call", "the body is over %d bytes or was cut off", bodyMax)
-	}
-	headers := map[string]string{}
-	for _, name := range []string{"content-type", "idempotency-key", "traceparent"} {
-		if v := r.Header.Get(name); v != "" {
-			headers[name] = v
-		}
-	}
-	return h.engine.Call(r.Context(), weft.Call{Namespace: weft.NamespaceOr(r.Header.Get("Weft-Namespace")), Handler: ref, Input: body, Headers: headers})
-}
-
 // DrainMax is how long Serve lets calls in progress end.
 const DrainMax = 10 * time.Second
 
 // Serve serves until ctx ends, then drains and closes the host: it refuses new
-// calls, stops consuming events, lets what is in flight end, and makes
-// everything durable.
+// calls, ends streams, stops consuming events, lets what is in flight end, and
+// makes everything durable.
 func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	streams, endStreams := context.WithCancel(context.Background())
-	s := &http.Server{Handler: h.Handler(), Protocols: protocols, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		BaseContext: func(net.Listener) context.Context { return streams }}
+	calls, cut := context.WithCancelCause(context.Background())
+	defer cut(nil)
+	s := &http.Server{Handler: h.Handler(), Protocols: protocols, ReadHeaderTimeout: headerTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: headerMax,
+		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelWarn), BaseContext: func(net.Listener) context.Context { return calls }}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
 	var err error
@@ -252,23 +182,22 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
-	h.draining.Store(true)
 	h.log.Info("weft drains")
+	h.beginDrain()
 	drain, cancel := context.WithTimeout(context.Background(), DrainMax)
 	defer cancel()
-	time.AfterFunc(DrainMax/2, endStreams)
-	if stopped := s.Shutdown(drain); stopped != nil {
-		endStreams()
+	late := time.AfterFunc(DrainMax/2, func() { cut(rpc.ErrDraining) })
+	defer late.Stop()
+	if s.Shutdown(drain) != nil {
 		s.Close()
 	}
-	endStreams()
 	return errors.Join(err, h.Close(drain))
 }
 
 // Close stops consuming, lets calls end, and closes every room. What was in
 // progress goes on at the next Open.
 func (h *Host) Close(ctx context.Context) error {
-	h.draining.Store(true)
+	h.beginDrain()
 	h.end()
 	h.groups.Wait()
 	return h.close(ctx)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -18,18 +17,6 @@ import (
 	"github.com/weftrun/weft/workflows"
 	"github.com/weftrun/weft/workflows/machine"
 )
-
-// failed is err on the wire: the codes are Connect's own.
-func failed(err error) error {
-	if err == nil {
-		return nil
-	}
-	var known *connect.Error
-	if errors.As(err, &known) {
-		return err
-	}
-	return connect.NewError(connect.Code(weft.CodeOf(err)), err.Error())
-}
 
 func timestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {

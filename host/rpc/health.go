@@ -24,7 +24,7 @@ const healthEvery = time.Second
 func (h health) Check(_ context.Context, q *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
 	s := h.status(q.Service)
 	if s == healthv1.HealthCheckResponse_SERVICE_UNKNOWN {
-		return nil, failed(weft.Errorf(weft.NotFound, "rpc.Check", "no service %q", q.Service).WithHint("an empty name means the whole host"))
+		return nil, weft.Errorf(weft.NotFound, "rpc.Check", "no service %q", q.Service).WithHint("an empty name means the whole host")
 	}
 	return &healthv1.HealthCheckResponse{Status: s}, nil
 }
@@ -41,7 +41,7 @@ func (h health) Watch(ctx context.Context, q *healthv1.HealthCheckRequest, strea
 			last = s
 		}
 		if ctx.Err() != nil {
-			return failed(ctx.Err())
+			return ctx.Err()
 		}
 		select {
 		case <-tick.C:

@@ -63,21 +63,21 @@ func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePus
 		err = weft.Errorf(weft.InvalidArgument, "rpc.Push", "the first message is not the header")
 	}
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	h := first.GetHeader()
 	p := catalog.Push{Name: h.Name, Version: h.Version, Grant: h.Grant, Config: h.Config}
 	if len(h.Manifest) > 0 {
 		if p.Manifest, err = wasm.ParseManifest(h.Manifest); err != nil {
-			return nil, failed(err)
+			return nil, err
 		}
 	}
 	if p.Wasm, err = m.receive(stream, h.Size); err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	pushed, err := m.Catalog.Push(ctx, weft.NamespaceOr(h.Namespace), p)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.PushResponse{Module: moduleOf(pushed.Module), Unchanged: pushed.Unchanged}, nil
 }
@@ -112,7 +112,7 @@ func (m modules) receive(stream weftv1connect.ModuleServicePushServerStream, siz
 func (m modules) GetModule(_ context.Context, q *weftv1.GetModuleRequest) (*weftv1.GetModuleResponse, error) {
 	found, err := m.Catalog.Module(weft.NamespaceOr(q.Namespace), q.Name, q.Version)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.GetModuleResponse{Module: moduleOf(found)}, nil
 }
@@ -126,7 +126,7 @@ func (m modules) ListModules(_ context.Context, q *weftv1.ListModulesRequest) (*
 }
 
 func (m modules) DeleteModule(ctx context.Context, q *weftv1.DeleteModuleRequest) (*weftv1.DeleteModuleResponse, error) {
-	return &weftv1.DeleteModuleResponse{}, failed(m.Catalog.Remove(ctx, weft.NamespaceOr(q.Namespace), q.Name, q.Version))
+	return &weftv1.DeleteModuleResponse{}, m.Catalog.Remove(ctx, weft.NamespaceOr(q.Namespace), q.Name, q.Version)
 }
 
 func (m modules) SetGrants(ctx context.Context, q *weftv1.SetGrantsRequest) (*weftv1.SetGrantsResponse, error) {
@@ -134,13 +134,13 @@ func (m modules) SetGrants(ctx context.Context, q *weftv1.SetGrantsRequest) (*we
 	if q.Requested {
 		found, err := m.Catalog.Module(weft.NamespaceOr(q.Namespace), q.Name, q.Version)
 		if err != nil {
-			return nil, failed(err)
+			return nil, err
 		}
 		g = found.Manifest.Grants
 	}
 	mod, err := m.Catalog.SetGrants(ctx, weft.NamespaceOr(q.Namespace), q.Name, q.Version, g)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.SetGrantsResponse{Module: moduleOf(mod)}, nil
 }
@@ -153,7 +153,7 @@ func (f flows) Apply(ctx context.Context, q *weftv1.ApplyRequest) (*weftv1.Apply
 		return &weftv1.ApplyResponse{Problems: problems}, nil
 	}
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	out := &weftv1.ApplyResponse{Workflow: &weftv1.Workflow{Space: a.Space, Name: a.Name, Version: a.Version}, Unchanged: a.Unchanged}
 	for _, p := range a.Pinned {
@@ -166,7 +166,7 @@ func (f flows) Validate(_ context.Context, q *weftv1.ValidateRequest) (*weftv1.V
 	_, err := workflows.Parse(q.File, []byte(q.Source))
 	problems, ok := problemsOf(err)
 	if err != nil && !ok {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.ValidateResponse{Problems: problems}, nil
 }
@@ -174,7 +174,7 @@ func (f flows) Validate(_ context.Context, q *weftv1.ValidateRequest) (*weftv1.V
 func (f flows) GetWorkflow(_ context.Context, q *weftv1.GetWorkflowRequest) (*weftv1.GetWorkflowResponse, error) {
 	w, err := f.Catalog.WorkflowInfo(weft.NamespaceOr(q.Namespace), q.Name, q.Version)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	out := workflowOf(w)
 	out.Source = string(w.Source)
@@ -198,7 +198,7 @@ func (r runs) Start(ctx context.Context, q *weftv1.StartRequest) (*weftv1.StartR
 		run, err = r.Engine.Wait(ctx, ns, run.ID)
 	}
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.StartResponse{Run: runOf(run), Existed: existed}, nil
 }
@@ -206,7 +206,7 @@ func (r runs) Start(ctx context.Context, q *weftv1.StartRequest) (*weftv1.StartR
 func (r runs) GetRun(ctx context.Context, q *weftv1.GetRunRequest) (*weftv1.GetRunResponse, error) {
 	run, steps, err := r.Engine.Describe(ctx, weft.NamespaceOr(q.Namespace), q.Id)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.GetRunResponse{Run: runOf(run), Steps: stepsOf(steps)}, nil
 }
@@ -218,7 +218,7 @@ func (r runs) ListRuns(ctx context.Context, q *weftv1.ListRunsRequest) (*weftv1.
 	}
 	list, next, err := r.Engine.List(ctx, l)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	out := &weftv1.ListRunsResponse{NextPageToken: next}
 	for _, run := range list {
@@ -230,7 +230,7 @@ func (r runs) ListRuns(ctx context.Context, q *weftv1.ListRunsRequest) (*weftv1.
 func (r runs) Cancel(ctx context.Context, q *weftv1.CancelRequest) (*weftv1.CancelResponse, error) {
 	run, err := r.Engine.Cancel(ctx, weft.NamespaceOr(q.Namespace), q.Id, q.Reason)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.CancelResponse{Run: runOf(run)}, nil
 }
@@ -238,7 +238,7 @@ func (r runs) Cancel(ctx context.Context, q *weftv1.CancelRequest) (*weftv1.Canc
 func (r runs) Pause(ctx context.Context, q *weftv1.PauseRequest) (*weftv1.PauseResponse, error) {
 	run, err := r.Engine.Pause(ctx, weft.NamespaceOr(q.Namespace), q.Id, q.Reason)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.PauseResponse{Run: runOf(run)}, nil
 }
@@ -246,7 +246,7 @@ func (r runs) Pause(ctx context.Context, q *weftv1.PauseRequest) (*weftv1.PauseR
 func (r runs) Resume(ctx context.Context, q *weftv1.ResumeRequest) (*weftv1.ResumeResponse, error) {
 	run, err := r.Engine.Resume(ctx, weft.NamespaceOr(q.Namespace), q.Id)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.ResumeResponse{Run: runOf(run)}, nil
 }
@@ -260,7 +260,7 @@ func (e events) Publish(ctx context.Context, q *weftv1.PublishRequest) (*weftv1.
 	}
 	offsets, err := e.Events.Publish(ctx, weft.NamespaceOr(q.Namespace), list...)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.PublishResponse{Offsets: offsets}, nil
 }
@@ -270,7 +270,7 @@ type handlers struct{ Rooms }
 func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.CallResponse, error) {
 	ref, err := weft.ParseRef(q.Handler)
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	input := q.Body
 	if q.Input != nil {
@@ -282,7 +282,7 @@ func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.Call
 	}
 	res, err := h.Engine.Call(ctx, weft.Call{Namespace: weft.NamespaceOr(q.Namespace), Handler: ref, Input: input, Headers: headers})
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	if json.Valid(res.Output) {
 		return &weftv1.CallResponse{Output: valueOf(res.Output)}, nil
@@ -303,17 +303,17 @@ type registry struct{ Rooms }
 func (r registry) Register(ctx context.Context, q *weftv1.RegisterRequest) (*weftv1.RegisterResponse, error) {
 	i, err := r.Gate.Register(ctx, peers.Instance{Namespace: weft.NamespaceOr(q.Namespace), Service: q.Service, ID: q.Instance, URL: q.Url, Zone: q.Zone, TTL: q.Ttl.AsDuration()})
 	if err != nil {
-		return nil, failed(err)
+		return nil, err
 	}
 	return &weftv1.RegisterResponse{Epoch: i.Epoch, Ttl: durationpb.New(i.TTL), HeartbeatInterval: durationpb.New(i.TTL / 3)}, nil
 }
 
 func (r registry) Heartbeat(_ context.Context, q *weftv1.HeartbeatRequest) (*weftv1.HeartbeatResponse, error) {
-	return &weftv1.HeartbeatResponse{}, failed(r.Gate.Heartbeat(weft.NamespaceOr(q.Namespace), q.Service, q.Instance, q.Epoch))
+	return &weftv1.HeartbeatResponse{}, r.Gate.Heartbeat(weft.NamespaceOr(q.Namespace), q.Service, q.Instance, q.Epoch)
 }
 
 func (r registry) Deregister(ctx context.Context, q *weftv1.DeregisterRequest) (*weftv1.DeregisterResponse, error) {
-	return &weftv1.DeregisterResponse{}, failed(r.Gate.Deregister(ctx, weft.NamespaceOr(q.Namespace), q.Service, q.Instance, q.Epoch))
+	return &weftv1.DeregisterResponse{}, r.Gate.Deregister(ctx, weft.NamespaceOr(q.Namespace), q.Service, q.Instance, q.Epoch)
 }
 
 func (r registry) Lookup(_ context.Context, q *weftv1.LookupRequest) (*weftv1.LookupResponse, error) {
@@ -337,18 +337,18 @@ func (b breakers) ListBreakers(_ context.Context, q *weftv1.ListBreakersRequest)
 }
 
 func (b breakers) Open(_ context.Context, q *weftv1.OpenRequest) (*weftv1.OpenResponse, error) {
-	return &weftv1.OpenResponse{}, failed(b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Open, false))
+	return &weftv1.OpenResponse{}, b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Open, false)
 }
 
 func (b breakers) Close(_ context.Context, q *weftv1.CloseRequest) (*weftv1.CloseResponse, error) {
-	return &weftv1.CloseResponse{}, failed(b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed, false))
+	return &weftv1.CloseResponse{}, b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed, false)
 }
 
 func (b breakers) Reset(_ context.Context, q *weftv1.ResetRequest) (*weftv1.ResetResponse, error) {
-	return &weftv1.ResetResponse{}, failed(b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed, true))
+	return &weftv1.ResetResponse{}, b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed, true)
 }
 
 func (b breakers) SetPolicy(ctx context.Context, q *weftv1.SetPolicyRequest) (*weftv1.SetPolicyResponse, error) {
 	err := b.Gate.SetPolicy(ctx, weft.NamespaceOr(q.Namespace), q.Peer, breaker.Policy{Failures: int(q.Failures), Open: q.Open.AsDuration()})
-	return &weftv1.SetPolicyResponse{}, failed(err)
+	return &weftv1.SetPolicyResponse{}, err
 }

@@ -12,9 +12,9 @@ import (
 )
 
 func (r runs) Watch(ctx context.Context, q *weftv1.WatchRequest, stream weftv1connect.RunServiceWatchServerStream) error {
-	return failed(r.Engine.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Id, func(run engine.Run, steps []machine.Step) error {
+	return r.Engine.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Id, func(run engine.Run, steps []machine.Step) error {
 		return stream.Send(&weftv1.WatchResponse{Run: runOf(run), Steps: stepsOf(steps)})
-	}))
+	})
 }
 
 func (e events) Tail(ctx context.Context, q *weftv1.TailRequest, stream weftv1connect.EventServiceTailServerStream) error {
@@ -23,15 +23,15 @@ func (e events) Tail(ctx context.Context, q *weftv1.TailRequest, stream weftv1co
 		after = -1
 	}
 	if err := stream.SendHeaders(); err != nil {
-		return failed(err)
+		return err
 	}
-	return failed(e.Events.Tail(ctx, weft.NamespaceOr(q.Namespace), after, func(offset int64, ev weft.Event) error {
+	return e.Events.Tail(ctx, weft.NamespaceOr(q.Namespace), after, func(offset int64, ev weft.Event) error {
 		return stream.Send(&weftv1.TailResponse{Offset: offset, Event: eventOf(ev)})
-	}))
+	})
 }
 
 func (r registry) Watch(ctx context.Context, q *weftv1.RegistryServiceWatchRequest, stream weftv1connect.RegistryServiceWatchServerStream) error {
-	return failed(r.Gate.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Service, func(live []peers.Instance) error {
+	return r.Gate.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Service, func(live []peers.Instance) error {
 		return stream.Send(&weftv1.RegistryServiceWatchResponse{Instances: instancesOf(live)})
-	}))
+	})
 }

@@ -1,0 +1,194 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/grpcreflect/v2"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/rpc"
+)
+
+// Bounds of a request.
+const (
+	headerMax  = 64 << 10         // bytes of all headers
+	headerTime = 10 * time.Second // to send them
+	bodyMax    = 4 << 20          // bytes of the body of a plain HTTP call
+)
+
+// Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
+// handlers at /handlers/{name}, health and reflection.
+func (h *Host) Handler() http.Handler {
+	server := connect.NewServer(h.edge.Intercept)
+	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready})
+	grpcreflect.Register(server)
+	mux := http.NewServeMux()
+	connecthttp.Mount(mux, server, rpc.MountOptions()...)
+	mux.Handle("POST /events", h.plain(h.bus.ServeHTTP))
+	mux.Handle("POST /handlers/{name}", h.plain(h.call))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := h.ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ready\n")
+	})
+	return h.impatient(mux)
+}
+
+// ready is nil while the host takes work.
+func (h *Host) ready() error {
+	if h.drain.Err() != nil {
+		return rpc.ErrDraining
+	}
+	return h.db.Err()
+}
+
+// impatient gives a request's body BodyTime to arrive. Reflection has no such
+// limit, for its client may think between two questions; it ends with the drain.
+func (h *Host) impatient(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w) // a server without deadlines has none to set
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/grpc.reflection."):
+			defer during(h.drain, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
+		case r.Body != nil && r.Body != http.NoBody:
+			_ = c.SetReadDeadline(time.Now().Add(h.opts.BodyTime))
+			own := *r // the server looks at the body of its own request, to know whether the connection can be used again
+			own.Body, r = &timed{r.Body, c}, &own
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// during has fn called when ctx ends, and never after over has returned.
+func during(ctx context.Context, fn func()) (over func()) {
+	var mu sync.Mutex
+	done := false
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !done {
+			fn()
+		}
+	})
+	return func() {
+		stop()
+		mu.Lock()
+		defer mu.Unlock()
+		done = true
+	}
+}
+
+// timed is a body whose deadline is taken off when all of it has come: the call
+// may go on, and a connection that waits must not end by it.
+type timed struct {
+	io.ReadCloser
+	c *http.ResponseController
+}
+
+func (t *timed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = t.c.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// plain guards what is not Connect as the edge guards what is.
+func (h *Host) plain(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				h.refuse(w, r, rpc.Panicked(p))
+			}
+		}()
+		err := weft.CheckNamespace(r.Header.Get("Weft-Namespace"))
+		if h.drain.Err() != nil {
+			err = rpc.ErrDraining
+		}
+		if err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+		next(w, r)
+	})
+}
+
+// statuses are those of Connect: https://connectrpc.com/docs/protocol#error-codes
+var statuses = map[weft.Code]int{weft.Canceled: 499, weft.InvalidArgument: 400, weft.FailedPrecondition: 400, weft.OutOfRange: 400, weft.Unauthenticated: 401, weft.PermissionDenied: 403,
+	weft.NotFound: 404, weft.AlreadyExists: 409, weft.Aborted: 409, weft.ResourceExhausted: 429, weft.Unimplemented: 501, weft.Unavailable: 503, weft.DeadlineExceeded: 504}
+
+// refuse answers with an error as Connect writes it.
+func (h *Host) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if context.Cause(r.Context()) == rpc.ErrDraining {
+		err = rpc.ErrDraining
+	}
+	err = h.edge.Shown(r.URL.Path, err)
+	code := weft.CodeOf(err)
+	status, ok := statuses[code]
+	if !ok {
+		status = http.StatusInternalServerError
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"code": code.String(), "message": err.Error()})
+}
+
+// call is a handler over plain HTTP: any body in, its output out.
+func (h *Host) call(w http.ResponseWriter, r *http.Request) {
+	res, err := h.callHandler(w, r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	if json.Valid(res.Output) {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	for name, v := range res.Headers {
+		w.Header().Set(name, v)
+	}
+	_, _ = w.Write(res.Output)
+}
+
+func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result, error) {
+	ref, err := weft.ParseRef(r.PathValue("name"))
+	if err != nil {
+		return weft.Result{}, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
+	if err != nil {
+		return weft.Result{}, h.unread(err)
+	}
+	headers := map[string]string{}
+	for _, name := range []string{"content-type", "idempotency-key", "traceparent"} {
+		if v := r.Header.Get(name); v != "" {
+			headers[name] = v
+		}
+	}
+	return h.engine.Call(r.Context(), weft.Call{Namespace: weft.NamespaceOr(r.Header.Get("Weft-Namespace")), Handler: ref, Input: body, Headers: headers})
+}
+
+// unread says why a body could not be read.
+func (h *Host) unread(err error) error {
+	const op = "host.Host.call"
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return weft.Errorf(weft.ResourceExhausted, op, "the body is over %d bytes, the limit", large.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return weft.Errorf(weft.DeadlineExceeded, op, "the body did not come within %s", h.opts.BodyTime)
+	}
+	return weft.Errorf(weft.Canceled, op, "the body was cut off: %w", err)
+}

@@ -1,0 +1,69 @@
+package rpc_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/rpc"
+)
+
+func TestAPanicIsInternalAndLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	server := connect.NewServer(rpc.Edge{Log: slog.New(slog.NewTextHandler(&log, nil)), Drain: context.Background()}.Intercept)
+	rpc.Register(server, rpc.Rooms{Ready: func() error { panic("the roof is on fire") }})
+	mux := http.NewServeMux()
+	connecthttp.Mount(mux, server, rpc.MountOptions()...)
+	s := httptest.NewServer(mux)
+	res, err := http.Post(s.URL+"/grpc.health.v1.Health/Check", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	found := regexp.MustCompile(`"code":"internal","message":"internal error, reference ([A-Z2-7]{8});`).FindSubmatch(answer)
+	if res.StatusCode != http.StatusInternalServerError || found == nil || bytes.Contains(answer, []byte("roof")) {
+		t.Fatalf("%d %s", res.StatusCode, answer)
+	}
+	for _, once := range []string{string(found[1]), "the roof is on fire", "edge_test.go"} {
+		if n := strings.Count(log.String(), once); n != 1 {
+			t.Errorf("the log has %q %d times:\n%s", once, n, log.String())
+		}
+	}
+}
+
+func TestWhatIsShownToCallers(t *testing.T) {
+	const hidden = "internal error, reference"
+	for name, c := range map[string]struct {
+		err   error
+		shown string
+	}{
+		"what is for callers":              {weft.Errorf(weft.NotFound, "catalog.Catalog.Module", "no module"), "no module"},
+		"something that has no code":       {errors.New("no such table: run"), hidden},
+		"something internal":               {weft.Errorf(weft.Internal, "store.Open", "make the tables"), hidden},
+		"lost data":                        {weft.Errorf(weft.DataLoss, "engine.unseal", "checksum"), hidden},
+		"a handler that answered internal": {weft.Errorf(weft.Internal, "handler echo", "asked to fail"), "asked to fail"},
+		"a handler that answered unknown":  {weft.Errorf(weft.Unknown, "handler echo", "asked to fail"), "asked to fail"},
+		"a handler that broke a rule":      {weft.Errorf(weft.Internal, "wasm.Module.Call", "outside its memory"), "outside its memory"},
+		"a caller who has gone":            {context.Canceled, "context canceled"},
+	} {
+		if got := (rpc.Edge{Log: slog.New(slog.DiscardHandler)}).Shown("call", c.err); !strings.HasPrefix(got.Error(), c.shown) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
