@@ -110,11 +110,7 @@ func TestEveryUnaryMethodAnswersToCurl(t *testing.T) {
 			t.Errorf("%s %s: %d %s", c.method, body, status, answer)
 		}
 		if c.as != "" {
-			found := regexp.MustCompile(`"` + c.as + `":\s*"([^"]+)"`).FindStringSubmatch(answer)
-			if found == nil {
-				t.Fatalf("%s: no %s in %s", c.method, c.as, answer)
-			}
-			known = append(known, "$"+c.as, found[1])
+			known = append(known, "$"+c.as, field(t, answer, c.as))
 		}
 		got, err := http.Get(s.url + "/" + c.method + "?connect=v1&encoding=json&message=" + url.QueryEscape(body))
 		if err != nil {
@@ -145,6 +141,16 @@ func compact(s string) string {
 		return s
 	}
 	return b.String()
+}
+
+// field is the text of a field somewhere in an answer.
+func field(t *testing.T, answer, name string) string {
+	t.Helper()
+	found := regexp.MustCompile(`"` + name + `":\s*"([^"]+)"`).FindStringSubmatch(answer)
+	if found == nil {
+		t.Fatalf("no %s in %s", name, answer)
+	}
+	return found[1]
 }
 
 // ways are the protocols that the port speaks.

@@ -134,14 +134,38 @@ type ListRuns struct {
 	Statuses      []Status
 	Parent        string    // runs that this run runs, the oldest first; at most 1,000, without pages
 	After, Before time.Time // of the start; After is included
-	PageSize      int       // default 50, at most 1,000
+	PageSize      int       // default 50; more than PageMax is PageMax
 	PageToken     string    // of the page before
+}
+
+// PageMax bounds a page of runs.
+const PageMax = 1000
+
+func (l ListRuns) check() error {
+	const op = "engine.Engine.List"
+	if l.PageSize < 0 {
+		return weft.Errorf(weft.InvalidArgument, op, "page size %d is below zero", l.PageSize)
+	}
+	if l.PageToken != "" {
+		if id, err := ulid.ParseStrict(l.PageToken); err != nil || id.String() != l.PageToken {
+			return weft.Errorf(weft.InvalidArgument, op, "%.80q is no page token", l.PageToken).WithHint("take it from the page before, or leave it empty")
+		}
+	}
+	for _, s := range l.Statuses {
+		if s < Running || s > Cancelled {
+			return weft.Errorf(weft.InvalidArgument, op, "%d is no status of a run", s)
+		}
+	}
+	return nil
 }
 
 // List is one page of runs and the token of the next, empty at the end.
 func (e *Engine) List(ctx context.Context, l ListRuns) (runs []Run, next string, err error) {
+	if err := l.check(); err != nil {
+		return nil, "", err
+	}
 	def(&l.PageSize, 50)
-	size := min(l.PageSize, pageMax)
+	size := min(l.PageSize, PageMax)
 	var rows []store.Run
 	if l.Parent != "" {
 		rows, err = e.children(ctx, l)
@@ -165,13 +189,11 @@ func (e *Engine) List(ctx context.Context, l ListRuns) (runs []Run, next string,
 	return runs, next, nil
 }
 
-const pageMax = 1000
-
 func (e *Engine) children(ctx context.Context, l ListRuns) ([]store.Run, error) {
 	if _, err := e.row(ctx, l.Namespace, l.Parent); err != nil {
 		return nil, err
 	}
-	return e.db.Children(ctx, l.Parent, pageMax)
+	return e.db.Children(ctx, l.Parent, PageMax)
 }
 
 func (l ListRuns) filter(limit int) store.RunFilter {

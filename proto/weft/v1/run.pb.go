@@ -692,7 +692,7 @@ type ListRunsRequest struct {
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Workflow      string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`                                // name, or space/name; empty for all
 	Statuses      []RunStatus            `protobuf:"varint,3,rep,packed,name=statuses,proto3,enum=weft.v1.RunStatus" json:"statuses,omitempty"` // empty for all
-	PageSize      int32                  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`               // default 50, at most 1,000
+	PageSize      int32                  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`               // default 50; more than 1,000 is 1,000
 	PageToken     string                 `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
