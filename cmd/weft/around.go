@@ -23,8 +23,11 @@ func (a *app) eventCommand() *cobra.Command {
 			return usagef("--type is missing; name what happened, such as shop.order.placed")
 		}
 		var err error
-		if e.Data, err = a.value("--data", data); err != nil {
+		if e.Binary, err = a.inputOf("--data", data); err != nil {
 			return err
+		}
+		if e.Binary != nil {
+			e.ContentType = "application/json"
 		}
 		if delay > 0 {
 			e.Extensions = map[string]string{"notbefore": time.Now().Add(delay).UTC().Format(time.RFC3339Nano)}

@@ -19,11 +19,11 @@ func (a *app) handlers() weftv1connect.HandlerServiceClient {
 func (a *app) handlerCommand() *cobra.Command {
 	var input string
 	call := verb("call NAME[:VERSION]", "Call a handler", func(ctx context.Context, args []string) error {
-		v, err := a.value("--input", input)
+		body, err := a.inputOf("--input", input)
 		if err != nil {
 			return err
 		}
-		res, err := a.handlers().Call(ctx, &weftv1.CallRequest{Namespace: a.namespace, Handler: args[0], Input: v})
+		res, err := a.handlers().Call(ctx, &weftv1.CallRequest{Namespace: a.namespace, Handler: args[0], Body: body})
 		if err != nil {
 			return callError(args[0], err)
 		}

@@ -8,8 +8,6 @@ import (
 	"os"
 	"strings"
 	"unicode/utf8"
-
-	"google.golang.org/protobuf/types/known/structpb"
 )
 
 const (
@@ -17,21 +15,9 @@ const (
 	inputHelp = "JSON, @FILE, or - for standard input"
 )
 
-// value is inputOf as the API takes it.
-func (a *app) value(flag, given string) (*structpb.Value, error) {
-	data, err := a.inputOf(flag, given)
-	if err != nil || data == nil {
-		return nil, err
-	}
-	v := &structpb.Value{}
-	if err := v.UnmarshalJSON(data); err != nil {
-		return nil, usagef("%s: %w", flag, err)
-	}
-	return v, nil
-}
-
 // inputOf is the JSON that a flag gives, itself or by a file or standard
-// input; nil for nothing.
+// input; nil for nothing. It is sent as it is, for a protobuf value holds
+// doubles and would change a number with more digits.
 func (a *app) inputOf(flag, given string) ([]byte, error) {
 	if given == "" {
 		return nil, nil

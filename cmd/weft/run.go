@@ -88,10 +88,11 @@ func (a *app) startCommand() *cobra.Command {
 		if name, version, ok := strings.Cut(args[0], ":"); ok {
 			q.Workflow, q.Version = name, version
 		}
-		var err error
-		if q.Input, err = a.value("--input", input); err != nil {
+		in, err := a.inputOf("--input", input)
+		if err != nil {
 			return err
 		}
+		q.InputJson = string(in)
 		res, err := a.runs().Start(ctx, q)
 		if err != nil {
 			return err
@@ -143,6 +144,8 @@ func (a *app) end(r *weftv1.Run) {
 	switch {
 	case r.Output != nil:
 		a.printf("output %s\n", text(r.Output))
+	case r.OutputJson != "":
+		a.printf("output %s\n", r.OutputJson)
 	case r.Fault != nil:
 		a.printf("fault %d %s: %s (at %s)\n", r.Fault.Status, r.Fault.Title, r.Fault.Detail, r.Fault.Instance)
 	case r.Reason != "":

@@ -1,8 +1,11 @@
 package rpc
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"mime"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -25,30 +28,45 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// valueOf is JSON as a protobuf value; nil for nothing or what is no JSON.
+// valueOf is JSON as a protobuf value; nil for nothing, for what is no JSON and
+// for what a value would change.
 func valueOf(data []byte) *structpb.Value {
 	v := &structpb.Value{}
-	if len(data) == 0 || protojson.Unmarshal(data, v) != nil {
+	if len(data) == 0 || misfit(data) != "" || protojson.Unmarshal(data, v) != nil {
 		return nil
 	}
 	return v
 }
 
-// bytesOf is a protobuf value as JSON; nil for none.
-func bytesOf(v *structpb.Value) []byte {
+// outputOf is JSON as a value, or as text where that would change it.
+func outputOf(data []byte) (*structpb.Value, string) {
+	if v := valueOf(data); v != nil {
+		return v, ""
+	}
+	return nil, string(data)
+}
+
+// bytesOf is a protobuf value as JSON, or what was sent instead of one.
+func bytesOf(v *structpb.Value, instead []byte) ([]byte, error) {
 	if v == nil {
-		return nil
+		return instead, nil
 	}
-	data, err := json.Marshal(v.AsInterface())
-	if err != nil {
-		return nil
+	if len(instead) > 0 {
+		return nil, weft.Errorf(weft.InvalidArgument, "rpc.bytesOf", "the JSON is there twice: as a value and as it is")
 	}
-	return data
+	data, err := protojson.Marshal(v)
+	if err != nil { // an infinity, or no number at all
+		return nil, weft.Errorf(weft.InvalidArgument, "rpc.bytesOf", "the value is no JSON: %w", err)
+	}
+	var b bytes.Buffer
+	err = json.Compact(&b, data) // protojson's own spaces differ from build to build
+	return b.Bytes(), err
 }
 
 func runOf(r engine.Run) *weftv1.Run {
+	output, text := outputOf(r.Output)
 	return &weftv1.Run{Id: r.ID, Space: r.Space, Workflow: r.Workflow, Version: r.Version, Status: weftv1.RunStatus(r.Status), Reason: r.Reason,
-		WakeTime: timestamp(r.Wake), Peer: r.Peer, Entries: r.Entries, Output: valueOf(r.Output), Fault: faultOf(r.Fault),
+		WakeTime: timestamp(r.Wake), Peer: r.Peer, Entries: r.Entries, Output: output, OutputJson: text, Fault: faultOf(r.Fault),
 		StartTime: timestamp(r.Started), UpdateTime: timestamp(r.Updated), EndTime: timestamp(r.Ended)}
 }
 
@@ -62,8 +80,9 @@ func faultOf(f *machine.Fault) *weftv1.Fault {
 func stepsOf(steps []machine.Step) []*weftv1.Step {
 	out := make([]*weftv1.Step, len(steps))
 	for i, s := range steps {
+		output, text := outputOf(s.Output)
 		out[i] = &weftv1.Step{Id: s.ID, Parent: s.Parent, Name: s.Name, Pointer: s.Pointer, Kind: s.Kind, Status: string(s.Status), Attempt: s.Attempt,
-			StartTime: timestamp(s.Started), EndTime: timestamp(s.Ended), Output: valueOf(s.Output), Fault: faultOf(s.Fault), Waiting: s.Waiting}
+			StartTime: timestamp(s.Started), EndTime: timestamp(s.Ended), Output: output, OutputJson: text, Fault: faultOf(s.Fault), Waiting: s.Waiting}
 		for _, n := range s.Notes {
 			if n.Text != "" {
 				out[i].Notes = append(out[i].Notes, n.Text)
@@ -111,24 +130,31 @@ func problemsOf(err error) (out []*weftv1.Problem, ok bool) {
 
 func eventOf(e weft.Event) *weftv1.Event {
 	out := &weftv1.Event{Id: e.ID, Source: e.Source, Type: e.Type, Subject: e.Subject, Time: timestamp(e.Time), ContentType: e.DataContentType, Extensions: e.Extensions}
-	if out.Data = valueOf(e.Data); out.Data == nil {
+	if isJSON(e.DataContentType) { // or the text 1e2 would come out as the number 100
+		out.Data = valueOf(e.Data)
+	}
+	if out.Data == nil {
 		out.Binary = e.Data
 	}
 	return out
 }
 
-func eventFrom(e *weftv1.Event) weft.Event {
-	out := weft.Event{ID: e.Id, Source: e.Source, Type: e.Type, Subject: e.Subject, DataContentType: e.ContentType, Extensions: e.Extensions, Data: e.Binary}
+// isJSON reports whether data is JSON by its content type, which may be missing.
+func isJSON(contentType string) bool {
+	media, _, _ := mime.ParseMediaType(contentType)
+	return contentType == "" || strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")
+}
+
+func eventFrom(e *weftv1.Event) (out weft.Event, err error) {
+	out = weft.Event{ID: e.Id, Source: e.Source, Type: e.Type, Subject: e.Subject, DataContentType: e.ContentType, Extensions: e.Extensions}
 	if e.Time != nil {
 		out.Time = e.Time.AsTime()
 	}
-	if data := bytesOf(e.Data); data != nil {
-		out.Data = data
-		if out.DataContentType == "" {
-			out.DataContentType = "application/json"
-		}
+	if e.Data != nil && out.DataContentType == "" {
+		out.DataContentType = "application/json"
 	}
-	return out
+	out.Data, err = bytesOf(e.Data, e.Binary)
+	return out, err
 }
 
 func instancesOf(list []peers.Instance) []*weftv1.Instance {

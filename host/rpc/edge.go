@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
@@ -22,7 +23,7 @@ const MessageMax = 4 << 20
 
 // MountOptions are the options to mount a server with.
 func MountOptions() []connecthttp.Option {
-	return []connecthttp.Option{connecthttp.WithReadMaxBytes(MessageMax)}
+	return []connecthttp.Option{connecthttp.WithReadMaxBytes(MessageMax), connecthttp.WithCodecs(connectproto.NewBinaryCodec(), codec{connectproto.NewJSONCodec()})}
 }
 
 // ErrDraining is what calls and streams get while the host shuts down.

@@ -4,7 +4,6 @@ package rpc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 
@@ -193,7 +192,11 @@ type runs struct{ Rooms }
 
 func (r runs) Start(ctx context.Context, q *weftv1.StartRequest) (*weftv1.StartResponse, error) {
 	ns := weft.NamespaceOr(q.Namespace)
-	run, existed, err := r.Engine.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: q.Workflow, Version: q.Version, Input: bytesOf(q.Input), Key: q.IdempotencyKey})
+	input, err := bytesOf(q.Input, []byte(q.InputJson))
+	if err != nil {
+		return nil, err
+	}
+	run, existed, err := r.Engine.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: q.Workflow, Version: q.Version, Input: input, Key: q.IdempotencyKey})
 	if err == nil && q.Wait {
 		run, err = r.Engine.Wait(ctx, ns, run.ID)
 	}
@@ -256,7 +259,10 @@ type events struct{ Rooms }
 func (e events) Publish(ctx context.Context, q *weftv1.PublishRequest) (*weftv1.PublishResponse, error) {
 	list := make([]weft.Event, len(q.Events))
 	for i, ev := range q.Events {
-		list[i] = eventFrom(ev)
+		var err error
+		if list[i], err = eventFrom(ev); err != nil {
+			return nil, err
+		}
 	}
 	offsets, err := e.Events.Publish(ctx, weft.NamespaceOr(q.Namespace), list...)
 	if err != nil {
@@ -272,9 +278,9 @@ func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.Call
 	if err != nil {
 		return nil, err
 	}
-	input := q.Body
-	if q.Input != nil {
-		input = bytesOf(q.Input)
+	input, err := bytesOf(q.Input, q.Body)
+	if err != nil {
+		return nil, err
 	}
 	headers := map[string]string{}
 	if q.IdempotencyKey != "" {
@@ -284,8 +290,8 @@ func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.Call
 	if err != nil {
 		return nil, err
 	}
-	if json.Valid(res.Output) {
-		return &weftv1.CallResponse{Output: valueOf(res.Output)}, nil
+	if v := valueOf(res.Output); v != nil {
+		return &weftv1.CallResponse{Output: v}, nil
 	}
 	return &weftv1.CallResponse{Body: res.Output}, nil
 }

@@ -101,7 +101,7 @@ func (x *CallRequest) GetIdempotencyKey() string {
 type CallResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Output        *structpb.Value        `protobuf:"bytes,1,opt,name=output,proto3" json:"output,omitempty"` // where the answer is JSON
-	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`     // where it is not
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`     // where it is not, or a number has more digits than a double
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

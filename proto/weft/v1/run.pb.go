@@ -88,12 +88,13 @@ type Run struct {
 	Workflow      string                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	Status        RunStatus              `protobuf:"varint,5,opt,name=status,proto3,enum=weft.v1.RunStatus" json:"status,omitempty"`
-	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`                     // why it is parked or was cancelled
-	WakeTime      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=wake_time,json=wakeTime,proto3" json:"wake_time,omitempty"` // when its earliest timer is due
-	Peer          string                 `protobuf:"bytes,8,opt,name=peer,proto3" json:"peer,omitempty"`                         // the peer that it is parked on
-	Entries       int64                  `protobuf:"varint,9,opt,name=entries,proto3" json:"entries,omitempty"`                  // length of its journal
-	Output        *structpb.Value        `protobuf:"bytes,10,opt,name=output,proto3" json:"output,omitempty"`                    // once completed
-	Fault         *Fault                 `protobuf:"bytes,11,opt,name=fault,proto3" json:"fault,omitempty"`                      // once faulted
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`                            // why it is parked or was cancelled
+	WakeTime      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=wake_time,json=wakeTime,proto3" json:"wake_time,omitempty"`        // when its earliest timer is due
+	Peer          string                 `protobuf:"bytes,8,opt,name=peer,proto3" json:"peer,omitempty"`                                // the peer that it is parked on
+	Entries       int64                  `protobuf:"varint,9,opt,name=entries,proto3" json:"entries,omitempty"`                         // length of its journal
+	Output        *structpb.Value        `protobuf:"bytes,10,opt,name=output,proto3" json:"output,omitempty"`                           // once completed
+	OutputJson    string                 `protobuf:"bytes,15,opt,name=output_json,json=outputJson,proto3" json:"output_json,omitempty"` // instead of output, where a number has more digits than a double
+	Fault         *Fault                 `protobuf:"bytes,11,opt,name=fault,proto3" json:"fault,omitempty"`                             // once faulted
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
@@ -199,6 +200,13 @@ func (x *Run) GetOutput() *structpb.Value {
 		return x.Output
 	}
 	return nil
+}
+
+func (x *Run) GetOutputJson() string {
+	if x != nil {
+		return x.OutputJson
+	}
+	return ""
 }
 
 func (x *Run) GetFault() *Fault {
@@ -319,6 +327,7 @@ type Step struct {
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	Output        *structpb.Value        `protobuf:"bytes,10,opt,name=output,proto3" json:"output,omitempty"`
+	OutputJson    string                 `protobuf:"bytes,14,opt,name=output_json,json=outputJson,proto3" json:"output_json,omitempty"` // instead of output, where a number has more digits than a double
 	Fault         *Fault                 `protobuf:"bytes,11,opt,name=fault,proto3" json:"fault,omitempty"`
 	Waiting       string                 `protobuf:"bytes,12,opt,name=waiting,proto3" json:"waiting,omitempty"` // what it waits for
 	Notes         []string               `protobuf:"bytes,13,rep,name=notes,proto3" json:"notes,omitempty"`     // why it was parked
@@ -426,6 +435,13 @@ func (x *Step) GetOutput() *structpb.Value {
 	return nil
 }
 
+func (x *Step) GetOutputJson() string {
+	if x != nil {
+		return x.OutputJson
+	}
+	return ""
+}
+
 func (x *Step) GetFault() *Fault {
 	if x != nil {
 		return x.Fault
@@ -455,6 +471,7 @@ type StartRequest struct {
 	Input          *structpb.Value        `protobuf:"bytes,4,opt,name=input,proto3" json:"input,omitempty"`
 	IdempotencyKey string                 `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"` // at most 256 bytes
 	Wait           bool                   `protobuf:"varint,6,opt,name=wait,proto3" json:"wait,omitempty"`                                          // answer when the run has ended
+	InputJson      string                 `protobuf:"bytes,7,opt,name=input_json,json=inputJson,proto3" json:"input_json,omitempty"`                // instead of input: JSON whose numbers keep all their digits
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -529,6 +546,13 @@ func (x *StartRequest) GetWait() bool {
 		return x.Wait
 	}
 	return false
+}
+
+func (x *StartRequest) GetInputJson() string {
+	if x != nil {
+		return x.InputJson
+	}
+	return ""
 }
 
 type StartResponse struct {
@@ -1227,7 +1251,7 @@ var File_weft_v1_run_proto protoreflect.FileDescriptor
 
 const file_weft_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x11weft/v1/run.proto\x12\aweft.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x04\n" +
+	"\x11weft/v1/run.proto\x12\aweft.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05space\x18\x02 \x01(\tR\x05space\x12\x1a\n" +
@@ -1239,7 +1263,9 @@ const file_weft_v1_run_proto_rawDesc = "" +
 	"\x04peer\x18\b \x01(\tR\x04peer\x12\x18\n" +
 	"\aentries\x18\t \x01(\x03R\aentries\x12.\n" +
 	"\x06output\x18\n" +
-	" \x01(\v2\x16.google.protobuf.ValueR\x06output\x12$\n" +
+	" \x01(\v2\x16.google.protobuf.ValueR\x06output\x12\x1f\n" +
+	"\voutput_json\x18\x0f \x01(\tR\n" +
+	"outputJson\x12$\n" +
 	"\x05fault\x18\v \x01(\v2\x0e.weft.v1.FaultR\x05fault\x129\n" +
 	"\n" +
 	"start_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
@@ -1251,7 +1277,7 @@ const file_weft_v1_run_proto_rawDesc = "" +
 	"\x06status\x18\x02 \x01(\x05R\x06status\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\x9a\x03\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\xbb\x03\n" +
 	"\x04Step\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\rR\x06parent\x12\x12\n" +
@@ -1264,17 +1290,21 @@ const file_weft_v1_run_proto_rawDesc = "" +
 	"start_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12.\n" +
 	"\x06output\x18\n" +
-	" \x01(\v2\x16.google.protobuf.ValueR\x06output\x12$\n" +
+	" \x01(\v2\x16.google.protobuf.ValueR\x06output\x12\x1f\n" +
+	"\voutput_json\x18\x0e \x01(\tR\n" +
+	"outputJson\x12$\n" +
 	"\x05fault\x18\v \x01(\v2\x0e.weft.v1.FaultR\x05fault\x12\x18\n" +
 	"\awaiting\x18\f \x01(\tR\awaiting\x12\x14\n" +
-	"\x05notes\x18\r \x03(\tR\x05notes\"\xcd\x01\n" +
+	"\x05notes\x18\r \x03(\tR\x05notes\"\xec\x01\n" +
 	"\fStartRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12,\n" +
 	"\x05input\x18\x04 \x01(\v2\x16.google.protobuf.ValueR\x05input\x12'\n" +
 	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\x12\x12\n" +
-	"\x04wait\x18\x06 \x01(\bR\x04wait\"I\n" +
+	"\x04wait\x18\x06 \x01(\bR\x04wait\x12\x1d\n" +
+	"\n" +
+	"input_json\x18\a \x01(\tR\tinputJson\"I\n" +
 	"\rStartResponse\x12\x1e\n" +
 	"\x03run\x18\x01 \x01(\v2\f.weft.v1.RunR\x03run\x12\x18\n" +
 	"\aexisted\x18\x02 \x01(\bR\aexisted\"=\n" +
