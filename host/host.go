@@ -53,6 +53,8 @@ type Host struct {
 	edge       rpc.Edge
 	drain      context.Context // ended when no more calls are taken
 	beginDrain context.CancelFunc
+	closing    sync.Once
+	closed     error // what closing came to
 
 	mu      sync.Mutex
 	serving map[string]context.CancelFunc // guarded by mu: groups, by name and version
@@ -195,12 +197,15 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // Close stops consuming, lets calls end, and closes every room. What was in
-// progress goes on at the next Open.
+// progress goes on at the next Open. It is safe twice.
 func (h *Host) Close(ctx context.Context) error {
-	h.beginDrain()
-	h.end()
-	h.groups.Wait()
-	return h.close(ctx)
+	h.closing.Do(func() {
+		h.beginDrain()
+		h.end()
+		h.groups.Wait()
+		h.closed = h.close(ctx)
+	})
+	return h.closed
 }
 
 func (h *Host) close(ctx context.Context) error {

@@ -136,12 +136,18 @@ func (s *served) do(c *http.Client, q *http.Request) (status int, answer string)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return res.StatusCode, text(s.t, res)
+}
+
+// text is the body of a response.
+func text(t *testing.T, res *http.Response) string {
+	t.Helper()
 	defer res.Body.Close()
 	data, err := io.ReadAll(res.Body)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Error(err)
 	}
-	return res.StatusCode, string(data)
+	return string(data)
 }
 
 // must asks and wants an answer.

@@ -7,9 +7,11 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -30,7 +32,7 @@ const (
 // handlers at /handlers/{name}, health and reflection.
 func (h *Host) Handler() http.Handler {
 	server := connect.NewServer(h.edge.Intercept)
-	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready})
+	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready, Drain: h.drain})
 	grpcreflect.Register(server)
 	mux := http.NewServeMux()
 	connecthttp.Mount(mux, server, rpc.MountOptions()...)
@@ -153,13 +155,29 @@ func (h *Host) call(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	if json.Valid(res.Output) {
-		w.Header().Set("Content-Type", "application/json")
-	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Type", contentType(res.Output))
 	for name, v := range res.Headers {
-		w.Header().Set(name, v)
+		if !slices.Contains(framing, name) {
+			w.Header().Set(name, v)
+		}
 	}
 	_, _ = w.Write(res.Output)
+}
+
+// framing are the headers that are the server's alone to write.
+var framing = []string{"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+
+// contentType is that of an answer whose handler names none. It is never one
+// that a browser runs.
+func contentType(output []byte) string {
+	switch {
+	case json.Valid(output):
+		return "application/json"
+	case utf8.Valid(output):
+		return "text/plain; charset=utf-8"
+	}
+	return "application/octet-stream"
 }
 
 func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result, error) {

@@ -45,10 +45,9 @@ func (e Edge) Intercept(next connect.ServerFunc) connect.ServerFunc {
 			return wire(ErrDraining)
 		}
 		if spec.StreamType&connect.StreamTypeServer != 0 {
-			var end context.CancelCauseFunc
-			ctx, end = context.WithCancelCause(ctx)
-			defer end(nil)
-			defer context.AfterFunc(e.Drain, func() { end(ErrDraining) })()
+			var end func()
+			ctx, end = untilDrain(ctx, e.Drain)
+			defer end()
 		}
 		defer func() {
 			if p := recover(); p != nil {
@@ -61,6 +60,13 @@ func (e Edge) Intercept(next connect.ServerFunc) connect.ServerFunc {
 		}()
 		return next(ctx, spec, checked{stream})
 	}
+}
+
+// untilDrain is ctx, ended also when the host drains; then ErrDraining is its cause.
+func untilDrain(ctx, drain context.Context) (context.Context, func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(drain, func() { end(ErrDraining) })
+	return ctx, func() { stop(); end(nil) }
 }
 
 // Panicked is the error of a panic, for the log.

@@ -67,3 +67,15 @@ func TestWhatIsShownToCallers(t *testing.T) {
 		}
 	}
 }
+
+func TestACallThatTheDrainCutsOffIsUnavailable(t *testing.T) {
+	ctx, cut := context.WithCancelCause(context.Background())
+	call := rpc.Edge{Log: slog.New(slog.DiscardHandler), Drain: context.Background()}.Intercept(
+		func(ctx context.Context, _ connect.Spec, _ connect.ServerStream) error {
+			cut(rpc.ErrDraining)
+			return ctx.Err()
+		})
+	if err := call(ctx, connect.Spec{}, nil); connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "shutting down") {
+		t.Error(err)
+	}
+}

@@ -243,6 +243,9 @@ func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
 	}
 	defer end()
 	key := c.Headers["idempotency-key"]
+	if len(key) > KeyMax {
+		return weft.Result{}, weft.Errorf(weft.InvalidArgument, "engine.Engine.Call", "the idempotency key has %d bytes, the limit is %d", len(key), KeyMax)
+	}
 	if key == "" {
 		key = e.opts.NewID()
 	}

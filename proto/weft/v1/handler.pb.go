@@ -28,7 +28,7 @@ type CallRequest struct {
 	Handler        string                 `protobuf:"bytes,2,opt,name=handler,proto3" json:"handler,omitempty"`                                     // name, or name:version@default
 	Input          *structpb.Value        `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`                                         // JSON
 	Body           []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`                                           // instead of input
-	IdempotencyKey string                 `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"` // handed on to the peers that it calls
+	IdempotencyKey string                 `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"` // handed on to the peers that it calls; at most 256 bytes
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
