@@ -46,9 +46,9 @@ type Host struct {
 	engine *engine.Engine
 	bus    *bus.Bus
 
-	life   context.Context // of consumers
+	life   context.Context // of consumers, and of the loading of modules
 	end    context.CancelFunc
-	groups sync.WaitGroup
+	groups sync.WaitGroup // what lives so long
 
 	edge       rpc.Edge
 	drain      context.Context // ended when no more calls are taken
@@ -85,6 +85,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	}
 	h.cat.OnChange(h.subscribe)
 	h.subscribe()
+	h.groups.Go(func() { h.cat.Preload(h.life) })
 	return h, nil
 }
 

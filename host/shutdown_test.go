@@ -134,6 +134,11 @@ func TestShutdownLetsCallsEndAndEndsStreams(t *testing.T) {
 	if answer := again.must("/weft.v1.RunService/GetRun", `{"id":"`+run+`"}`); !strings.Contains(answer, "RUN_STATUS_PARKED") {
 		t.Errorf("after the restart: %s", answer)
 	}
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(again.log.String(), "modules are loaded"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the module was not loaded before somebody called it")
+		}
+	}
 }
 
 func waitedRuns(t *testing.T, s *served) []*weftv1.Run {
