@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
 
 	"github.com/weftrun/weft/host"
 	"github.com/weftrun/weft/host/rpc"
@@ -127,6 +129,17 @@ func TestABodyThatDoesNotComeIsGivenUp(t *testing.T) {
 	s.must("/weft.v1.WorkflowService/Apply", `{"source":`+quoted(strings.ReplaceAll(nap, "hours: 1", "milliseconds: 600"))+`}`)
 	if answer := s.must("/weft.v1.RunService/Start", `{"workflow":"nap","wait":true}`); !strings.Contains(answer, "RUN_STATUS_COMPLETED") {
 		t.Errorf("a call that takes longer than its body may: %s", answer)
+	}
+	for version, c := range map[string]*connect.Client{"HTTP/2": s.client(), "HTTP/1.1": connect.NewClient(connecthttp.NewTransport(h1(t), s.url))} {
+		run := field(t, s.must("/weft.v1.RunService/Start", `{"workflow":"nap"}`), "id")
+		watch, err := weftv1connect.NewRunServiceClient(c).Watch(t.Context(), &weftv1.WatchRequest{Id: run})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen, err := last(watch.Receive)
+		if !errors.Is(err, io.EOF) || seen[len(seen)-1].Run.Status != weftv1.RunStatus_RUN_STATUS_COMPLETED {
+			t.Errorf("a stream on %s that takes longer: %v", version, err)
+		}
 	}
 }
 

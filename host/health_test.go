@@ -48,6 +48,7 @@ func TestHealthAnswersForTheHostAndEachService(t *testing.T) {
 }
 
 func TestHealthIsNotServingWhenTheStoreIsBroken(t *testing.T) {
+	t.Parallel() // it waits for a lock for seconds
 	s := serve(t, host.Options{})
 	health := healthv1connect.NewHealthClient(s.client())
 	watch, err := health.Watch(t.Context(), &healthv1.HealthCheckRequest{})

@@ -27,13 +27,15 @@ func TestNumbersKeepTheirDigitsOrAreRefused(t *testing.T) {
 	s := serve(t, host.Options{})
 	s.deploy("")
 	s.must("/weft.v1.WorkflowService/Apply", `{"source":`+quoted(passing)+`}`)
-	for path, c := range map[string]struct{ body, instead string }{
-		"/weft.v1.RunService/Start":     {`{"workflow":"passing","input":` + id + `}`, "input_json"},
-		"/weft.v1.HandlerService/Call":  {`{"handler":"echo","input":` + id + `}`, "body"},
-		"/weft.v1.EventService/Publish": {`{"events":[{"source":"/a","type":"t","data":1},{"source":"/a","type":"t","data":` + id + `}]}`, "binary"},
+	for _, c := range []struct{ path, body, says string }{
+		{"/weft.v1.RunService/Start", `{"workflow":"passing","input":` + id + `}`, "9007199254740993 has more digits than a double, which this field holds; send the JSON in input_json"},
+		{"/weft.v1.RunService/Start", `{"workflow":"passing","input":` + id + `,"events":5}`, "input_json"},
+		{"/weft.v1.RunService/Start", `[` + id + `]`, "invalid_argument"},
+		{"/weft.v1.HandlerService/Call", `{"handler":"echo","input":` + id + `}`, "send the JSON in body"},
+		{"/weft.v1.EventService/Publish", `{"events":[{"source":"/a","type":"t","data":1},{"source":"/a","type":"t","data":` + id + `}]}`, "send the JSON in binary"},
 	} {
-		if status, answer := s.ask(path, c.body); status != http.StatusBadRequest || !strings.Contains(answer, "9007199254740993") || !strings.Contains(answer, c.instead) {
-			t.Errorf("%s: %d %s", path, status, answer)
+		if status, answer := s.ask(c.path, c.body); status != http.StatusBadRequest || !strings.Contains(answer, c.says) {
+			t.Errorf("%s: %d %s", c.path, status, answer)
 		}
 	}
 

@@ -52,8 +52,7 @@ func (e Edge) Intercept(next connect.ServerFunc) connect.ServerFunc {
 		defer func() {
 			if p := recover(); p != nil {
 				err = Panicked(p)
-			}
-			if err != nil && context.Cause(ctx) == ErrDraining {
+			} else if err != nil && context.Cause(ctx) == ErrDraining {
 				err = ErrDraining
 			}
 			err = wire(e.Shown(spec.Procedure, err))

@@ -34,19 +34,36 @@ func (c codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error 
 	if err != nil {
 		return err
 	}
-	var values struct {
-		Input  json.RawMessage
-		Events []struct{ Data json.RawMessage }
+	if err := c.JSONCodec.UnmarshalRead(ctx, bytes.NewReader(data), msg); err != nil {
+		return err
 	}
-	if json.Unmarshal(data, &values) == nil { // else the codec says what is wrong
-		values.Events = append(values.Events, struct{ Data json.RawMessage }{values.Input})
-		for _, v := range values.Events {
-			if n := misfit(v.Data); n != "" {
-				return fmt.Errorf("%.80s has more digits than a double, which this field holds; send the JSON in %s", n, instead)
-			}
+	values, err := valuesIn(data, msg)
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		if n := misfit(v); n != "" {
+			return fmt.Errorf("%.80s has more digits than a double, which this field holds; send the JSON in %s", n, instead)
 		}
 	}
-	return c.JSONCodec.UnmarshalRead(ctx, bytes.NewReader(data), msg)
+	return nil
+}
+
+// valuesIn are the texts of the values in a request.
+func valuesIn(data []byte, msg any) (values []json.RawMessage, err error) {
+	if _, ok := msg.(*weftv1.PublishRequest); !ok {
+		var q struct{ Input json.RawMessage }
+		err = json.Unmarshal(data, &q)
+		return []json.RawMessage{q.Input}, err
+	}
+	var q struct {
+		Events []struct{ Data json.RawMessage }
+	}
+	err = json.Unmarshal(data, &q)
+	for _, e := range q.Events {
+		values = append(values, e.Data)
+	}
+	return values, err
 }
 
 // misfit is the first number of a JSON text that a double would change, empty for none.
