@@ -106,7 +106,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	h.mu.Lock()
 	h.engine = engine.New(h.db, h.cat, h.gate, h.opts.Engine)
 	h.mu.Unlock()
-	h.bus = bus.New(h.db, h.log)
+	h.bus = bus.New(h.db, bus.Options{Log: h.log})
 	return h.engine.Start(ctx)
 }
 

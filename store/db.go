@@ -82,6 +82,30 @@ var schema string
 // schemaVersion is what schema.sql describes; a newer file is refused.
 const schemaVersion = 2
 
+// upgrades brings a file from one version to the next.
+var upgrades = map[int64]string{
+	1: `alter table redelivery add column key text not null default '';
+		drop index redelivery_due;
+		create index redelivery_due on redelivery (topic, name, due) where key = '';
+		create index redelivery_key on redelivery (topic, name, key, offset) where key <> '';
+		create index redelivery_offset on redelivery (topic, offset);
+		create index dead_letter_offset on dead_letter (topic, offset, name);
+		create table trimmed (topic text not null primary key, offset integer not null) strict, without rowid;
+		alter table run add column parent text;
+		alter table run add column step integer not null default 0;
+		alter table run add column depth integer not null default 0;
+		alter table run add column tie integer not null default 0;
+		alter table run add column origin text;
+		drop index run_ns;
+		drop index run_status;
+		drop index run_workflow;
+		create index run_status on run (status, ns, id);
+		create index run_workflow on run (ns, workflow, status, id);
+		create index run_parent on run (parent) where parent is not null;
+		create index run_tie on run (tie, status, id) where tie <> 0;
+		create table snapshot (run text primary key, seq integer not null, data blob not null) strict, without rowid;`,
+}
+
 // Open opens or creates the file. It fails when another process has it open,
 // when a newer weft wrote it, or when it is damaged.
 func Open(ctx context.Context, o Options) (*DB, error) {
@@ -164,13 +188,18 @@ func (db *DB) migrate() error {
 	case version > schemaVersion:
 		return weft.Errorf(weft.FailedPrecondition, "store.Open", "%s has schema %d, this weft knows up to %d", db.opts.Path, version, schemaVersion).
 			WithHint("run the weft that wrote it, or a newer one")
-	case version == schemaVersion:
-		return nil
-	case version != 0:
-		return weft.Errorf(weft.FailedPrecondition, "store.Open", "%s has schema %d, which was never released", db.opts.Path, version).
-			WithHint("begin with a new file")
 	}
-	script := fmt.Sprintf("pragma auto_vacuum = incremental; begin immediate; %s; pragma user_version = %d; commit;", schema, schemaVersion)
+	script := schema
+	if version > 0 {
+		script = ""
+		for ; version < schemaVersion; version++ {
+			script += upgrades[version]
+		}
+	}
+	if script == "" {
+		return nil
+	}
+	script = fmt.Sprintf("pragma auto_vacuum = incremental; begin immediate; %s; pragma user_version = %d; commit;", script, schemaVersion)
 	if _, err := db.writer.c.Exec(script, nil); err != nil {
 		return weft.Errorf(weft.Internal, "store.Open", "make the tables of %s: %w", db.opts.Path, err)
 	}

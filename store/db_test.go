@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -180,5 +181,32 @@ func BenchmarkUpdate(b *testing.B) {
 		if err := db.Update(b.Context(), insert(fmt.Sprint(i))); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "weft.db")
+	old, err := sql.Open("sqlite3", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = old.Exec(`create table redelivery (topic text not null, name text not null, offset integer not null, due integer not null, attempts integer not null,
+			error text not null, primary key (topic, name, offset)) strict, without rowid;
+		create index redelivery_due on redelivery (topic, name, due);
+		create table dead_letter (topic text not null, name text not null, offset integer not null, attempts integer not null, error text not null,
+			created integer not null, primary key (topic, name, offset)) strict, without rowid;
+		insert into redelivery values('t','g',1,0,2,'why');
+		pragma user_version = 1;`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.Close()
+	for range 2 { // and what is upgraded is opened
+		db := open(t, path)
+		list, err := db.Redeliveries(t.Context(), "t", "g", 1, 10)
+		if err != nil || len(list) != 1 || list[0].Attempts != 2 {
+			t.Errorf("%v %v", list, err)
+		}
+		db.Close()
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"strings"
 	"time"
@@ -108,14 +109,30 @@ func (r Row) message() (Message, error) {
 	return m, nil
 }
 
-// Messages are those of a topic after an offset, in order.
+// pageBytes is the size of the data from which a page of messages is full.
+const pageBytes = 4 << 20
+
+var errFull = errors.New("the page is full")
+
+// Messages are those of a topic after an offset, in order. They may be fewer
+// than limit where they are large; none means that there are none.
 func (db *DB) Messages(ctx context.Context, topic string, after int64, limit int) (list []Message, err error) {
+	size := 0
 	err = db.Query(ctx, "select "+messageColumns+" from event where topic=? and offset>? order by offset limit ?", []any{topic, after, limit},
 		func(r Row) error {
 			m, err := r.message()
+			if err != nil {
+				return err
+			}
 			list = append(list, m)
-			return err
+			if size += len(m.Data); size >= pageBytes {
+				return errFull
+			}
+			return nil
 		})
+	if errors.Is(err, errFull) {
+		err = nil
+	}
 	return list, err
 }
 
@@ -148,6 +165,21 @@ func (tx *Tx) SetCursor(topic, group string, offset int64) error {
 	return err
 }
 
+// DropGroup forgets a group of a topic: its cursor, and what it has put off or given up.
+func (tx *Tx) DropGroup(topic, group string) error {
+	for _, table := range []string{"consumer", "redelivery", "dead_letter"} {
+		if _, err := tx.Exec("delete from "+table+" where topic=? and name=?", topic, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Groups calls fn with every group of every topic.
+func (db *DB) Groups(ctx context.Context, fn func(topic, group string, cursor int64)) error {
+	return db.Query(ctx, "select topic,name,cursor from consumer", nil, func(r Row) error { fn(r.Text(0), r.Text(1), r.Int(2)); return nil })
+}
+
 // Receive notes in an inbox that an event has been had; fresh is false when it
 // was noted before.
 func (tx *Tx) Receive(inbox, source, id string) (fresh bool, err error) {
@@ -162,19 +194,28 @@ func (db *DB) InInbox(ctx context.Context, inbox, source, id string) (in bool, e
 }
 
 // Redelivery is a message that a group will have again, or for the first time
-// when it is due.
+// when it is due. With a Key it holds back what comes after it with that key.
 type Redelivery struct {
 	Topic, Group string
-	Offset, Due  int64
+	Offset       int64
+	Key          string
+	Due          int64
 	Attempts     int
 	Error        string
 }
 
 // Redeliver puts a message off.
 func (tx *Tx) Redeliver(r Redelivery) error {
-	_, err := tx.Exec(`insert into redelivery(topic,name,offset,due,attempts,error) values(?,?,?,?,?,?)
-		on conflict do update set due=excluded.due, attempts=excluded.attempts, error=excluded.error`,
-		r.Topic, r.Group, r.Offset, r.Due, r.Attempts, r.Error)
+	_, err := tx.Exec(`insert into redelivery(topic,name,offset,key,due,attempts,error) values(?,?,?,?,?,?,?)
+		on conflict do update set key=excluded.key, due=excluded.due, attempts=excluded.attempts, error=excluded.error`,
+		r.Topic, r.Group, r.Offset, r.Key, r.Due, r.Attempts, r.Error)
+	return err
+}
+
+// Shelve puts a message off, unless it already is.
+func (tx *Tx) Shelve(r Redelivery) error {
+	_, err := tx.Exec("insert or ignore into redelivery(topic,name,offset,key,due,attempts,error) values(?,?,?,?,?,?,?)",
+		r.Topic, r.Group, r.Offset, r.Key, r.Due, r.Attempts, r.Error)
 	return err
 }
 
@@ -184,27 +225,52 @@ func (tx *Tx) Delivered(topic, group string, offset int64) error {
 	return err
 }
 
-// Redeliveries are those of a group that are due, the earliest first.
-func (db *DB) Redeliveries(ctx context.Context, topic, group string, now int64, limit int) (list []Redelivery, err error) {
-	err = db.Query(ctx, "select offset,due,attempts,error from redelivery where topic=? and name=? and due<=? order by due, offset limit ?",
-		[]any{topic, group, now, limit}, func(r Row) error {
-			list = append(list, Redelivery{topic, group, r.Int(0), r.Int(1), int(r.Int(2)), r.Text(3)})
-			return nil
-		})
+const redeliveryColumns = "offset,key,due,attempts,error"
+
+func (db *DB) redeliveries(ctx context.Context, topic, group, rest string, args ...any) (list []Redelivery, err error) {
+	err = db.Query(ctx, "select "+redeliveryColumns+" from redelivery where topic=? and name=? and "+rest, append([]any{topic, group}, args...), func(r Row) error {
+		list = append(list, Redelivery{topic, group, r.Int(0), r.Text(1), r.Int(2), int(r.Int(3)), r.Text(4)})
+		return nil
+	})
 	return list, err
 }
 
-// NextRedelivery is when the next of a group is due, Unix milliseconds;
-// math.MaxInt64 for none.
-func (db *DB) NextRedelivery(ctx context.Context, topic, group string) (due int64, err error) {
+// Redeliveries are those of a group without a key that are due, the earliest first.
+func (db *DB) Redeliveries(ctx context.Context, topic, group string, now int64, limit int) ([]Redelivery, error) {
+	return db.redeliveries(ctx, topic, group, "key='' and due<=? order by due, offset limit ?", now, limit)
+}
+
+// NextRedelivery is when the next of a group without a key is due after now,
+// Unix milliseconds; math.MaxInt64 for none.
+func (db *DB) NextRedelivery(ctx context.Context, topic, group string, now int64) (due int64, err error) {
 	due = math.MaxInt64
-	err = db.Query(ctx, "select min(due) from redelivery where topic=? and name=?", []any{topic, group}, func(r Row) error {
+	err = db.Query(ctx, "select min(due) from redelivery where topic=? and name=? and key='' and due>?", []any{topic, group, now}, func(r Row) error {
 		if !r.Null(0) {
 			due = r.Int(0)
 		}
 		return nil
 	})
 	return due, err
+}
+
+// Shelved are those of a group with a key, after an offset, in order.
+func (db *DB) Shelved(ctx context.Context, topic, group, key string, after int64, limit int) ([]Redelivery, error) {
+	return db.redeliveries(ctx, topic, group, "key=? and key<>'' and offset>? order by offset limit ?", key, after, limit)
+}
+
+// ShelvedKeys calls fn with every key of a group that Shelved has rows for,
+// how many, and when the first of them is due.
+func (db *DB) ShelvedKeys(ctx context.Context, topic, group string, fn func(key string, rows int, due int64)) error {
+	return db.Query(ctx, "select key, count(*), due, min(offset) from redelivery where topic=? and name=? and key<>'' group by key",
+		[]any{topic, group}, func(r Row) error { fn(r.Text(0), int(r.Int(1)), r.Int(2)); return nil })
+}
+
+// Aside calls fn with the offsets after one and up to another that a group has
+// put off or given up.
+func (db *DB) Aside(ctx context.Context, topic, group string, after, upto int64, fn func(offset int64)) error {
+	return db.Query(ctx, `select offset from redelivery where topic=?1 and name=?2 and offset>?3 and offset<=?4
+		union select offset from dead_letter where topic=?1 and name=?2 and offset>?3 and offset<=?4`,
+		[]any{topic, group, after, upto}, func(r Row) error { fn(r.Int(0)); return nil })
 }
 
 // DeadLetter is a message that a group has given up.

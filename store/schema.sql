@@ -123,12 +123,15 @@ create table redelivery (                 -- what failed or waits for its time
   topic    text not null,
   name     text not null,                 -- the group
   offset   integer not null,
+  key      text not null default '',      -- it holds back what comes after it with this key; empty: nothing
   due      integer not null,
   attempts integer not null,
   error    text not null,
   primary key (topic, name, offset)
 ) strict, without rowid;
-create index redelivery_due on redelivery (topic, name, due);
+create index redelivery_due on redelivery (topic, name, due) where key = '';
+create index redelivery_key on redelivery (topic, name, key, offset) where key <> '';
+create index redelivery_offset on redelivery (topic, offset);
 
 create table dead_letter (
   topic    text not null,
@@ -138,6 +141,12 @@ create table dead_letter (
   error    text not null,
   created  integer not null,
   primary key (topic, name, offset)
+) strict, without rowid;
+create index dead_letter_offset on dead_letter (topic, offset, name);
+
+create table trimmed (                    -- how far the log of a topic may have holes
+  topic   text not null primary key,
+  offset  integer not null                -- the newest message that retention removed
 ) strict, without rowid;
 
 create table inbox (                      -- events that a consumer has had: each takes effect once

@@ -1,12 +1,26 @@
 // Package bus is events in and out: a durable log in SQLite, groups of
 // consumers on it, and CloudEvents over HTTP.
+//
+// The log is also a publisher and a subscriber of watermill, so any Go program
+// can embed it, with no broker beside it:
+//
+//	db, err := store.Open(ctx, store.Options{Path: "events.db"})
+//	b := bus.New(db, bus.Options{})
+//	router.AddConsumerHandler("mail", "orders", b.Subscriber(bus.SubscriberOptions{Group: "mail"}), sendMail)
+//	err = b.Publisher().Publish("orders", message.NewMessage(watermill.NewUUID(), payload))
+//
+// A message is durable when Publish returns. Groups of weft and subscribers of
+// watermill are served by the same code: see Group and SubscriberOptions for
+// what each promises. An event of weft is a message whose metadata are its
+// attributes, as ce_id, ce_source and so on, on the topic that its namespace
+// names. Other messages on such a topic are no events, and groups of weft pass
+// over them.
 package bus
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"regexp"
 	"sync"
 	"time"
@@ -22,27 +36,38 @@ const (
 	DataMax       = 1 << 20 // bytes of an event's data
 	BatchMax      = 1_000   // events in one Publish
 	ExtensionsMax = 64
-	TextMax       = 1 << 10 // bytes of one attribute
-	InFlight      = 16      // deliveries at once of one group
-	AttemptsMax   = 5       // then the event is a dead letter
-	retryMin      = 100 * time.Millisecond
-	retryMax      = 30 * time.Second
-	page          = 256
-	idle          = time.Second // how often a group looks although nobody woke it
+	TextMax       = 1 << 10         // bytes of one attribute
+	InFlight      = 16              // deliveries at once of one group
+	AttemptsMax   = 5               // then the event is a dead letter
+	AckWait       = 5 * time.Minute // then a delivery that has not ended counts as failed
 )
+
+// Options of a bus. The zero value of each field means its default.
+type Options struct {
+	Log      *slog.Logger
+	RetryMin time.Duration // a failed event comes again within this time, then within twice as much, and so on; default 1 s
+	RetryMax time.Duration // but within this; default 30 s
+}
 
 // Bus is the log of one host. Its methods may be called by many goroutines at once.
 type Bus struct {
-	db  *store.DB
-	log *slog.Logger
+	db   *store.DB
+	log  *slog.Logger
+	opts Options
 
-	mu    sync.Mutex
-	wakes map[chan struct{}]string // guarded by mu: who waits for which topic
+	mu     sync.Mutex
+	wakes  map[chan struct{}]string // guarded by mu: who waits for which topic
+	groups map[groupKey]*group      // guarded by mu: those that are served
 }
 
 // New makes a bus on the log of db.
-func New(db *store.DB, log *slog.Logger) *Bus {
-	b := &Bus{db: db, log: log, wakes: map[chan struct{}]string{}}
+func New(db *store.DB, o Options) *Bus {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.RetryMin = cmp.Or(o.RetryMin, time.Second)
+	o.RetryMax = cmp.Or(o.RetryMax, 30*time.Second)
+	b := &Bus{db: db, log: o.Log, opts: o, wakes: map[chan struct{}]string{}, groups: map[groupKey]*group{}}
 	db.OnAppend(b.wake)
 	return b
 }
@@ -164,7 +189,7 @@ func (b *Bus) Tail(ctx context.Context, ns string, after int64, fn func(offset i
 			}
 			after = m.Offset
 		}
-		if len(list) == page {
+		if len(list) > 0 {
 			continue
 		}
 		select {
@@ -173,221 +198,4 @@ func (b *Bus) Tail(ctx context.Context, ns string, after int64, fn func(offset i
 			return ctx.Err()
 		}
 	}
-}
-
-// Group is a set of consumers that share the events of a namespace: each event
-// that Wants takes reaches Handle once, and again after an error.
-type Group struct {
-	Namespace, Name string
-	Wants           func(weft.Event) bool // nil: all
-	// Handle has the event take effect. It passes ack to the commit of that
-	// effect, so that both happen or neither.
-	Handle func(ctx context.Context, e weft.Event, ack func(*store.Tx) error) error
-}
-
-// Consume serves a group until ctx ends, and returns when its deliveries have
-// ended. A new group begins with what comes from now on.
-func (b *Bus) Consume(ctx context.Context, g Group) error {
-	c := &consumer{b: b, g: g, slots: make(chan struct{}, InFlight), flying: map[int64]bool{}}
-	defer c.all.Wait()
-	wake, stop := b.listen(g.Namespace)
-	defer stop()
-	if err := c.begin(ctx); err != nil {
-		return err
-	}
-	for {
-		more, err := c.round(ctx)
-		if err != nil && ctx.Err() == nil {
-			b.log.Error("group stopped for a moment", "namespace", g.Namespace, "group", g.Name, "error", err)
-			more = false
-		}
-		if more {
-			continue
-		}
-		timer := time.NewTimer(c.nap(ctx))
-		select {
-		case <-wake:
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-		timer.Stop()
-	}
-}
-
-type consumer struct {
-	b     *Bus
-	g     Group
-	read  int64 // all up to here has been handed out
-	saved int64
-	slots chan struct{}
-	all   sync.WaitGroup
-
-	mu     sync.Mutex
-	flying map[int64]bool // guarded by mu: handed out and not done
-}
-
-// begin finds where the group is.
-func (c *consumer) begin(ctx context.Context) error {
-	at, ok, err := c.b.db.Cursor(ctx, c.g.Namespace, c.g.Name)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		if at, err = c.b.db.Head(ctx, c.g.Namespace); err != nil {
-			return err
-		}
-		if err := c.b.db.Update(ctx, func(tx *store.Tx) error { return tx.SetCursor(c.g.Namespace, c.g.Name, at) }); err != nil {
-			return err
-		}
-	}
-	c.read, c.saved = at, at
-	return nil
-}
-
-// round hands out what is due and what is new; more says that there is more at once.
-func (c *consumer) round(ctx context.Context) (more bool, err error) {
-	due, err := c.b.db.Redeliveries(ctx, c.g.Namespace, c.g.Name, time.Now().UnixMilli(), page)
-	if err != nil {
-		return false, err
-	}
-	for _, r := range due {
-		m, ok, err := c.b.db.Message(ctx, r.Offset)
-		if err != nil {
-			return false, err
-		}
-		if !ok || c.isFlying(m.Offset) {
-			continue
-		}
-		handed, err := c.offer(ctx, m, r.Attempts)
-		if err == nil && !handed {
-			err = c.b.db.Update(ctx, func(tx *store.Tx) error { return tx.Delivered(m.Topic, c.g.Name, m.Offset) })
-		}
-		if err != nil {
-			return false, err
-		}
-	}
-	list, err := c.b.db.Messages(ctx, c.g.Namespace, c.read, page)
-	if err != nil {
-		return false, err
-	}
-	for _, m := range list {
-		if err := c.take(ctx, m); err != nil {
-			return false, err
-		}
-		c.read = m.Offset
-	}
-	return len(list) == page, c.save(ctx)
-}
-
-// take hands a new message out, or puts it off until it is due.
-func (c *consumer) take(ctx context.Context, m store.Message) error {
-	e := m.Event()
-	if c.g.Wants != nil && !c.g.Wants(e) {
-		return nil
-	}
-	if m.Due > time.Now().UnixMilli() {
-		return c.b.db.Update(ctx, func(tx *store.Tx) error {
-			return tx.Redeliver(store.Redelivery{Topic: m.Topic, Group: c.g.Name, Offset: m.Offset, Due: m.Due})
-		})
-	}
-	_, err := c.offer(ctx, m, 0)
-	return err
-}
-
-// offer hands a message out, unless the group has had its event. What was read
-// before may have been delivered meanwhile, so the inbox is asked here, last.
-func (c *consumer) offer(ctx context.Context, m store.Message, attempts int) (handed bool, err error) {
-	e := m.Event()
-	had, err := c.b.db.InInbox(ctx, c.inbox(), e.Source, e.ID)
-	if err != nil || had {
-		return false, err
-	}
-	c.hand(ctx, m, attempts)
-	return true, nil
-}
-
-func (c *consumer) inbox() string { return "group " + c.g.Namespace + "/" + c.g.Name }
-
-func (c *consumer) isFlying(offset int64) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flying[offset]
-}
-
-func (c *consumer) hand(ctx context.Context, m store.Message, attempts int) {
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return
-	}
-	c.mu.Lock()
-	c.flying[m.Offset] = true
-	c.mu.Unlock()
-	c.all.Go(func() {
-		c.deliver(ctx, m, attempts)
-		c.mu.Lock()
-		delete(c.flying, m.Offset)
-		c.mu.Unlock()
-		<-c.slots
-	})
-}
-
-func (c *consumer) deliver(ctx context.Context, m store.Message, attempts int) {
-	e, used := m.Event(), false
-	ack := func(tx *store.Tx) error {
-		used = true
-		if _, err := tx.Receive(c.inbox(), e.Source, e.ID); err != nil {
-			return err
-		}
-		return tx.Delivered(m.Topic, c.g.Name, m.Offset)
-	}
-	err := c.g.Handle(ctx, e, ack)
-	if err == nil && !used {
-		err = c.b.db.Update(ctx, ack)
-	}
-	if err == nil || ctx.Err() != nil {
-		return
-	}
-	c.fail(ctx, m, attempts+1, err)
-}
-
-// fail puts a message off, or gives it up.
-func (c *consumer) fail(ctx context.Context, m store.Message, attempts int, cause error) {
-	now := time.Now()
-	err := c.b.db.Update(ctx, func(tx *store.Tx) error {
-		if attempts >= AttemptsMax {
-			return tx.Bury(store.DeadLetter{Topic: m.Topic, Group: c.g.Name, Offset: m.Offset, Attempts: attempts, Error: cause.Error(), Created: now.UnixMilli()})
-		}
-		wait := min(retryMin<<(2*attempts), retryMax)
-		wait = wait/2 + rand.N(wait)
-		return tx.Redeliver(store.Redelivery{Topic: m.Topic, Group: c.g.Name, Offset: m.Offset, Due: now.Add(wait).UnixMilli(), Attempts: attempts, Error: cause.Error()})
-	})
-	c.b.log.Warn("event not delivered", "group", c.g.Name, "event", m.ID, "attempt", attempts, "error", errors.Join(cause, err))
-}
-
-// save moves the cursor up to the oldest message in flight. What is between
-// the cursor and the crash is known by the inbox.
-func (c *consumer) save(ctx context.Context) error {
-	low := c.read
-	c.mu.Lock()
-	for offset := range c.flying {
-		low = min(low, offset-1)
-	}
-	c.mu.Unlock()
-	if low <= c.saved {
-		return nil
-	}
-	c.saved = low
-	return c.b.db.Update(ctx, func(tx *store.Tx) error { return tx.SetCursor(c.g.Namespace, c.g.Name, low) })
-}
-
-// nap is how long to wait when nobody wakes the group.
-func (c *consumer) nap(ctx context.Context) time.Duration {
-	due, err := c.b.db.NextRedelivery(ctx, c.g.Namespace, c.g.Name)
-	if err != nil {
-		return idle
-	}
-	return max(min(idle, time.Until(time.UnixMilli(min(due, time.Now().Add(idle).UnixMilli())))), 10*time.Millisecond)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http/httptest"
 	"path/filepath"
@@ -27,7 +26,7 @@ func open(t *testing.T) (*bus.Bus, *store.DB) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return bus.New(db, slog.New(slog.DiscardHandler)), db
+	return bus.New(db, bus.Options{RetryMin: 50 * time.Millisecond}), db
 }
 
 func event(id string) weft.Event {
