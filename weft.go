@@ -312,6 +312,17 @@ func (c Code) String() string {
 	return "code_" + strconv.Itoa(int(c))
 }
 
+var httpStatuses = [...]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
+
+// HTTPStatus is the status of an HTTP answer with this code, by the table of
+// the Connect protocol.
+func (c Code) HTTPStatus() int {
+	if int(c) < len(httpStatuses) {
+		return httpStatuses[c]
+	}
+	return 500
+}
+
 // ParseCode is the inverse of String; an unknown name is Unknown.
 func ParseCode(name string) Code {
 	for c, n := range codeNames {

@@ -128,10 +128,6 @@ func (h *Host) plain(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// statuses are those of Connect: https://connectrpc.com/docs/protocol#error-codes
-var statuses = map[weft.Code]int{weft.Canceled: 499, weft.InvalidArgument: 400, weft.FailedPrecondition: 400, weft.OutOfRange: 400, weft.Unauthenticated: 401, weft.PermissionDenied: 403,
-	weft.NotFound: 404, weft.AlreadyExists: 409, weft.Aborted: 409, weft.ResourceExhausted: 429, weft.Unimplemented: 501, weft.Unavailable: 503, weft.DeadlineExceeded: 504}
-
 // refuse answers with an error as Connect writes it.
 func (h *Host) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if context.Cause(r.Context()) == rpc.ErrDraining {
@@ -139,12 +135,8 @@ func (h *Host) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	err = h.edge.Shown(r.URL.Path, err)
 	code := weft.CodeOf(err)
-	status, ok := statuses[code]
-	if !ok {
-		status = http.StatusInternalServerError
-	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
+	w.WriteHeader(code.HTTPStatus())
 	_ = json.NewEncoder(w).Encode(map[string]string{"code": code.String(), "message": err.Error()})
 }
 

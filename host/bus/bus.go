@@ -21,9 +21,13 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/url"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
 
@@ -136,13 +140,23 @@ func Check(e weft.Event) error {
 	for _, a := range []struct {
 		name, value string
 		must        bool
-	}{{"id", e.ID, true}, {"source", e.Source, true}, {"type", e.Type, true}, {"subject", e.Subject, false}, {"datacontenttype", e.DataContentType, false}} {
+	}{{"id", e.ID, true}, {"source", e.Source, true}, {"type", e.Type, true}, {"subject", e.Subject, false},
+		{"datacontenttype", e.DataContentType, false}, {"dataschema", e.DataSchema, false}} {
 		if a.must && a.value == "" {
 			return refuse(weft.InvalidArgument, "attribute %s is missing or empty", a.name)
 		}
 		if len(a.value) > TextMax {
 			return refuse(weft.ResourceExhausted, "attribute %s has %d bytes, the limit is %d", a.name, len(a.value), TextMax)
 		}
+		if !isText(a.value) {
+			return refuse(weft.InvalidArgument, "attribute %s has characters that no text has", a.name)
+		}
+	}
+	if _, err := url.Parse(e.Source); err != nil {
+		return refuse(weft.InvalidArgument, "attribute source is no URI reference: %q", e.Source)
+	}
+	if u, err := url.Parse(e.DataSchema); e.DataSchema != "" && (err != nil || !u.IsAbs()) {
+		return refuse(weft.InvalidArgument, "attribute dataschema is no absolute URI: %q", e.DataSchema)
 	}
 	if len(e.Data) > DataMax {
 		return refuse(weft.ResourceExhausted, "data has %d bytes, the limit is %d", len(e.Data), DataMax)
@@ -151,8 +165,11 @@ func Check(e weft.Event) error {
 		return refuse(weft.ResourceExhausted, "%d extensions, the limit is %d", len(e.Extensions), ExtensionsMax)
 	}
 	for name, v := range e.Extensions {
-		if !extensionForm.MatchString(name) {
-			return refuse(weft.InvalidArgument, "extension %q: a name has 1 to 20 lower-case letters and digits", name)
+		if !extensionForm.MatchString(name) || name == "data" {
+			return refuse(weft.InvalidArgument, "extension %q: a name has 1 to 20 lower-case letters and digits, and is not data", name)
+		}
+		if !isText(v) {
+			return refuse(weft.InvalidArgument, "extension %s has characters that no text has", name)
 		}
 		if len(v) > TextMax {
 			return refuse(weft.ResourceExhausted, "extension %s has %d bytes, the limit is %d", name, len(v), TextMax)
@@ -165,6 +182,9 @@ func Check(e weft.Event) error {
 	}
 	return nil
 }
+
+// isText reports whether s is UTF-8 without control characters.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
 
 // Tail calls fn with events as they become durable, from after an offset on;
 // below zero means from now on. It ends when fn fails or ctx ends.

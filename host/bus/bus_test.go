@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http/httptest"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,49 +123,6 @@ func TestADelayedEventIsNotEarly(t *testing.T) {
 	if got := <-at; got.Before(due.Add(-time.Millisecond)) {
 		t.Errorf("%s early", due.Sub(got))
 	}
-}
-
-func TestCloudEventsOverHTTP(t *testing.T) {
-	b, _ := open(t)
-	const js = "application/cloudevents+json"
-	for name, c := range map[string]struct {
-		contentType, body string
-		headers           map[string]string
-		status            int
-		says              string
-	}{
-		"structured":           {js, `{"specversion":"1.0","id":"1","source":"/a","type":"t","data":{"a":1}}`, nil, 202, `"accepted":1`},
-		"batch":                {"application/cloudevents-batch+json", `[{"specversion":"1.0","id":"1","source":"/a","type":"t"},{"specversion":"1.0","id":"2","source":"/a","type":"t"}]`, nil, 202, `"accepted":2`},
-		"binary":               {"text/plain", "hello", map[string]string{"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/a", "ce-type": "t"}, 202, `"accepted":1`},
-		"no type":              {js, `{"specversion":"1.0","id":"1","source":"/a"}`, nil, 400, "attribute type"},
-		"empty source":         {js, `{"specversion":"1.0","id":"1","source":"","type":"t"}`, nil, 400, "attribute source"},
-		"wrong version":        {js, `{"specversion":"0.3","id":"1","source":"/a","type":"t"}`, nil, 400, "specversion"},
-		"upper-case extension": {js, `{"specversion":"1.0","id":"1","source":"/a","type":"t","Bad":"x"}`, nil, 400, "Bad"},
-		"data twice":           {js, `{"specversion":"1.0","id":"1","source":"/a","type":"t","data":1,"data_base64":"AA=="}`, nil, 400, "both"},
-		"bad time":             {js, `{"specversion":"1.0","id":"1","source":"/a","type":"t","time":"now"}`, nil, 400, "attribute time"},
-		"no JSON":              {js, `{`, nil, 400, "JSON"},
-		"another media type":   {"text/plain", "x", nil, 415, "content type"},
-	} {
-		r := httptest.NewRequest("POST", "/events", strings.NewReader(c.body))
-		r.Header.Set("Content-Type", c.contentType)
-		for k, v := range c.headers {
-			r.Header.Set(k, v)
-		}
-		w := httptest.NewRecorder()
-		b.ServeHTTP(w, r)
-		if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
-		}
-	}
-}
-
-func FuzzDecodeJSON(f *testing.F) {
-	f.Add([]byte(`{"specversion":"1.0","id":"1","source":"/a","type":"t","data":{"a":1}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if e, err := bus.DecodeJSON(data); err == nil && (e.ID == "" || e.Type == "" || e.Source == "") {
-			t.Errorf("accepted %+v", e)
-		}
-	})
 }
 
 func TestEffectsHappenOnceThoughHandlersFailAtRandom(t *testing.T) {

@@ -1,13 +1,15 @@
 package bus
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/weftrun/weft"
@@ -17,53 +19,86 @@ import (
 const (
 	structured = "application/cloudevents+json"
 	batched    = "application/cloudevents-batch+json"
-	bodyMax    = 4 << 20
 )
+
+// BodyMax is how many bytes the body of a request may have.
+const BodyMax = 4 << 20
 
 // ServeHTTP takes events by the HTTP binding of CloudEvents 1.0: structured,
 // batched and binary. The answer is 202 with the offsets once they are durable.
 func (b *Bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	events, err := decode(w, r)
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if media != structured && media != batched && (r.Header.Get("Ce-Specversion") == "" || strings.HasPrefix(media, "application/cloudevents")) {
+		answer(w, http.StatusUnsupportedMediaType, weft.Errorf(weft.Unimplemented, "bus.Bus.ServeHTTP",
+			"content type %q without ce-specversion: send %s, %s, or ce- headers", media, structured, batched))
+		return
+	}
+	events, err := decode(w, r, media)
 	var offsets []int64
 	if err == nil {
 		offsets, err = b.Publish(r.Context(), weft.NamespaceOr(r.Header.Get("Weft-Namespace")), events...)
 	}
-	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		code := weft.CodeOf(err)
-		status, ok := map[weft.Code]int{weft.InvalidArgument: 400, weft.ResourceExhausted: 413, weft.Unimplemented: 415, weft.Unavailable: 503}[code]
-		if !ok {
-			status = http.StatusInternalServerError
-		}
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(map[string]string{"code": code.String(), "message": err.Error()})
+		Refuse(w, err)
 		return
 	}
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
 	_ = json.NewEncoder(w).Encode(map[string]any{"accepted": len(offsets), "offsets": offsets})
+}
+
+// Body reads the body of a request, BodyMax bytes of it at most.
+func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, BodyMax))
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return nil, weft.Errorf(weft.ResourceExhausted, "bus.Body", "the body is over %d bytes: %w", BodyMax, err)
+	}
+	if err != nil {
+		return nil, weft.Errorf(weft.InvalidArgument, "bus.Body", "the body was cut off: %w", err)
+	}
+	return body, nil
+}
+
+// Refuse answers with an error: its code and message as JSON, and the status
+// that belongs to the code; 413 for a body that is too large.
+func Refuse(w http.ResponseWriter, err error) {
+	status := weft.CodeOf(err).HTTPStatus()
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		status = http.StatusRequestEntityTooLarge
+	}
+	answer(w, status, err)
+}
+
+func answer(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"code": weft.CodeOf(err).String(), "message": err.Error()})
 }
 
 func refuse(format string, args ...any) error {
 	return weft.Errorf(weft.InvalidArgument, "bus.Bus.ServeHTTP", format, args...)
 }
 
-func decode(w http.ResponseWriter, r *http.Request) ([]weft.Event, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
+// defined are the attributes that CloudEvents itself defines; others are extensions.
+var defined = map[string]bool{"specversion": true, "id": true, "source": true, "type": true, "subject": true, "time": true, "datacontenttype": true, "dataschema": true}
+
+func decode(w http.ResponseWriter, r *http.Request, media string) ([]weft.Event, error) {
+	body, err := Body(w, r)
 	if err != nil {
-		return nil, weft.Errorf(weft.ResourceExhausted, "bus.Bus.ServeHTTP", "the body is over %d bytes or was cut off", bodyMax)
+		return nil, err
 	}
-	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	switch {
-	case media == structured:
-		e, err := DecodeJSON(body)
-		return []weft.Event{e}, err
-	case media == batched:
+	var e weft.Event
+	switch media {
+	case structured:
+		e, err = DecodeJSON(body)
+	case batched:
 		return decodeBatch(body)
-	case r.Header.Get("Ce-Specversion") != "":
-		e, err := decodeBinary(r.Header, body)
-		return []weft.Event{e}, err
+	default:
+		e, err = decodeBinary(r.Header, body)
 	}
-	return nil, weft.Errorf(weft.Unimplemented, "bus.Bus.ServeHTTP", "content type %q without ce-specversion: send %s, %s, or ce- headers", media, structured, batched)
+	return []weft.Event{e}, err
 }
 
 func decodeBatch(body []byte) ([]weft.Event, error) {
@@ -81,55 +116,103 @@ func decodeBatch(body []byte) ([]weft.Event, error) {
 	return events, nil
 }
 
-// DecodeJSON reads one event in the CloudEvents JSON format.
+// DecodeJSON reads one event in the CloudEvents JSON format. It refuses what
+// the format does not allow, and names the field.
 func DecodeJSON(data []byte) (weft.Event, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return weft.Event{}, refuse("the event is not a JSON object: %w", err)
+	fields, err := members(data)
+	if err != nil {
+		return weft.Event{}, err
 	}
 	attributes := map[string]string{}
-	var e weft.Event
 	for name, raw := range fields {
-		switch name {
-		case "data":
-			e.Data = raw
-		case "data_base64":
-			var s string
-			b, err := []byte(nil), json.Unmarshal(raw, &s)
-			if err == nil {
-				b, err = base64.StdEncoding.DecodeString(s)
-			}
-			if err != nil {
-				return e, refuse("data_base64 is not base64: %w", err)
-			}
-			e.Data = b
-		default:
-			var v any
-			if err := json.Unmarshal(raw, &v); err != nil {
-				return e, refuse("attribute %s: %w", name, err)
-			}
-			switch v.(type) {
-			case nil:
-			case string, bool, float64:
-				attributes[name] = fmt.Sprint(v)
-			default:
-				return e, refuse("attribute %s is neither text, number nor boolean", name)
-			}
+		if name == "data" || name == "data_base64" || string(raw) == "null" {
+			continue
+		}
+		if attributes[name], err = attributeOf(name, raw); err != nil {
+			return weft.Event{}, err
 		}
 	}
-	if fields["data"] != nil && fields["data_base64"] != nil {
-		return e, refuse("data and data_base64 are both there")
+	body, encoded := fields["data"], fields["data_base64"]
+	if body != nil && encoded != nil {
+		return weft.Event{}, refuse("data and data_base64 are both there")
 	}
-	if fields["data"] != nil && attributes["datacontenttype"] == "" {
+	e := weft.Event{Data: body}
+	switch {
+	case encoded != nil && string(encoded) != "null":
+		if e.Data, err = fromBase64(encoded); err != nil {
+			return e, refuse("data_base64 is not base64 in a string: %w", err)
+		}
+	case body != nil && attributes["datacontenttype"] == "":
 		attributes["datacontenttype"] = "application/json"
-	}
-	if t := attributes["datacontenttype"]; fields["data"] != nil && !isJSON(t) { // text in a JSON string
-		var s string
-		if json.Unmarshal(e.Data, &s) == nil {
-			e.Data = []byte(s)
+	case body != nil && !isJSON(attributes["datacontenttype"]):
+		var text string
+		if err := json.Unmarshal(body, &text); err != nil {
+			return e, refuse("data must be a string where datacontenttype is %s", attributes["datacontenttype"])
 		}
+		e.Data = []byte(text)
 	}
 	return assign(e, attributes)
+}
+
+// members are the fields of a JSON object, none of which is there twice.
+func members(data []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, refuse("the event is not a JSON object")
+	}
+	fields := map[string]json.RawMessage{}
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, refuse("the event is not a JSON object: %w", err)
+		}
+		name, _ := t.(string) // where a value may follow, a token of an object is its key
+		if fields[name] != nil {
+			return nil, refuse("field %s is there twice", name)
+		}
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return nil, refuse("field %s is not JSON: %w", name, err)
+		}
+		fields[name] = raw
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, refuse("the event is not a JSON object: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, refuse("the event is followed by something else")
+	}
+	return fields, nil
+}
+
+// attributeOf is the canonical string of an attribute's value: those that
+// CloudEvents defines are strings, an extension may also be an integer or a boolean.
+func attributeOf(name string, raw json.RawMessage) (string, error) {
+	if raw[0] == '"' {
+		var s string
+		err := json.Unmarshal(raw, &s)
+		return s, err
+	}
+	if defined[name] {
+		return "", refuse("attribute %s is not a string", name)
+	}
+	s := string(raw)
+	if s == "true" || s == "false" {
+		return s, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil {
+		return "", refuse("attribute %s is neither a string, a boolean nor an integer of 32 bits", name)
+	}
+	return strconv.FormatInt(n, 10), nil
+}
+
+func fromBase64(raw json.RawMessage) ([]byte, error) {
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, err
+	}
+	return base64.StdEncoding.DecodeString(s)
 }
 
 func isJSON(contentType string) bool {
@@ -138,17 +221,43 @@ func isJSON(contentType string) bool {
 }
 
 func decodeBinary(h http.Header, body []byte) (weft.Event, error) {
-	attributes := map[string]string{"datacontenttype": h.Get("Content-Type")}
+	attributes := map[string]string{}
+	if t := h.Get("Content-Type"); t != "" {
+		attributes["datacontenttype"] = t
+	}
 	for name, values := range h {
-		if attribute, ok := strings.CutPrefix(strings.ToLower(name), "ce-"); ok {
-			v, err := url.PathUnescape(values[0])
-			if err != nil {
-				return weft.Event{}, refuse("header %s is not percent-encoded: %w", name, err)
-			}
-			attributes[attribute] = v
+		attribute, ok := strings.CutPrefix(strings.ToLower(name), "ce-")
+		switch {
+		case !ok:
+			continue
+		case attribute == "datacontenttype":
+			return weft.Event{}, refuse("header %s: the type of the data is the header Content-Type", name)
+		case len(values) > 1:
+			return weft.Event{}, refuse("header %s is there %d times", name, len(values))
 		}
+		v, err := headerText(values[0])
+		if err != nil {
+			return weft.Event{}, refuse("header %s is not percent-encoded: %w", name, err)
+		}
+		attributes[attribute] = v
 	}
 	return assign(weft.Event{Data: body}, attributes)
+}
+
+// headerText reads a header's value as the HTTP binding writes it: first as a
+// quoted string, if it is one, then percent-encoded.
+func headerText(v string) (string, error) {
+	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+		var plain strings.Builder
+		for i := 1; i < len(v)-1; i++ {
+			if v[i] == '\\' && i < len(v)-2 {
+				i++
+			}
+			plain.WriteByte(v[i])
+		}
+		v = plain.String()
+	}
+	return url.PathUnescape(v)
 }
 
 // assign fills an event from its attributes and checks it.
@@ -157,6 +266,9 @@ func assign(e weft.Event, attributes map[string]string) (weft.Event, error) {
 		return e, refuse("attribute specversion is %q, and must be 1.0", v)
 	}
 	for name, v := range attributes {
+		if v == "" && defined[name] {
+			return e, refuse("attribute %s is empty: leave it out", name)
+		}
 		if err := e.SetAttribute(name, v); err != nil {
 			return e, refuse("attribute %s: %q is no RFC 3339 time", name, v)
 		}

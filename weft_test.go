@@ -1,0 +1,21 @@
+package weft_test
+
+import (
+	"testing"
+
+	"github.com/weftrun/weft"
+)
+
+func TestHTTPStatusIsConnects(t *testing.T) {
+	want := map[string]int{"ok": 200, "canceled": 499, "unknown": 500, "invalid_argument": 400, "deadline_exceeded": 504, "not_found": 404, "already_exists": 409,
+		"permission_denied": 403, "resource_exhausted": 429, "failed_precondition": 400, "aborted": 409, "out_of_range": 400, "unimplemented": 501,
+		"internal": 500, "unavailable": 503, "data_loss": 500, "unauthenticated": 401}
+	for c := weft.OK; c <= weft.Unauthenticated; c++ {
+		if got := c.HTTPStatus(); got != want[c.String()] {
+			t.Errorf("%s: %d and not %d", c, got, want[c.String()])
+		}
+	}
+	if got := weft.Code(99).HTTPStatus(); got != 500 {
+		t.Errorf("an unknown code: %d", got)
+	}
+}
