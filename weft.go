@@ -30,6 +30,10 @@ type Event struct {
 // time before which the event is not delivered.
 const ExtNotBefore = "notbefore"
 
+// ExtPartitionKey is the other one: events of a group with the same partition
+// key are handled one after the other, in the order of the log.
+const ExtPartitionKey = "partitionkey"
+
 // DefaultNamespace is the namespace of whoever names none.
 const DefaultNamespace = "default"
 

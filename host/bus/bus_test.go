@@ -18,13 +18,17 @@ import (
 const ns = "default"
 
 func open(t *testing.T) (*bus.Bus, *store.DB) {
+	return openWith(t, bus.Options{RetryMin: 50 * time.Millisecond})
+}
+
+func openWith(t *testing.T, o bus.Options) (*bus.Bus, *store.DB) {
 	t.Helper()
 	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "weft.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return bus.New(db, bus.Options{RetryMin: 50 * time.Millisecond}), db
+	return bus.New(db, o), db
 }
 
 func event(id string) weft.Event {
@@ -34,11 +38,20 @@ func event(id string) weft.Event {
 // serve consumes until the test ends.
 func serve(t *testing.T, b *bus.Bus, g bus.Group) {
 	t.Helper()
+	start(t, b, g)
+}
+
+// start consumes until stop is called or the test ends, and returns once the
+// group has its place in the log.
+func start(t *testing.T, b *bus.Bus, g bus.Group) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Consume(ctx, g) }()
-	t.Cleanup(func() { cancel(); <-done })
-	time.Sleep(50 * time.Millisecond) // a new group begins at the head
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	until(t, "the group is served", func() bool { return b.Served(g.Namespace, g.Name) })
+	return stop
 }
 
 func TestEachGroupHasEachEventOnce(t *testing.T) {

@@ -12,6 +12,11 @@ import (
 
 // Group is a set of consumers that share the events of a namespace: each event
 // that Wants takes reaches Handle once, and again after an error.
+//
+// Events with the same partition key are handled one after the other in the
+// order of the log: one that failed holds back those behind it until it
+// succeeds or is a dead letter. Others are handled at once, InFlight of them. An
+// event that was delayed or replayed takes its place when it comes.
 type Group struct {
 	Namespace, Name string
 	Wants           func(weft.Event) bool // nil: all

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/store"
 )
 
@@ -232,11 +233,11 @@ const wholeTopic = "*"
 
 // key is what the messages of the group that wait for each other share; empty
 // for one that waits for none.
-func (p *pump) key(store.Message) string {
+func (p *pump) key(m store.Message) string {
 	if p.g.rules.ordered {
 		return wholeTopic
 	}
-	return ""
+	return m.Meta[store.MetaPrefix+weft.ExtPartitionKey]
 }
 
 // admit takes a delivery into the window.

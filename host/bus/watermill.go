@@ -107,7 +107,8 @@ type SubscriberOptions struct {
 	// the oldest message that is kept.
 	FromNow bool
 	// Ordered has a group take one message of the topic at a time, in the order
-	// of the log: one that is nacked holds up those behind it.
+	// of the log: one that is nacked holds up those behind it. Otherwise only
+	// messages with the same metadata ce_partitionkey wait for each other.
 	Ordered bool
 	// InFlight is how many messages one Subscribe gives out before the first is
 	// acked; default 1.

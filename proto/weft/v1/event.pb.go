@@ -25,16 +25,18 @@ const (
 
 // Event is a CloudEvent, version 1.0.
 type Event struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`         // empty in Publish: made by the host
-	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"` // URI reference
-	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
-	Subject       string                 `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
-	Data          *structpb.Value        `protobuf:"bytes,6,opt,name=data,proto3" json:"data,omitempty"`     // JSON
-	Binary        []byte                 `protobuf:"bytes,7,opt,name=binary,proto3" json:"binary,omitempty"` // data that is no JSON, or where a number has more digits than a double
-	ContentType   string                 `protobuf:"bytes,8,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	Extensions    map[string]string      `protobuf:"bytes,9,rep,name=extensions,proto3" json:"extensions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // notbefore: RFC 3339 time before which it is not delivered
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`         // empty in Publish: made by the host
+	Source      string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"` // URI reference
+	Type        string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Subject     string                 `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
+	Time        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	Data        *structpb.Value        `protobuf:"bytes,6,opt,name=data,proto3" json:"data,omitempty"`     // JSON
+	Binary      []byte                 `protobuf:"bytes,7,opt,name=binary,proto3" json:"binary,omitempty"` // data that is no JSON, or where a number has more digits than a double
+	ContentType string                 `protobuf:"bytes,8,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// notbefore: RFC 3339 time before which it is not delivered; partitionkey:
+	// those with the same are handled one after the other.
+	Extensions    map[string]string `protobuf:"bytes,9,rep,name=extensions,proto3" json:"extensions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
