@@ -292,12 +292,53 @@ func (tx *Tx) Bury(d DeadLetter) error {
 	return err
 }
 
-// DeadLetters are those of a topic, the newest first.
-func (db *DB) DeadLetters(ctx context.Context, topic string, limit int) (list []DeadLetter, err error) {
-	err = db.Query(ctx, "select name,offset,attempts,error,created from dead_letter where topic=? order by offset desc limit ?", []any{topic, limit},
-		func(r Row) error {
-			list = append(list, DeadLetter{topic, r.Text(0), r.Int(1), int(r.Int(2)), r.Text(3), r.Int(4)})
+// LetterFilter picks dead letters.
+type LetterFilter struct {
+	Topic        string
+	Group        string // empty: of all groups
+	BeforeOffset int64  // with BeforeGroup, the last of the page before; 0: from the newest on
+	BeforeGroup  string
+	Limit        int
+}
+
+// DeadLetters calls fn with those that f picks and their messages, the newest
+// first; more says that there are others. They may be fewer than its limit
+// where the messages are large.
+func (db *DB) DeadLetters(ctx context.Context, f LetterFilter, fn func(DeadLetter, Message)) (more bool, err error) {
+	if f.BeforeOffset == 0 {
+		f.BeforeOffset = math.MaxInt64
+	}
+	rows, size := 0, 0
+	err = db.Query(ctx, `select e.offset,e.topic,e.id,e.meta,e.data,e.due,e.created, d.name,d.attempts,d.error,d.created
+		from dead_letter d join event e on e.offset=d.offset
+		where d.topic=?1 and (?2='' or d.name=?2) and (d.offset,d.name)<(?3,?4) order by d.offset desc, d.name desc limit ?5`,
+		[]any{f.Topic, f.Group, f.BeforeOffset, f.BeforeGroup, f.Limit + 1}, func(r Row) error {
+			if rows == f.Limit || size >= pageBytes {
+				return errFull
+			}
+			m, err := r.message()
+			if err != nil {
+				return err
+			}
+			fn(DeadLetter{f.Topic, r.Text(7), m.Offset, int(r.Int(8)), r.Text(9), r.Int(10)}, m)
+			rows++
+			size += len(m.Data)
 			return nil
 		})
-	return list, err
+	if errors.Is(err, errFull) {
+		return true, nil
+	}
+	return false, err
+}
+
+// Exhume removes a dead letter; ok is false when there is none.
+func (tx *Tx) Exhume(topic, group string, offset int64) (ok bool, err error) {
+	c, err := tx.Exec("delete from dead_letter where topic=? and name=? and offset=?", topic, group, offset)
+	return c.Rows == 1, err
+}
+
+// Forget takes an event out of an inbox.
+func (tx *Tx) Forget(inbox, source, id string) error {
+	_, err := tx.Exec("delete from inbox where name=? and source=? and id=?", inbox, source, id)
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,70 @@ func (a *app) eventCommand() *cobra.Command {
 		return err
 	})
 	tail.Flags().BoolVar(&q.All, "all", false, "begin with the oldest")
-	return group("event", "Publish and watch events", publish, tail)
+	return group("event", "Publish and watch events", publish, tail, a.letterCommand())
+}
+
+func (a *app) letterCommand() *cobra.Command {
+	client := func() weftv1connect.EventServiceClient { return weftv1connect.NewEventServiceClient(a.client()) }
+	q := &weftv1.ListDeadLettersRequest{}
+	list := verb("list", "List dead letters, the newest first", func(ctx context.Context, _ []string) error {
+		q.Namespace = a.namespace
+		res, err := client().ListDeadLetters(ctx, q)
+		if err != nil {
+			return err
+		}
+		var rows [][]string
+		for _, d := range res.DeadLetters {
+			rows = append(rows, []string{fmt.Sprint(d.Offset), strconv.Quote(d.Group), d.Event.Type, d.Event.Id, fmt.Sprint(d.Attempts), d.Error})
+		}
+		err = a.table(res, "OFFSET GROUP TYPE ID ATTEMPTS ERROR", rows)
+		if res.NextPageToken != "" && a.output == "table" {
+			a.printf("more: --page '%s'\n", res.NextPageToken)
+		}
+		return err
+	})
+	list.Flags().StringVar(&q.Group, "group", "", "of one group only")
+	list.Flags().Int32Var(&q.PageSize, "limit", 50, "dead letters in a page")
+	list.Flags().StringVar(&q.PageToken, "page", "", "token of the page before")
+	return group("dlq", "See, replay and drop events that a group has given up", list,
+		verb("replay GROUP OFFSET", "Hand an event to its group again", func(ctx context.Context, args []string) error {
+			offset, err := offsetOf(args[1])
+			if err != nil {
+				return err
+			}
+			res, err := client().ReplayDeadLetter(ctx, &weftv1.ReplayDeadLetterRequest{Namespace: a.namespace, Group: args[0], Offset: offset})
+			if err != nil {
+				return err
+			}
+			if done, err := a.json(res); done {
+				return err
+			}
+			a.printf("event %d goes to %q again\n", offset, args[0])
+			return nil
+		}),
+		verb("drop GROUP OFFSET", "Remove a dead letter for good", func(ctx context.Context, args []string) error {
+			offset, err := offsetOf(args[1])
+			if err != nil {
+				return err
+			}
+			res, err := client().DropDeadLetter(ctx, &weftv1.DropDeadLetterRequest{Namespace: a.namespace, Group: args[0], Offset: offset})
+			if err != nil {
+				return err
+			}
+			if done, err := a.json(res); done {
+				return err
+			}
+			a.printf("event %d of %q is dropped\n", offset, args[0])
+			return nil
+		}))
+}
+
+func offsetOf(s string) (int64, error) {
+	offset, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, usagef("%q is no offset; write a number, as weft event dlq list shows it", s)
+	}
+	return offset, nil
 }
 
 func (a *app) registry() weftv1connect.RegistryServiceClient {

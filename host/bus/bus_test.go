@@ -88,23 +88,6 @@ func TestEachGroupHasEachEventOnce(t *testing.T) {
 	}
 }
 
-func TestAFailingEventComesAgainAndIsThenALetterThatNobodyReads(t *testing.T) {
-	b, db := open(t)
-	n := make(chan struct{}, 100)
-	serve(t, b, bus.Group{Namespace: ns, Name: "g", Handle: func(context.Context, weft.Event, func(*store.Tx) error) error {
-		n <- struct{}{}
-		return errors.New("no")
-	}})
-	if _, err := b.Publish(t.Context(), ns, event("1")); err != nil {
-		t.Fatal(err)
-	}
-	<-n
-	<-n
-	if list, err := db.DeadLetters(t.Context(), ns, 10); err != nil || len(list) != 0 {
-		t.Errorf("given up too soon: %v %v", list, err)
-	}
-}
-
 func TestAnAckInAForeignCommitIsEnough(t *testing.T) {
 	b, db := open(t)
 	n := make(chan struct{}, 100)

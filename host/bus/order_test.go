@@ -195,7 +195,7 @@ func TestAKeyThatIsStuckHoldsUpNoOther(t *testing.T) {
 				return nil
 			}}
 			stop := start(t, b, g)
-			const n = 3 * bus.Window
+			const n = 3 * 512 // more than a window
 			var want []string
 			for i := range n / 512 {
 				batch := make([]weft.Event, 512)

@@ -189,7 +189,7 @@ func TestAMessageThatNobodySettlesComesAgain(t *testing.T) {
 }
 
 func TestANackedMessageBecomesADeadLetterWhenAttemptsAreBounded(t *testing.T) {
-	b, db := open(t)
+	b, _ := open(t)
 	publish(t, b, "t", "bad", "good")
 	out := subscribe(t, b.Subscriber(bus.SubscriberOptions{Group: "g", Ordered: true, Attempts: 3, RetryMin: time.Millisecond}), "t")
 	for i := range 3 {
@@ -202,7 +202,7 @@ func TestANackedMessageBecomesADeadLetterWhenAttemptsAreBounded(t *testing.T) {
 	if m := next(t, out); m.UUID != "good" {
 		t.Errorf("%s after the dead letter", m.UUID)
 	}
-	if list, err := db.DeadLetters(t.Context(), "t", 10); err != nil || len(list) != 1 || list[0].Attempts != 3 {
+	if list, _, err := b.DeadLetters(t.Context(), bus.ListDeadLetters{Namespace: "t"}); err != nil || len(list) != 1 || list[0].Attempts != 3 {
 		t.Errorf("%v %v", list, err)
 	}
 }

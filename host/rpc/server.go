@@ -12,6 +12,7 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/breaker"
+	"github.com/weftrun/weft/host/bus"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
@@ -22,18 +23,12 @@ import (
 	"github.com/weftrun/weft/workflows"
 )
 
-// Events is the bus as the API sees it.
-type Events interface {
-	Publish(ctx context.Context, ns string, events ...weft.Event) ([]int64, error)
-	Tail(ctx context.Context, ns string, after int64, fn func(offset int64, e weft.Event) error) error
-}
-
 // Rooms are what the services work on.
 type Rooms struct {
 	Catalog   *catalog.Catalog
 	Engine    *engine.Engine
 	Gate      *peers.Gate
-	Events    Events
+	Events    *bus.Bus
 	ModuleMax int64           // bytes of an upload
 	Ready     func() error    // nil while the host takes work
 	Drain     context.Context // ended when it takes none
@@ -281,6 +276,27 @@ func (e events) Publish(ctx context.Context, q *weftv1.PublishRequest) (*weftv1.
 		return nil, err
 	}
 	return &weftv1.PublishResponse{Offsets: offsets}, nil
+}
+
+func (e events) ListDeadLetters(ctx context.Context, q *weftv1.ListDeadLettersRequest) (*weftv1.ListDeadLettersResponse, error) {
+	list, next, err := e.Events.DeadLetters(ctx, bus.ListDeadLetters{Namespace: weft.NamespaceOr(q.Namespace), Group: q.Group, PageSize: int(q.PageSize), PageToken: q.PageToken})
+	if err != nil {
+		return nil, err
+	}
+	out := &weftv1.ListDeadLettersResponse{NextPageToken: next}
+	for _, d := range list {
+		out.DeadLetters = append(out.DeadLetters, &weftv1.DeadLetter{Group: d.Group, Offset: d.Offset, Event: eventOf(d.Event), Attempts: int32(d.Attempts),
+			Error: d.Error, CreateTime: timestamp(d.Time)})
+	}
+	return out, nil
+}
+
+func (e events) ReplayDeadLetter(ctx context.Context, q *weftv1.ReplayDeadLetterRequest) (*weftv1.ReplayDeadLetterResponse, error) {
+	return &weftv1.ReplayDeadLetterResponse{}, e.Events.Replay(ctx, weft.NamespaceOr(q.Namespace), q.Group, q.Offset)
+}
+
+func (e events) DropDeadLetter(ctx context.Context, q *weftv1.DropDeadLetterRequest) (*weftv1.DropDeadLetterResponse, error) {
+	return &weftv1.DropDeadLetterResponse{}, e.Events.Drop(ctx, weft.NamespaceOr(q.Namespace), q.Group, q.Offset)
 }
 
 type handlers struct{ Rooms }

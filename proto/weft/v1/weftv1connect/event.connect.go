@@ -28,6 +28,15 @@ const (
 	EventServicePublishProcedure = "/weft.v1.EventService/Publish"
 	// EventServiceTailProcedure is the procedure name of the EventService's Tail RPC.
 	EventServiceTailProcedure = "/weft.v1.EventService/Tail"
+	// EventServiceListDeadLettersProcedure is the procedure name of the EventService's ListDeadLetters
+	// RPC.
+	EventServiceListDeadLettersProcedure = "/weft.v1.EventService/ListDeadLetters"
+	// EventServiceReplayDeadLetterProcedure is the procedure name of the EventService's
+	// ReplayDeadLetter RPC.
+	EventServiceReplayDeadLetterProcedure = "/weft.v1.EventService/ReplayDeadLetter"
+	// EventServiceDropDeadLetterProcedure is the procedure name of the EventService's DropDeadLetter
+	// RPC.
+	EventServiceDropDeadLetterProcedure = "/weft.v1.EventService/DropDeadLetter"
 )
 
 var (
@@ -45,6 +54,27 @@ var (
 			Procedure:  EventServiceTailProcedure,
 		}
 	})
+	eventServiceListDeadLettersSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_weft_v1_event_proto.Services().ByName("EventService").Methods().ByName("ListDeadLetters"),
+			Procedure:  EventServiceListDeadLettersProcedure,
+		}
+	})
+	eventServiceReplayDeadLetterSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_weft_v1_event_proto.Services().ByName("EventService").Methods().ByName("ReplayDeadLetter"),
+			Procedure:  EventServiceReplayDeadLetterProcedure,
+		}
+	})
+	eventServiceDropDeadLetterSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_weft_v1_event_proto.Services().ByName("EventService").Methods().ByName("DropDeadLetter"),
+			Procedure:  EventServiceDropDeadLetterProcedure,
+		}
+	})
 )
 
 // EventServiceClient is a client for the weft.v1.EventService service.
@@ -53,6 +83,12 @@ type EventServiceClient interface {
 	Publish(context.Context, *v1.PublishRequest) (*v1.PublishResponse, error)
 	// Tail sends events as they become durable.
 	Tail(context.Context, *v1.TailRequest) (EventServiceTailClientStream, error)
+	ListDeadLetters(context.Context, *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error)
+	// ReplayDeadLetter hands it to its group again, with fresh attempts. That is
+	// durable when it answers.
+	ReplayDeadLetter(context.Context, *v1.ReplayDeadLetterRequest) (*v1.ReplayDeadLetterResponse, error)
+	// DropDeadLetter removes it for good.
+	DropDeadLetter(context.Context, *v1.DropDeadLetterRequest) (*v1.DropDeadLetterResponse, error)
 }
 
 // NewEventServiceClient constructs a client for the weft.v1.EventService service. Multiple service
@@ -87,6 +123,12 @@ type EventServiceHandler interface {
 	Publish(context.Context, *v1.PublishRequest) (*v1.PublishResponse, error)
 	// Tail sends events as they become durable.
 	Tail(context.Context, *v1.TailRequest, EventServiceTailServerStream) error
+	ListDeadLetters(context.Context, *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error)
+	// ReplayDeadLetter hands it to its group again, with fresh attempts. That is
+	// durable when it answers.
+	ReplayDeadLetter(context.Context, *v1.ReplayDeadLetterRequest) (*v1.ReplayDeadLetterResponse, error)
+	// DropDeadLetter removes it for good.
+	DropDeadLetter(context.Context, *v1.DropDeadLetterRequest) (*v1.DropDeadLetterResponse, error)
 }
 
 // RegisterEventServiceHandler registers svc as the weft.v1.EventService implementation on server.
@@ -95,6 +137,9 @@ func RegisterEventServiceHandler(server *connect.Server, svc EventServiceHandler
 	server.Register(
 		connect.Method{Spec: eventServicePublishSpec(), Handler: adapter.publish},
 		connect.Method{Spec: eventServiceTailSpec(), Handler: adapter.tail},
+		connect.Method{Spec: eventServiceListDeadLettersSpec(), Handler: adapter.listDeadLetters},
+		connect.Method{Spec: eventServiceReplayDeadLetterSpec(), Handler: adapter.replayDeadLetter},
+		connect.Method{Spec: eventServiceDropDeadLetterSpec(), Handler: adapter.dropDeadLetter},
 	)
 }
 
@@ -124,6 +169,18 @@ func (UnimplementedEventServiceHandler) Tail(context.Context, *v1.TailRequest, E
 	return connect.NewError(connect.CodeUnimplemented, "weft.v1.EventService.Tail is not implemented")
 }
 
+func (UnimplementedEventServiceHandler) ListDeadLetters(context.Context, *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.EventService.ListDeadLetters is not implemented")
+}
+
+func (UnimplementedEventServiceHandler) ReplayDeadLetter(context.Context, *v1.ReplayDeadLetterRequest) (*v1.ReplayDeadLetterResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.EventService.ReplayDeadLetter is not implemented")
+}
+
+func (UnimplementedEventServiceHandler) DropDeadLetter(context.Context, *v1.DropDeadLetterRequest) (*v1.DropDeadLetterResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.EventService.DropDeadLetter is not implemented")
+}
+
 type eventServiceClient struct {
 	client *connect.Client
 }
@@ -142,6 +199,30 @@ func (c *eventServiceClient) Tail(ctx context.Context, req *v1.TailRequest) (Eve
 		return EventServiceTailClientStream{}, err
 	}
 	return EventServiceTailClientStream{stream: stream}, nil
+}
+
+func (c *eventServiceClient) ListDeadLetters(ctx context.Context, req *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error) {
+	var res v1.ListDeadLettersResponse
+	if err := c.client.CallUnary(ctx, eventServiceListDeadLettersSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *eventServiceClient) ReplayDeadLetter(ctx context.Context, req *v1.ReplayDeadLetterRequest) (*v1.ReplayDeadLetterResponse, error) {
+	var res v1.ReplayDeadLetterResponse
+	if err := c.client.CallUnary(ctx, eventServiceReplayDeadLetterSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *eventServiceClient) DropDeadLetter(ctx context.Context, req *v1.DropDeadLetterRequest) (*v1.DropDeadLetterResponse, error) {
+	var res v1.DropDeadLetterResponse
+	if err := c.client.CallUnary(ctx, eventServiceDropDeadLetterSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
 }
 
 type eventServiceHandler struct{ svc EventServiceHandler }
@@ -164,4 +245,40 @@ func (h eventServiceHandler) tail(ctx context.Context, _ connect.Spec, stream co
 		return err
 	}
 	return h.svc.Tail(ctx, &req, EventServiceTailServerStream{stream: stream})
+}
+
+func (h eventServiceHandler) listDeadLetters(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ListDeadLettersRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.ListDeadLetters(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h eventServiceHandler) replayDeadLetter(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ReplayDeadLetterRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.ReplayDeadLetter(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h eventServiceHandler) dropDeadLetter(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.DropDeadLetterRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.DropDeadLetter(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
 }
