@@ -31,8 +31,12 @@ type Options struct {
 	HTTPAllow []string      // private host:port that workflows may call
 	ModuleMax int           // bytes of an upload; default 16 MiB
 	BodyTime  time.Duration // for the body of a request to arrive; default 2 minutes
-	Log       *slog.Logger
-	Engine    engine.Options
+	// How long events are kept that every group has had, and how many bytes of
+	// them; default 7 days and 4 GiB.
+	RetainEvents time.Duration
+	RetainBytes  int64
+	Log          *slog.Logger
+	Engine       engine.Options
 }
 
 // Host is an open host.
@@ -86,6 +90,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	h.cat.OnChange(h.subscribe)
 	h.subscribe()
 	h.groups.Go(func() { h.cat.Preload(h.life) })
+	h.groups.Go(func() { h.bus.Retain(h.life) })
 	return h, nil
 }
 
@@ -106,7 +111,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	h.mu.Lock()
 	h.engine = engine.New(h.db, h.cat, h.gate, h.opts.Engine)
 	h.mu.Unlock()
-	h.bus = bus.New(h.db, bus.Options{Log: h.log})
+	h.bus = bus.New(h.db, bus.Options{Log: h.log, RetainAge: h.opts.RetainEvents, RetainBytes: h.opts.RetainBytes})
 	return h.engine.Start(ctx)
 }
 

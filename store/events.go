@@ -146,9 +146,11 @@ func (db *DB) Message(ctx context.Context, offset int64) (m Message, ok bool, er
 	return m, ok, err
 }
 
-// Head is the offset of the newest message of a topic, 0 for none.
+// Head is the offset of the newest message of a topic, also when it has been
+// trimmed; 0 for none.
 func (db *DB) Head(ctx context.Context, topic string) (head int64, err error) {
-	err = db.Query(ctx, "select max(offset) from event where topic=?", []any{topic}, func(r Row) error { head = r.Int(0); return nil })
+	err = db.Query(ctx, `select max(coalesce((select max(offset) from event where topic=?1),0),
+		coalesce((select offset from trimmed where topic=?1),0))`, []any{topic}, func(r Row) error { head = r.Int(0); return nil })
 	return head, err
 }
 

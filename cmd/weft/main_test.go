@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host"
@@ -55,7 +57,7 @@ func TestDeadLettersAreSeenReplayedAndDropped(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if err := tx.Bury(store.DeadLetter{Topic: "default", Group: "handler mail shop.*", Offset: offset, Attempts: 5, Error: "no mailbox"}); err != nil {
+			if err := tx.Bury(store.DeadLetter{Topic: "default", Group: "handler mail shop.*", Offset: offset, Attempts: 5, Error: "no mailbox", Created: time.Now().UnixMilli()}); err != nil {
 				return err
 			}
 		}
@@ -94,6 +96,17 @@ func TestDeadLettersAreSeenReplayedAndDropped(t *testing.T) {
 		}
 		if c.not != "" && strings.Contains(out, c.not) {
 			t.Errorf("weft %s says %s: %s", c.args, c.not, out)
+		}
+	}
+}
+
+func TestRetentionOfNothingIsRefused(t *testing.T) {
+	for _, flag := range []string{"--retain-events=0s", "--retain-bytes=-1"} {
+		c := root()
+		c.SetArgs([]string{"dev", "--listen", "127.0.0.1:0", "--db", filepath.Join(t.TempDir(), "weft.db"), flag})
+		var usage *usageError
+		if err := c.ExecuteContext(t.Context()); !errors.As(err, &usage) {
+			t.Errorf("%s: %v", flag, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	var insecure bool
 	var folders []string
 	c := verb(use, short, func(ctx context.Context, _ []string) error {
+		if o.RetainEvents <= 0 || o.RetainBytes <= 0 || o.Engine.Retain <= 0 {
+			return usagef("--retain-events, --retain-bytes and --retain-runs must be above zero")
+		}
 		if err := onLoopback(listen); err != nil && !(insecure && use == "serve") {
 			return err
 		}
@@ -65,6 +69,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringVar(&o.CacheDir, "cache", env("WEFT_CACHE", ""), "folder for compiled modules; default: beside the file (WEFT_CACHE)")
 	c.Flags().StringVar(&o.Sync, "sync", "full", "full survives a power cut, normal a crash of the process")
 	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
+	c.Flags().DurationVar(&o.RetainEvents, "retain-events", 7*24*time.Hour, "how long events are kept that every group has had; twice as long if one has not")
+	c.Flags().Int64Var(&o.RetainBytes, "retain-bytes", 4<<30, "how many bytes of events are kept; twice as many if a group has not had them")
+	c.Flags().DurationVar(&o.Engine.Retain, "retain-runs", 30*24*time.Hour, "how long runs are kept after their end")
 	c.Flags().StringVar(&level, "log", "info", "debug, info, warn or error")
 	if use == "dev" {
 		c.Flags().StringArrayVar(&folders, "watch", nil, "`DIR` whose modules and workflows are deployed, and anew when they change")

@@ -6,6 +6,7 @@
 //
 //	db, err := store.Open(ctx, store.Options{Path: "events.db"})
 //	b := bus.New(db, bus.Options{})
+//	go b.Retain(ctx) // or the log grows for ever
 //	router.AddConsumerHandler("mail", "orders", b.Subscriber(bus.SubscriberOptions{Group: "mail"}), sendMail)
 //	err = b.Publisher().Publish("orders", message.NewMessage(watermill.NewUUID(), payload))
 //
@@ -51,6 +52,10 @@ type Options struct {
 	Log      *slog.Logger
 	RetryMin time.Duration // a failed event comes again within this time, then within twice as much, and so on; default 1 s
 	RetryMax time.Duration // but within this; default 30 s
+
+	RetainAge   time.Duration // how long Retain keeps what everybody has had; default 7 days
+	RetainBytes int64         // and how much of the log; default 4 GiB
+	RetainEvery time.Duration // how often it looks; default a minute
 }
 
 // Bus is the log of one host. Its methods may be called by many goroutines at once.
@@ -71,6 +76,9 @@ func New(db *store.DB, o Options) *Bus {
 	}
 	o.RetryMin = cmp.Or(o.RetryMin, time.Second)
 	o.RetryMax = cmp.Or(o.RetryMax, 30*time.Second)
+	o.RetainAge = cmp.Or(o.RetainAge, RetainAge)
+	o.RetainBytes = cmp.Or(o.RetainBytes, RetainBytes)
+	o.RetainEvery = cmp.Or(o.RetainEvery, retainEvery)
 	b := &Bus{db: db, log: o.Log, opts: o, wakes: map[chan struct{}]string{}, groups: map[groupKey]*group{}}
 	db.OnAppend(b.wake)
 	return b
@@ -187,21 +195,32 @@ func Check(e weft.Event) error {
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
 
 // Tail calls fn with events as they become durable, from after an offset on;
-// below zero means from now on. It ends when fn fails or ctx ends.
+// below zero means from now on, zero with the oldest that is kept. It ends when
+// fn fails, when ctx ends, or with OutOfRange when events that it has not shown
+// have been trimmed.
 func (b *Bus) Tail(ctx context.Context, ns string, after int64, fn func(offset int64, e weft.Event) error) error {
 	wake, stop := b.listen(ns)
 	defer stop()
-	if after < 0 {
-		head, err := b.db.Head(ctx, ns)
+	begin := after // what was trimmed up to here is none of the reader's business
+	var err error
+	switch {
+	case after < 0:
+		after, err = b.db.Head(ctx, ns)
+	case after == 0:
+		begin, err = b.db.Trimmed(ctx, ns)
+	}
+	for err == nil {
+		var list []store.Message
+		if list, err = b.db.Messages(ctx, ns, after, page); err != nil {
+			break
+		}
+		trimmed, err := b.db.Trimmed(ctx, ns) // after the page, or a hole in it would go unseen
 		if err != nil {
 			return err
 		}
-		after = head
-	}
-	for {
-		list, err := b.db.Messages(ctx, ns, after, page)
-		if err != nil {
-			return err
+		if trimmed > max(after, begin) {
+			return weft.Errorf(weft.OutOfRange, "bus.Bus.Tail", "events after offset %d were trimmed, up to offset %d", after, trimmed).
+				WithHint("begin with the oldest that is kept (offset 0), or at offset %d", trimmed)
 		}
 		for _, m := range list {
 			if err := fn(m.Offset, m.Event()); err != nil {
@@ -218,4 +237,5 @@ func (b *Bus) Tail(ctx context.Context, ns string, after int64, fn func(offset i
 			return ctx.Err()
 		}
 	}
+	return err
 }
