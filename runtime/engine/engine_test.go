@@ -1,9 +1,11 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -481,6 +483,27 @@ func TestEventsThatComeAtOnceAllReachTheirRuns(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+func TestAnEventThatAFullInboxDropsIsInTheLog(t *testing.T) {
+	h := newHouse(t)
+	var log bytes.Buffer
+	h.opts.Log = slog.New(slog.NewTextHandler(&log, nil))
+	h.restart()
+	h.deploy("busy", "do:\n  - later: { wait: PT1H }\n  - it: { listen: { to: { one: { with: { type: shop.answer } } } } }\n")
+	id := h.start("busy", "{}").ID
+	h.until(id, engine.Parked)
+	for i := range machine.InboxBytesMax>>20 + 1 {
+		ev := weft.Event{ID: fmt.Sprint("e", i), Source: "/test", Type: "shop.answer", Data: make([]byte, 1<<20)}
+		if err := h.Accept(t.Context(), ns, ev, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.opts.Log = nil
+	h.restart() // nothing writes to it any more
+	if n := strings.Count(log.String(), "event dropped"); n != 1 || !strings.Contains(log.String(), "event=e16") || !strings.Contains(log.String(), "run="+id) {
+		t.Errorf("the log says %d times that an event was dropped: %s", n, &log)
+	}
 }
 
 func TestADeliveredEventIsOneCommitWithItsAck(t *testing.T) {

@@ -90,7 +90,10 @@ func (e *Engine) deliverTo(ctx context.Context, id string, ev weft.Event) error 
 		return err
 	}
 	return e.touch(ctx, id, func(a *actor) error {
-		if a.m.Status().Ended() || !a.m.Wants(ev) {
+		if a.m.Full(ev) {
+			e.log.Warn("event dropped: the inbox of the run is full", "run", id, "event", ev.ID, "source", ev.Source, "type", ev.Type)
+		}
+		if !a.m.Wants(ev) {
 			return nil
 		}
 		if _, err := a.apply(machine.Entry{Kind: machine.Delivered, At: e.now().UnixMicro(), Event: &ev}); err != nil {

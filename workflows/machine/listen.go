@@ -102,8 +102,17 @@ func (m *Machine) deliver(e weft.Event) bool {
 
 // Wants reports whether a listen, active or yet to come, could take e, and
 // there is room to keep it until then.
-func (m *Machine) Wants(e weft.Event) bool {
-	if m.status.Ended() || len(m.inbox) >= InboxMax || m.inboxBytes+len(e.Data) > InboxBytesMax {
+func (m *Machine) Wants(e weft.Event) bool { return m.hears(e) && m.room(e) }
+
+// Full reports whether e is not wanted only because there is no room for it.
+func (m *Machine) Full(e weft.Event) bool { return m.hears(e) && !m.room(e) }
+
+func (m *Machine) room(e weft.Event) bool {
+	return len(m.inbox) < InboxMax && m.inboxBytes+len(e.Data) <= InboxBytesMax
+}
+
+func (m *Machine) hears(e weft.Event) bool {
+	if m.status.Ended() {
 		return false
 	}
 	for _, f := range m.def.Filters() {

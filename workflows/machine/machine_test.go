@@ -84,8 +84,11 @@ func TestAnInboxIsBounded(t *testing.T) {
 			t.Fatalf("event %d: %+v, %v", i, got, err)
 		}
 	}
-	if m.Wants(e) {
+	if m.Wants(e) || !m.Full(e) {
 		t.Error("a full inbox wants more")
+	}
+	if other := (weft.Event{ID: "1", Source: "/s", Type: "other"}); m.Full(other) {
+		t.Error("an inbox is full for what nobody listens for")
 	}
 	large := machineOf(t, "do: [ { b: { listen: { to: { one: { with: { type: e } } } } } } ]")
 	e.Data = make([]byte, InboxBytesMax+1)
