@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/store"
 )
 
@@ -25,7 +24,7 @@ const (
 // which alone touches its fields.
 //
 // A message of the window is ready, out, resting until its redelivery is due,
-// or held back by the one before it in its lane. When the window is full and
+// or held back: by the one before it in its lane, or by its twin that is out. When the window is full and
 // nothing in it is ready, all but what is out is shelved: it goes to the
 // redelivery table, and the log is read on. So neither a message that nobody
 // settles nor a key that always fails holds up the rest of a group.
@@ -38,7 +37,8 @@ type pump struct {
 
 	open    map[int64]*delivery // the window, by offset
 	bytes   int
-	outside int // of open: out
+	outside int                  // of open: out
+	names   map[name][]*delivery // of those that are out; who waits for them
 	ready   []*delivery
 	resting []*delivery // by due
 	lanes   map[string]*lane
@@ -51,19 +51,8 @@ type pump struct {
 	saving   store.Ticket
 }
 
-// lane is the messages of one key: the first is ready, out or resting, the
-// others wait.
-type lane struct {
-	key     string
-	queue   []*delivery
-	rows    int   // behind them, in the table
-	last    int64 // rows up to here are not behind them
-	due     int64 // of the first row, while the lane is on the shelf
-	shelved bool  // on the shelf
-}
-
 func newPump(g *group) *pump {
-	return &pump{g: g, open: map[int64]*delivery{}, lanes: map[string]*lane{}, more: true}
+	return &pump{g: g, open: map[int64]*delivery{}, names: map[name][]*delivery{}, lanes: map[string]*lane{}, more: true}
 }
 
 // begin finds where the group is, and what it has put off.
@@ -106,15 +95,16 @@ func (p *pump) run(ctx context.Context) {
 			p.pausedTo = time.Now().Add(idle).UnixMilli()
 		}
 		var out chan *delivery
-		var first *delivery
-		if len(p.ready) > 0 {
-			out, first = p.g.out, p.ready[0]
+		first := p.first()
+		if first != nil {
+			out = p.g.out
 		}
 		timer.Reset(p.nap())
 		select {
 		case out <- first:
 			p.ready, first.out = p.ready[1:], true
 			p.outside++
+			p.names[nameOf(first.m)] = nil
 		case r := <-p.g.settled:
 			p.settle(r)
 		case <-wake:
@@ -126,6 +116,28 @@ func (p *pump) run(ctx context.Context) {
 		}
 	}
 	p.end()
+}
+
+// name is what an event is known by.
+type name struct{ source, id string }
+
+func nameOf(m store.Message) name {
+	return name{m.Meta[store.MetaPrefix+"source"], m.Meta[store.MetaPrefix+"id"]}
+}
+
+// first is what goes out next. An event that is in the log twice waits while
+// the other is out, for the inbox does not know that one yet.
+func (p *pump) first() *delivery {
+	for len(p.ready) > 0 {
+		d := p.ready[0]
+		waiting, out := p.names[nameOf(d.m)]
+		if !p.g.rules.once || !out {
+			return d
+		}
+		p.ready = p.ready[1:]
+		p.names[nameOf(d.m)] = append(waiting, d)
+	}
+	return nil
 }
 
 // turn does all that is due.
@@ -228,18 +240,6 @@ func (p *pump) putOff(ctx context.Context, list []*delivery) error {
 	})
 }
 
-// wholeTopic is the key of every message of an ordered group.
-const wholeTopic = "*"
-
-// key is what the messages of the group that wait for each other share; empty
-// for one that waits for none.
-func (p *pump) key(m store.Message) string {
-	if p.g.rules.ordered {
-		return wholeTopic
-	}
-	return m.Meta[store.MetaPrefix+weft.ExtPartitionKey]
-}
-
 // admit takes a delivery into the window.
 func (p *pump) admit(d *delivery) {
 	p.open[d.m.Offset] = d
@@ -268,16 +268,6 @@ func (p *pump) ripen(d *delivery) {
 	p.resting = slices.Insert(p.resting, i, d)
 }
 
-// shelve has a lane wait until its first row is due.
-func (p *pump) shelve(l *lane) {
-	if l.shelved {
-		return
-	}
-	l.shelved = true
-	i, _ := slices.BinarySearchFunc(p.shelf, l.due+1, func(o *lane, due int64) int { return cmp.Compare(o.due, due) })
-	p.shelf = slices.Insert(p.shelf, i, l)
-}
-
 // forget takes a delivery out of the window.
 func (p *pump) forget(d *delivery) {
 	delete(p.open, d.m.Offset)
@@ -289,6 +279,8 @@ func (p *pump) settle(r result) {
 	d := r.d
 	d.out = false
 	p.outside--
+	p.ready = append(p.ready, p.names[nameOf(d.m)]...)
+	delete(p.names, nameOf(d.m))
 	switch r.kind {
 	case back:
 		p.ready = slices.Insert(p.ready, 0, d)
@@ -309,51 +301,6 @@ func (p *pump) settle(r result) {
 	if d.key != "" {
 		p.advance(d)
 	}
-}
-
-// advance has the next in the lane of a delivery that is done be ready.
-func (p *pump) advance(d *delivery) {
-	l := p.lanes[d.key]
-	l.queue = l.queue[1:]
-	switch {
-	case len(l.queue) > 0:
-		p.ripen(l.queue[0])
-	case l.rows > 0:
-		l.due = 0
-		p.shelve(l)
-	default:
-		delete(p.lanes, d.key)
-	}
-}
-
-// load takes the next rows of a lane into the window.
-func (p *pump) load(ctx context.Context, l *lane) error {
-	rows, err := p.g.b.db.Shelved(ctx, p.g.topic, p.g.name, l.key, l.last, max(1, min(lanePage, Window-len(p.open))))
-	if err != nil {
-		return err
-	}
-	if len(rows) == 0 {
-		l.rows = 0
-	}
-	for _, r := range rows {
-		d, err := p.fetch(ctx, r)
-		if err != nil {
-			return err
-		}
-		l.rows--
-		l.last = r.Offset
-		if d != nil {
-			p.admit(d)
-		}
-	}
-	if len(l.queue) == 0 {
-		if l.rows > 0 {
-			p.shelve(l)
-		} else {
-			delete(p.lanes, l.key)
-		}
-	}
-	return nil
 }
 
 // scan takes rows without a key that are due into the window.
@@ -407,16 +354,20 @@ func (p *pump) overflow(ctx context.Context) error {
 		return err
 	}
 	p.g.b.log.Warn("group holds more than its window, the rest of it is shelved", "topic", p.g.topic, "group", p.g.name, "window", Window, "out", p.outside)
+	soon := time.Now().Add(idle).UnixMilli() // at once they would only fill the window again
 	for _, d := range p.open {
 		if d.out {
 			continue
 		}
 		p.forget(d)
 		if d.key == "" || d.loose {
-			p.scanAt = min(p.scanAt, d.due)
+			p.scanAt = min(p.scanAt, max(d.due, soon))
 		}
 	}
 	p.resting = nil
+	for n := range p.names {
+		p.names[n] = nil
+	}
 	for _, l := range p.lanes {
 		p.clear(l)
 	}
@@ -438,41 +389,6 @@ func (p *pump) keep(ctx context.Context, which func(*delivery) bool) error {
 		d.late = true
 	}
 	return nil
-}
-
-// clear leaves nothing in a lane but its first, and that only when it is out.
-func (p *pump) clear(l *lane) {
-	if len(l.queue) == 0 {
-		return // on the shelf already
-	}
-	head, rest := l.queue[0], l.queue
-	if head.out {
-		rest = l.queue[1:]
-		if !head.loose {
-			l.last = head.m.Offset
-		}
-	}
-	if !l.shelved {
-		l.due = head.due
-	}
-	first := true
-	for _, d := range rest {
-		if d.loose { // the scan finds it again
-			continue
-		}
-		if first {
-			l.last, first = d.m.Offset-1, false
-		}
-		l.rows++
-	}
-	l.queue = l.queue[:len(l.queue)-len(rest)]
-	switch {
-	case head.out:
-	case l.rows > 0:
-		p.shelve(l)
-	default:
-		delete(p.lanes, l.key)
-	}
 }
 
 // low is how far the cursor may go: below all that has no row.
