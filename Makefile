@@ -4,7 +4,7 @@ GO         ?= go
 TOOLS      := -modfile=.ci/tools/go.mod
 STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 
-.PHONY: all need build guests demo test generate bench figures fmt vet lint clean
+.PHONY: all need build guests demo test test-power generate bench figures fmt vet lint clean
 
 all: build guests
 
@@ -42,6 +42,10 @@ test: need
 	$(GO) test -race $$($(GO) list ./... | grep -v /tests/e2e)
 	$(GO) test -race -count=1 ./tests/e2e # it runs what Go's test cache does not see
 	$(MAKE) -C guests test
+
+# Power cuts and failing disks: docs/DURABILITY.md.
+test-power: need
+	$(GO) test -count=1 -timeout 30m -v ./tests/chaos -images 600 -rounds 24
 
 fmt:
 	gofmt -w .
