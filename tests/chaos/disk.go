@@ -102,6 +102,9 @@ func NewDisk(files map[string][]byte) *Disk {
 func (d *Disk) Do(o Op) error {
 	f := d.names[o.Name]
 	switch o.Kind {
+	case opLoaded: // another process: the syncs that the last one was in are given up
+		clear(d.syncs)
+		return nil
 	case opCreate:
 		f = &file{}
 		d.names[o.Name] = f

@@ -96,8 +96,8 @@ func (f Fault) Tell(page string) error {
 	return err
 }
 
-// hits is how often a fault has struck.
-func hits(page string) (int, error) {
+// Hits is how often a fault has struck.
+func Hits(page string) (int, error) {
 	data, err := os.ReadFile(page)
 	if err != nil {
 		return 0, err

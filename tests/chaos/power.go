@@ -70,6 +70,15 @@ func EveryPoint(ops []Op) (points []Point) {
 	return points
 }
 
+// LastPoints are power cuts after the last op, in every way; after the first of
+// them all runs go on to their end.
+func LastPoints(ops []Op, n int) (points []Point) {
+	for i := range max(n, int(cuts)) {
+		points = append(points, Point{At: len(ops), Cut: Cut(i % int(cuts)), Finish: i == 0})
+	}
+	return points
+}
+
 // inCheckpoint says of each op whether the database file has writes after it
 // that no sync has made safe.
 func inCheckpoint(ops []Op) []bool {
@@ -180,6 +189,12 @@ func (rec Recording) Acks() (acks []Ack, err error) {
 		acks = append(acks, a)
 	}
 	return acks, nil
+}
+
+// Then is the recording with another behind it, of a process that began with
+// what this one left: it was killed, and the power stayed.
+func (rec Recording) Then(next Recording) Recording {
+	return Recording{Before: rec.Before, Ops: slices.Concat(rec.Ops, next.Ops), After: next.After}
 }
 
 // Complete reports where the record and the files that the process left

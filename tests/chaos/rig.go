@@ -84,7 +84,7 @@ func (r *Rig) Record(ctx context.Context, job Job, files map[string][]byte) (Rec
 	if rec.Ops, err = parse(record); err != nil {
 		return rec, err
 	}
-	if rec.Hits, err = hits(job.FaultPage); err != nil {
+	if rec.Hits, err = Hits(job.FaultPage); err != nil {
 		return rec, err
 	}
 	rec.After, err = folder(filepath.Dir(job.DB))

@@ -47,11 +47,12 @@ struct fault {
   uint32_t hits;  /* so many have failed */
 };
 
-static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER; /* holds names, syncs, fault and the order of the record */
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER; /* holds names, owed, syncs, fault and the order of the record */
 static int record = -1;
 static const char *dir;
 static size_t dir_len;
 static char names[FDS][NAME]; /* of the files that are followed, by descriptor; "/" is the folder */
+static char owed[FDS]; /* a sync of the file has failed, and this descriptor has not been told */
 static uint64_t syncs;
 static struct fault *fault;
 
@@ -114,6 +115,7 @@ static int opened(const char *path, int flags, mode_t mode) {
   if (fd >= FDS) abort();
   if (fd >= 0) {
     strcpy(names[fd], name);
+    owed[fd] = 0;
     if (fresh) put('C', name, 0, NULL, 0);
     if (flags & O_TRUNC) put('T', name, 0, NULL, 0);
   }
@@ -138,12 +140,18 @@ static int synced(int fd, int call) {
   if (!name) return syscall(call, fd);
   pthread_mutex_lock(&mu);
   uint64_t id = ++syncs;
-  int bad = failing(2, name), error = errno;
+  int bad = owed[fd], error = EIO;
+  owed[fd] = 0;
+  if (!bad && (bad = failing(2, name))) {
+    error = errno;
+    for (int i = 0; i < FDS; i++) owed[i] = i != fd && !strcmp(names[i], name); /* as Linux has it */
+  }
   put('B', name, id, NULL, 0);
   pthread_mutex_unlock(&mu);
   int r = bad ? -1 : syscall(call, fd); /* others write meanwhile */
   if (!bad) error = errno;
   pthread_mutex_lock(&mu);
+  if (!r && owed[fd]) r = -1, error = EIO, owed[fd] = 0; /* another's sync of the same writes has failed meanwhile */
   put(r ? 'E' : 'S', name, id, NULL, 0);
   pthread_mutex_unlock(&mu);
   errno = error;
