@@ -4,7 +4,7 @@ GO         ?= go
 TOOLS      := -modfile=.ci/tools/go.mod
 STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 
-.PHONY: all need build guests demo test test-power generate bench figures fmt vet lint clean
+.PHONY: all need build guests demo test test-power test-kill generate bench figures fmt vet lint clean
 
 all: build guests
 
@@ -46,6 +46,10 @@ test: need
 # Power cuts and failing disks: docs/DURABILITY.md.
 test-power: need
 	$(GO) test -count=1 -timeout 30m -v ./tests/chaos -images 600 -rounds 24
+
+# 500 times kill -9 in the middle of work.
+test-kill: need
+	$(GO) test -count=1 -timeout 60m -v -run Killed ./tests/e2e -kills 500
 
 fmt:
 	gofmt -w .

@@ -3,6 +3,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"flag"
 	"log"
 	"os"
 	"os/exec"
@@ -61,21 +62,22 @@ func TestTheDemoRunsAsTheReadmeSays(t *testing.T) {
 	}
 }
 
-func TestNothingAcknowledgedIsLostWhenWeftIsKilled(t *testing.T) {
-	kills := 8
-	if testing.Short() {
-		kills = 3
-	}
+var kills = flag.Int("kills", 8, "how often weft is killed: a little with each change, more with make test-kill")
+
+func TestNothingIsLostOrDoubledWhenWeftIsKilled(t *testing.T) {
 	manifest, err := json.Marshal(probe.Manifest())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := kill.Loop(t.Context(), weftPath, t.TempDir(), probe.Wasm(t), manifest, kills)
+	r, err := kill.Loop(t.Context(), weftPath, t.TempDir(), probe.Wasm(t), manifest, *kills)
+	t.Logf("%+v", r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%+v", r)
-	if r.Lost != 0 || r.Acknowledged == 0 {
-		t.Errorf("%d of %d acknowledged runs lost", r.Lost, r.Acknowledged)
+	if r.Lost != 0 || r.Doubled != 0 {
+		t.Errorf("%d lost, %d doubled: %q", r.Lost, r.Doubled, r.First)
+	}
+	if r.Kills != *kills || r.Acknowledged < r.Kills || r.Calls < r.Kills || r.Transitions < r.Acknowledged {
+		t.Error("too little was tried")
 	}
 }

@@ -309,6 +309,11 @@ func kills(ctx context.Context, dir string, module []byte) error {
 	}
 	figure("skeleton.kills", float64(r.Kills), "kills")
 	figure("skeleton.acknowledged", float64(r.Acknowledged), "runs")
-	figure("skeleton.lost", float64(r.Lost), "runs")
+	figure("skeleton.transitions", float64(r.Transitions), "answers")
+	figure("skeleton.lost", float64(r.Lost), "answers")
+	figure("skeleton.doubled", float64(r.Doubled), "effects")
+	figure("skeleton.calls", float64(r.Calls), "calls")
+	figure("skeleton.calls_repeated", float64(r.Repeated), "calls")
+	figure("skeleton.kill_cycle_ms", float64(r.Cycle.Milliseconds()), "ms")
 	return nil
 }
