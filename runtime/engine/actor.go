@@ -37,6 +37,7 @@ type actor struct {
 	turning bool                          // guarded by mu: in the turn queue or in a turn
 	gone    bool                          // guarded by mu: left memory; load it again
 	steps   map[uint32]*step              // guarded by mu: calls that have notes
+	had     map[[2]string]bool            // guarded by mu: source and id of events delivered since it came to memory
 	cancels map[uint32]context.CancelFunc // guarded by mu: calls in flight
 	cut     []string                      // guarded by mu: runs that it no longer waits for, not yet told
 	told    bool                          // guarded by mu: its parent knows that it has ended

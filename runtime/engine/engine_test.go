@@ -506,6 +506,33 @@ func TestAnEventThatAFullInboxDropsIsInTheLog(t *testing.T) {
 	}
 }
 
+func TestAnEventThatIsHandedInByManyAtOnceIsHeardOnce(t *testing.T) {
+	h := newHouse(t)
+	h.deploy("hear", "do:\n  - it: { listen: { to: { one: { with: { type: shop.answer } } } } }\n"+
+		"  - again: { listen: { to: { one: { with: { type: shop.answer } } } } }\n")
+	id := h.start("hear", "{}").ID
+	h.until(id, engine.Parked)
+	for n := range 5 {
+		ev := weft.Event{ID: fmt.Sprint(n / 4), Source: "/test", Type: "shop.answer", Data: []byte(`{}`), DataContentType: "application/json"}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if err := h.Accept(context.Background(), ns, ev, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		want := engine.Parked
+		if n == 4 {
+			want = engine.Completed
+		}
+		if run, err := h.Run(t.Context(), ns, id); err != nil || run.Status != want {
+			t.Fatalf("after event %s the run is %s, %v", ev.ID, run.Status, err)
+		}
+	}
+}
+
 func TestADeliveredEventIsOneCommitWithItsAck(t *testing.T) {
 	h := newHouse(t)
 	acked := false

@@ -85,20 +85,26 @@ func (e *Engine) deliver(ctx context.Context, ns string, ev weft.Event) error {
 }
 
 func (e *Engine) deliverTo(ctx context.Context, id string, ev weft.Event) error {
-	seen, err := e.db.InInbox(ctx, inboxOf(id), ev.Source, ev.ID)
-	if err != nil || seen {
-		return err
-	}
 	return e.touch(ctx, id, func(a *actor) error {
+		name := [2]string{ev.Source, ev.ID}
 		if a.m.Full(ev) {
 			e.log.Warn("event dropped: the inbox of the run is full", "run", id, "event", ev.ID, "source", ev.Source, "type", ev.Type)
 		}
-		if !a.m.Wants(ev) {
+		if !a.m.Wants(ev) || a.had[name] {
 			return nil
+		}
+		// What is not in a.had was delivered before the run came to memory, or never.
+		seen, err := e.db.InInbox(ctx, inboxOf(id), ev.Source, ev.ID)
+		if err != nil || seen {
+			return err
 		}
 		if _, err := a.apply(machine.Entry{Kind: machine.Delivered, At: e.now().UnixMicro(), Event: &ev}); err != nil {
 			return err
 		}
+		if a.had == nil {
+			a.had = map[[2]string]bool{}
+		}
+		a.had[name] = true
 		a.also = append(a.also, func(tx *store.Tx) error {
 			_, err := tx.Receive(inboxOf(id), ev.Source, ev.ID)
 			return err
