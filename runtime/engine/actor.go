@@ -170,6 +170,9 @@ func (e *Engine) load(ctx context.Context, id string) (*actor, error) {
 			return nil, err
 		}
 	}
+	if err := a.tick(); err != nil {
+		return nil, err
+	}
 	if Status(row.Status) == Parked {
 		a.settleParked()
 		return a, nil

@@ -109,13 +109,10 @@ func (t *timers) sleep() {
 // of its patience with a peer.
 func (e *Engine) fire(id string) error {
 	return e.touch(e.life, id, func(a *actor) error {
-		now := e.now().UnixMicro()
-		if at, ok := a.m.NextTimer(); ok && at <= now && !a.m.Status().Ended() {
-			if _, err := a.apply(machine.Entry{Kind: machine.Fired, At: now}); err != nil {
-				return err
-			}
-			a.cutLate()
+		if err := a.tick(); err != nil {
+			return err
 		}
+		now := e.now().UnixMicro()
 		for _, c := range a.m.Outstanding() {
 			if s := a.steps[c.Step]; s != nil && s.peer != "" && s.parked+c.ParkMax.Microseconds() <= now {
 				return a.proceed() // the last try; park refuses the next time
@@ -124,6 +121,18 @@ func (e *Engine) fire(id string) error {
 		a.changed = a.changed || len(a.todo) == 0 // the row's wake time may be old
 		return nil
 	})
+}
+
+// tick lets what is due in the workflow have its effect. The caller holds mu.
+func (a *actor) tick() error {
+	now := a.e.now().UnixMicro()
+	at, ok := a.m.NextTimer()
+	if !ok || at > now || a.m.Status().Ended() {
+		return nil
+	}
+	_, err := a.apply(machine.Entry{Kind: machine.Fired, At: now})
+	a.cutLate()
+	return err
 }
 
 // cutLate ends the calls in flight whose steps have timed out. The caller holds mu.
