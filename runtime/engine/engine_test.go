@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mattn/go-sqlite3"
-
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
@@ -54,10 +52,10 @@ type house struct {
 	path string
 	sync string      // of the store
 	room int64       // of the store: SpaceMin
-	full atomic.Bool // the disk
 	gate *fakeGate
 	out  engine.Outbound
 	opts engine.Options
+	disk func(store.Moment) error
 	db   *store.DB
 	rt   *wasm.Runtime
 	cat  *catalog.Catalog
@@ -80,7 +78,7 @@ func (h *house) open() {
 	h.t.Helper()
 	ctx := context.Background()
 	var err error
-	if h.db, err = store.Open(ctx, store.Options{Path: h.path, Sync: h.sync, SpaceMin: h.room, Fault: h.fault}); err != nil {
+	if h.db, err = store.Open(ctx, store.Options{Path: h.path, Sync: h.sync, SpaceMin: h.room, Fault: h.disk}); err != nil {
 		h.t.Fatal(err)
 	}
 	if h.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(scratch, "cache"), Check: check}); err != nil {
@@ -93,14 +91,6 @@ func (h *house) open() {
 	if err := h.Start(ctx); err != nil {
 		h.t.Fatal(err)
 	}
-}
-
-// fault plays a full disk.
-func (h *house) fault(store.Moment) error {
-	if h.full.Load() {
-		return sqlite3.Error{Code: sqlite3.ErrFull}
-	}
-	return nil
 }
 
 func (h *house) close() {
@@ -201,6 +191,37 @@ func (g *fakeGate) set(fn func(*fakeGate)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	fn(g)
+}
+
+func TestAFailedDiskIsToldToAllWhoStart(t *testing.T) {
+	h := newHouse(t)
+	h.deploy("one", "do:\n  - it: { set: { a: 1 } }\n")
+	fail, waiting := make(chan struct{}), make(chan struct{}, 9)
+	h.close()
+	h.disk = func(store.Moment) error { waiting <- struct{}{}; <-fail; return errors.New("no disk") }
+	h.open()
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			_, _, err := h.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: "one", Key: "once"})
+			if weft.CodeOf(err) != weft.Unavailable {
+				t.Errorf("told %v", err)
+			}
+		})
+	}
+	<-waiting
+	close(fail)
+	wg.Wait()
+	if err := h.Close(t.Context()); weft.CodeOf(err) != weft.Unavailable {
+		t.Errorf("close says %v", err)
+	}
+	if err := errors.Join(h.db.Close(), h.rt.Close(t.Context())); err != nil {
+		t.Error(err)
+	}
+	h.disk = nil
+	h.open()
 }
 
 const tenSteps = `do:

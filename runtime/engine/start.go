@@ -52,6 +52,9 @@ func (e *Engine) StartRun(ctx context.Context, s StartRun) (run Run, existed boo
 		return run, true, err
 	}
 	if err := a.acknowledge(ctx); err != nil {
+		if e.db.Err() != nil {
+			e.unreserve(&a.row) // it will never be durable: others with the key must not wait for it
+		}
 		return Run{}, false, err
 	}
 	run, err = e.Run(ctx, s.Namespace, id)
@@ -148,6 +151,8 @@ func (e *Engine) reserve(ctx context.Context, row *store.Run) (other string, err
 		case <-r.done:
 		case <-ctx.Done():
 			return "", ctx.Err()
+		case <-e.life.Done():
+			return "", e.life.Err()
 		}
 	}
 	was, ok, err := e.db.RunByKey(ctx, row.Namespace, row.Space, row.Workflow, row.Key)
