@@ -47,6 +47,7 @@ type DB struct {
 	mends   sync.WaitGroup
 	commits atomic.Int64
 	free    atomic.Int64 // bytes of the disk, as measured last
+	torn    atomic.Bool  // a checkpoint was not synced: the log must not be folded back by this process
 }
 
 // Options says where the file is and how safe a commit is. The zero value of
@@ -169,6 +170,11 @@ func (db *DB) connect() error {
 	if err := db.migrate(); err != nil {
 		return err
 	}
+	// What a failed sync left in the log is in the kernel's memory alone, and
+	// looks whole. Nothing is built on it before it is written anew.
+	if err := db.writer.query("pragma wal_checkpoint(truncate)", nil, func(Row) error { return nil }); err != nil {
+		return weft.Errorf(weft.Unavailable, "store.Open", "fold the log of %s back: %w", db.opts.Path, err)
+	}
 	for range db.opts.Readers {
 		c, err := dial(db.opts, true)
 		if err != nil {
@@ -238,6 +244,9 @@ func (db *DB) Close() error {
 	<-db.done
 	<-db.stopped
 	db.mends.Wait()
+	if db.torn.Load() {
+		return db.lock.Close() // the last connection to close would fold the log back, and forget it
+	}
 	for range db.opts.Readers { // every reader must have come home
 		(<-db.readers).close()
 	}

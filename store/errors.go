@@ -28,6 +28,12 @@ func isDisk(err error) bool {
 	return false
 }
 
+// isSync reports whether err is a failed sync.
+func isSync(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.ExtendedCode == sqlite3.ErrIoErrFsync || e.ExtendedCode == sqlite3.ErrIoErrDirFsync)
+}
+
 // fatal marks an error that ends the database although the disk is well.
 type fatal struct{ error }
 

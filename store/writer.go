@@ -275,7 +275,7 @@ func (db *DB) checkpoint() {
 		case <-tick.C:
 		}
 		db.measure()
-		if n := db.Commits(); n != seen {
+		if n := db.Commits(); n != seen && !db.torn.Load() {
 			seen = n
 			db.fold(c)
 		}
@@ -291,7 +291,15 @@ func (db *DB) fold(c *conn) {
 	if info, err := os.Stat(db.opts.Path + "-wal"); err == nil && info.Size() > walMax {
 		mode = "truncate"
 	}
-	if err := c.query("pragma wal_checkpoint("+mode+")", nil, func(Row) error { return nil }); err != nil {
+	err := c.query("pragma wal_checkpoint("+mode+")", nil, func(Row) error { return nil })
+	switch {
+	case err == nil:
+	case isSync(err):
+		// SQLite would go on from where it had come to, which is on no disk. A
+		// process that opens the file anew begins from what is.
+		db.torn.Store(true)
+		db.fail(newGroup(), err)
+	default:
 		db.log.Warn("checkpoint failed, will try again", "path", db.opts.Path, "error", err)
 	}
 }
