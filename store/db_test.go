@@ -190,7 +190,14 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = old.Exec(`create table redelivery (topic text not null, name text not null, offset integer not null, due integer not null, attempts integer not null,
+	_, err = old.Exec(`create table run (id text primary key, ns text not null, part integer not null, space text not null, workflow text not null,
+			version text not null, status integer not null, key text, reason text, wake integer, peer text, entries integer not null, output blob,
+			fault blob, started integer not null, updated integer not null, ended integer) strict, without rowid;
+		create index run_ns on run (ns, id);
+		create index run_status on run (status, id);
+		create index run_workflow on run (ns, workflow, id);
+		insert into run values('r','n',0,'s','w','1.0.0',2,null,null,null,null,1,null,null,1,1,null);
+		create table redelivery (topic text not null, name text not null, offset integer not null, due integer not null, attempts integer not null,
 			error text not null, primary key (topic, name, offset)) strict, without rowid;
 		create index redelivery_due on redelivery (topic, name, due);
 		create table dead_letter (topic text not null, name text not null, offset integer not null, attempts integer not null, error text not null,
@@ -206,6 +213,10 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 		list, err := db.Redeliveries(t.Context(), "t", "g", 1, 10)
 		if err != nil || len(list) != 1 || list[0].Attempts != 2 {
 			t.Errorf("%v %v", list, err)
+		}
+		runs, err := db.Runs(t.Context(), store.RunFilter{Namespace: "n", Statuses: []int{2}, Limit: 9})
+		if err != nil || len(runs) != 1 || runs[0].ID != "r" || runs[0].Parent != "" {
+			t.Errorf("%v %v", runs, err)
 		}
 		db.Close()
 	}

@@ -242,7 +242,7 @@ func (db *DB) fail(g *group, cause error) {
 	if full {
 		err.Hint = "nothing acknowledged is lost; free some space, and weft goes on by itself"
 	}
-	db.log.Error("commit failed", "path", db.opts.Path, "error", cause)
+	db.log.Error("the database cannot be written", "path", db.opts.Path, "error", cause)
 	db.mu.Lock()
 	if full && !db.closed {
 		db.mends.Go(db.mend)

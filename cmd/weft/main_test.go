@@ -73,10 +73,10 @@ func TestDeadLettersAreSeenReplayedAndDropped(t *testing.T) {
 		says []string
 		not  string
 	}{
-		{"event|dlq|list", []string{`"handler mail shop.*"`, "shop.order.placed", "one", "two", "5 attempts", "no mailbox"}, "more with"},
+		{"event|dlq|list", []string{`"handler mail shop.*"`, "shop.order.placed", "one", "two", "ATTEMPTS", "no mailbox"}, "more:"},
 		{"event|dlq|list|-o|json", []string{`"deadLetters"`, `"offset": "1"`, `"error": "no mailbox"`, `"n": 1`}, ""},
 		{"event|dlq|list|--group|x", nil, "mail"},
-		{"event|dlq|list|--limit|1", []string{"two", `more with --page '[2,"handler mail shop.*"]'`}, "one"},
+		{"event|dlq|list|--limit|1", []string{"two", `more: --page '[2,"handler mail shop.*"]'`}, "one"},
 		{`event|dlq|list|--page|[2,"handler mail shop.*"]`, []string{"one"}, "two"},
 		{"event|dlq|replay|handler mail shop.*|1", []string{`event 1 goes to "handler mail shop.*" again`}, ""},
 		{"event|dlq|list", []string{"two"}, "one"},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
@@ -21,8 +22,9 @@ var statuses = []string{"running", "parked", "completed", "faulted", "cancelled"
 func (a *app) runCommand() *cobra.Command {
 	list := &weftv1.ListRunsRequest{}
 	var status []string
+	var since, until time.Duration
 	listing := verb("list", "List runs, the newest first", func(ctx context.Context, _ []string) error {
-		list.Namespace = a.namespace
+		list.Namespace, list.StartAfter, list.StartBefore = a.namespace, ago(since), ago(until)
 		for _, s := range status {
 			v, ok := weftv1.RunStatus_value["RUN_STATUS_"+strings.ToUpper(s)]
 			if !ok {
@@ -47,6 +49,9 @@ func (a *app) runCommand() *cobra.Command {
 	listing.Flags().StringVar(&list.Workflow, "workflow", "", "name, or space/name")
 	listing.Flags().StringSliceVar(&status, "status", nil, strings.Join(statuses, ", "))
 	_ = listing.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
+	listing.Flags().StringVar(&list.Parent, "parent", "", "id of the run that runs them")
+	listing.Flags().DurationVar(&since, "since", 0, "only runs that started in this time")
+	listing.Flags().DurationVar(&until, "until", 0, "only runs that started longer ago")
 	listing.Flags().Int32Var(&list.PageSize, "limit", 50, "runs in a page")
 	listing.Flags().StringVar(&list.PageToken, "page", "", "token of the page before")
 	var reason string
@@ -61,7 +66,13 @@ func (a *app) runCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{cancel, pause} {
 		c.Flags().StringVar(&reason, "reason", "", "why, for others")
 	}
-	return group("run", "Start runs and look after them", a.startCommand(), listing, cancel, pause,
+	var step uint32
+	rerun := verb("rerun ID", "Run a run that has ended again, from where it failed or from a step", func(ctx context.Context, args []string) error {
+		res, err := a.runs().Rerun(ctx, &weftv1.RerunRequest{Namespace: a.namespace, Id: args[0], Step: step})
+		return a.showRun(res.GetRun(), nil, err)
+	})
+	rerun.Flags().Uint32Var(&step, "step", 0, "number of the step, as describe shows it; 0 is where it failed")
+	return group("run", "Start runs and look after them", a.startCommand(), listing, cancel, pause, rerun,
 		verb("resume ID", "Let a paused run go on", func(ctx context.Context, args []string) error {
 			res, err := a.runs().Resume(ctx, &weftv1.ResumeRequest{Namespace: a.namespace, Id: args[0]})
 			return a.showRun(res.GetRun(), nil, err)
@@ -74,9 +85,20 @@ func (a *app) runCommand() *cobra.Command {
 			if done, err := a.json(res); done {
 				return err
 			}
+			if res.StepsOmitted > 0 {
+				a.printf("%d steps that began before these are not shown\n", res.StepsOmitted)
+			}
 			return a.showRun(res.Run, res.Steps, nil)
 		}),
 		verb("watch ID", "Follow a run until it ends", func(ctx context.Context, args []string) error { return a.follow(ctx, args[0]) }))
+}
+
+// ago is the time so long before now, nil for zero.
+func ago(d time.Duration) *timestamppb.Timestamp {
+	if d == 0 {
+		return nil
+	}
+	return timestamppb.New(time.Now().Add(-d))
 }
 
 func (a *app) startCommand() *cobra.Command {
@@ -133,6 +155,12 @@ func (a *app) showRun(r *weftv1.Run, steps []*weftv1.Step, err error) error {
 // draw prints a run and its steps, without the first ones of them.
 func (a *app) draw(r *weftv1.Run, steps []*weftv1.Step, without int) {
 	a.printf("run %s  %s:%s  %s\n", r.Id, r.Workflow, r.Version, a.status(r))
+	if r.Parent != "" {
+		a.printf("  run by %s\n", r.Parent)
+	}
+	if r.Origin != "" {
+		a.printf("  a rerun of %s\n", r.Origin)
+	}
 	for _, s := range steps[without:] {
 		a.printf("%s\n", a.line(s, depth(s, steps)))
 	}
@@ -155,10 +183,10 @@ func (a *app) end(r *weftv1.Run) {
 
 var marks = map[string]string{"completed": "✓", "faulted": "✗", "running": "•", "parked": "‖", "cancelled": "–", "skipped": "·"}
 
-// line is a step: mark, name, kind, attempt, time, and why it waits.
+// line is a step: mark, number, name, kind, attempt, time, and why it waits.
 func (a *app) line(s *weftv1.Step, depth int) string {
 	name := strings.Repeat("  ", depth) + s.Name
-	out := fmt.Sprintf("  %s %-28s %-7s", a.paint(s.Status, marks[s.Status]), name, s.Kind)
+	out := fmt.Sprintf("  %s %3d %-28s %-7s", a.paint(s.Status, marks[s.Status]), s.Id, name, s.Kind)
 	if s.EndTime != nil {
 		out += fmt.Sprintf(" %8s", s.EndTime.AsTime().Sub(s.StartTime.AsTime()).Round(10*time.Microsecond))
 	}
@@ -179,10 +207,13 @@ func (a *app) line(s *weftv1.Step, depth int) string {
 	return out
 }
 
+// depth is how many of the steps are around s. A step comes after those around it.
 func depth(s *weftv1.Step, all []*weftv1.Step) (n int) {
-	for s.Parent != 0 && int(s.Parent) <= len(all) {
-		s = all[s.Parent-1]
-		n++
+	for at := len(all) - 1; at >= 0 && s.Parent != 0; at-- {
+		if all[at].Id == s.Parent {
+			s = all[at]
+			n++
+		}
 	}
 	return n
 }

@@ -126,6 +126,9 @@ func (b *Bus) Publish(ctx context.Context, ns string, events ...weft.Event) ([]i
 			return nil, err
 		}
 	}
+	if err := b.db.Room(); err != nil {
+		return nil, err
+	}
 	offsets := make([]int64, len(events))
 	err := b.db.Update(ctx, func(tx *store.Tx) (err error) {
 		for i, e := range events {

@@ -28,6 +28,13 @@ func timestamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
+func timeOf(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}
+
 // valueOf is JSON as a protobuf value; nil for nothing, for what is no JSON and
 // for what a value would change.
 func valueOf(data []byte) *structpb.Value {
@@ -67,7 +74,7 @@ func runOf(r engine.Run) *weftv1.Run {
 	output, text := outputOf(r.Output)
 	return &weftv1.Run{Id: r.ID, Space: r.Space, Workflow: r.Workflow, Version: r.Version, Status: weftv1.RunStatus(r.Status), Reason: r.Reason,
 		WakeTime: timestamp(r.Wake), Peer: r.Peer, Entries: r.Entries, Output: output, OutputJson: text, Fault: faultOf(r.Fault),
-		StartTime: timestamp(r.Started), UpdateTime: timestamp(r.Updated), EndTime: timestamp(r.Ended)}
+		Parent: r.Parent, Origin: r.Origin, StartTime: timestamp(r.Started), UpdateTime: timestamp(r.Updated), EndTime: timestamp(r.Ended)}
 }
 
 func faultOf(f *machine.Fault) *weftv1.Fault {
@@ -77,8 +84,21 @@ func faultOf(f *machine.Fault) *weftv1.Fault {
 	return &weftv1.Fault{Type: f.Type, Status: int32(f.Status), Title: f.Title, Detail: f.Detail, Instance: f.Instance}
 }
 
-func stepsOf(steps []machine.Step) []*weftv1.Step {
-	out := make([]*weftv1.Step, len(steps))
+// Bounds of the steps in one message, and of their outputs in bytes.
+const (
+	stepsMax      = 1000
+	stepsBytesMax = 2 << 20
+)
+
+// stepsOf are the latest steps, and how many began before them.
+func stepsOf(steps []machine.Step) (out []*weftv1.Step, omitted uint32) {
+	first, size := len(steps), 0
+	for first > 0 && len(steps)-first < stepsMax && (size < stepsBytesMax || first == len(steps)) {
+		first--
+		size += len(steps[first].Output)
+	}
+	omitted, steps = uint32(first), steps[first:]
+	out = make([]*weftv1.Step, len(steps))
 	for i, s := range steps {
 		output, text := outputOf(s.Output)
 		out[i] = &weftv1.Step{Id: s.ID, Parent: s.Parent, Name: s.Name, Pointer: s.Pointer, Kind: s.Kind, Status: string(s.Status), Attempt: s.Attempt,
@@ -89,7 +109,7 @@ func stepsOf(steps []machine.Step) []*weftv1.Step {
 			}
 		}
 	}
-	return out
+	return out, omitted
 }
 
 func moduleOf(m *catalog.Module) *weftv1.Module {

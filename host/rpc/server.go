@@ -218,11 +218,14 @@ func (r runs) GetRun(ctx context.Context, q *weftv1.GetRunRequest) (*weftv1.GetR
 	if err != nil {
 		return nil, err
 	}
-	return &weftv1.GetRunResponse{Run: runOf(run), Steps: stepsOf(steps)}, nil
+	out := &weftv1.GetRunResponse{Run: runOf(run)}
+	out.Steps, out.StepsOmitted = stepsOf(steps)
+	return out, nil
 }
 
 func (r runs) ListRuns(ctx context.Context, q *weftv1.ListRunsRequest) (*weftv1.ListRunsResponse, error) {
-	l := engine.ListRuns{Namespace: weft.NamespaceOr(q.Namespace), Workflow: q.Workflow, PageSize: int(q.PageSize), PageToken: q.PageToken}
+	l := engine.ListRuns{Namespace: weft.NamespaceOr(q.Namespace), Workflow: q.Workflow, Parent: q.Parent, After: timeOf(q.StartAfter), Before: timeOf(q.StartBefore),
+		PageSize: int(q.PageSize), PageToken: q.PageToken}
 	for _, s := range q.Statuses {
 		l.Statuses = append(l.Statuses, engine.Status(s))
 	}
@@ -259,6 +262,14 @@ func (r runs) Resume(ctx context.Context, q *weftv1.ResumeRequest) (*weftv1.Resu
 		return nil, err
 	}
 	return &weftv1.ResumeResponse{Run: runOf(run)}, nil
+}
+
+func (r runs) Rerun(ctx context.Context, q *weftv1.RerunRequest) (*weftv1.RerunResponse, error) {
+	run, err := r.Engine.Rerun(ctx, weft.NamespaceOr(q.Namespace), q.Id, q.Step)
+	if err != nil {
+		return nil, err
+	}
+	return &weftv1.RerunResponse{Run: runOf(run)}, nil
 }
 
 type events struct{ Rooms }

@@ -13,7 +13,9 @@ import (
 
 func (r runs) Watch(ctx context.Context, q *weftv1.WatchRequest, stream weftv1connect.RunServiceWatchServerStream) error {
 	return r.Engine.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Id, func(run engine.Run, steps []machine.Step) error {
-		return stream.Send(&weftv1.WatchResponse{Run: runOf(run), Steps: stepsOf(steps)})
+		out := &weftv1.WatchResponse{Run: runOf(run)}
+		out.Steps, out.StepsOmitted = stepsOf(steps)
+		return stream.Send(out)
 	})
 }
 

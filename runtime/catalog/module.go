@@ -55,6 +55,9 @@ var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 // stored. A version is never replaced: other bytes under the same name and
 // version are AlreadyExists.
 func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
+	if err := c.db.Room(); err != nil {
+		return Pushed{}, err
+	}
 	report, err := c.rt.Check(ctx, p.Wasm)
 	if err != nil {
 		return Pushed{}, err

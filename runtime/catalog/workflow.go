@@ -33,6 +33,9 @@ type WorkflowInfo struct {
 // Apply checks a workflow, pins the handlers that it calls and makes it live.
 // What is wrong with it is workflows.Problems. A version is never replaced.
 func (c *Catalog) Apply(ctx context.Context, ns, file string, src []byte) (Applied, error) {
+	if err := c.db.Room(); err != nil {
+		return Applied{}, err
+	}
 	def, err := workflows.Parse(file, src)
 	if err != nil {
 		return Applied{}, err

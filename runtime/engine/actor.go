@@ -405,7 +405,7 @@ func (a *actor) flushWith(change *store.Change) store.Ticket {
 	}
 	a.queued++
 	if a.last = submit(c.write); a.last.Err() != nil {
-		a.lose() // refused, so what it has decided will never be durable
+		a.lose(a.last.Err()) // what it has decided will never be durable
 		a.e.leave(a)
 		return a.last
 	}
@@ -415,8 +415,8 @@ func (a *actor) flushWith(change *store.Change) store.Ticket {
 
 // lose gives up what the run has decided since it was last durable: it is to
 // be loaded again. The caller holds mu.
-func (a *actor) lose() {
-	a.gone, a.err = true, errLost
+func (a *actor) lose(why error) {
+	a.gone, a.err = true, why
 	a.cutOff()
 }
 

@@ -198,7 +198,7 @@ func (e *Engine) lost() {
 	e.mu.Unlock()
 	for _, a := range actors {
 		a.mu.Lock()
-		a.lose()
+		a.lose(errLost)
 		a.mu.Unlock()
 	}
 }

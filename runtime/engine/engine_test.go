@@ -50,8 +50,8 @@ const ns = "default"
 type house struct {
 	t    *testing.T
 	path string
-	sync string      // of the store
-	room int64       // of the store: SpaceMin
+	sync string // of the store
+	room int64  // of the store: SpaceMin
 	gate *fakeGate
 	out  engine.Outbound
 	opts engine.Options

@@ -98,6 +98,8 @@ type Run struct {
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	Parent        string                 `protobuf:"bytes,16,opt,name=parent,proto3" json:"parent,omitempty"` // the run that runs it
+	Origin        string                 `protobuf:"bytes,17,opt,name=origin,proto3" json:"origin,omitempty"` // the run, and the step of it, that it is a rerun of
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +237,20 @@ func (x *Run) GetEndTime() *timestamppb.Timestamp {
 		return x.EndTime
 	}
 	return nil
+}
+
+func (x *Run) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *Run) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
 }
 
 // Fault is an error of a workflow (RFC 7807).
@@ -662,7 +678,8 @@ func (x *GetRunRequest) GetId() string {
 type GetRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	Steps         []*Step                `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps         []*Step                `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`                                    // the latest 1,000
+	StepsOmitted  uint32                 `protobuf:"varint,3,opt,name=steps_omitted,json=stepsOmitted,proto3" json:"steps_omitted,omitempty"` // how many began before these
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -711,6 +728,13 @@ func (x *GetRunResponse) GetSteps() []*Step {
 	return nil
 }
 
+func (x *GetRunResponse) GetStepsOmitted() uint32 {
+	if x != nil {
+		return x.StepsOmitted
+	}
+	return 0
+}
+
 type ListRunsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -718,6 +742,9 @@ type ListRunsRequest struct {
 	Statuses      []RunStatus            `protobuf:"varint,3,rep,packed,name=statuses,proto3,enum=weft.v1.RunStatus" json:"statuses,omitempty"` // empty for all
 	PageSize      int32                  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`               // default 50; more than 1,000 is 1,000
 	PageToken     string                 `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Parent        string                 `protobuf:"bytes,6,opt,name=parent,proto3" json:"parent,omitempty"`                              // only runs that this run runs: the oldest first, at most 1,000
+	StartAfter    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_after,json=startAfter,proto3" json:"start_after,omitempty"`    // only runs that started then or later
+	StartBefore   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_before,json=startBefore,proto3" json:"start_before,omitempty"` // only runs that started before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -785,6 +812,27 @@ func (x *ListRunsRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListRunsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListRunsRequest) GetStartAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartAfter
+	}
+	return nil
+}
+
+func (x *ListRunsRequest) GetStartBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartBefore
+	}
+	return nil
 }
 
 type ListRunsResponse struct {
@@ -894,7 +942,8 @@ func (x *WatchRequest) GetId() string {
 type WatchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	Steps         []*Step                `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps         []*Step                `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`                                    // the latest 1,000
+	StepsOmitted  uint32                 `protobuf:"varint,3,opt,name=steps_omitted,json=stepsOmitted,proto3" json:"steps_omitted,omitempty"` // how many began before these
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -941,6 +990,13 @@ func (x *WatchResponse) GetSteps() []*Step {
 		return x.Steps
 	}
 	return nil
+}
+
+func (x *WatchResponse) GetStepsOmitted() uint32 {
+	if x != nil {
+		return x.StepsOmitted
+	}
+	return 0
 }
 
 type CancelRequest struct {
@@ -1247,11 +1303,115 @@ func (x *ResumeResponse) GetRun() *Run {
 	return nil
 }
 
+type RerunRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Step          uint32                 `protobuf:"varint,3,opt,name=step,proto3" json:"step,omitempty"` // from which to do it anew; 0: where it faulted or was cancelled
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunRequest) Reset() {
+	*x = RerunRequest{}
+	mi := &file_weft_v1_run_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunRequest) ProtoMessage() {}
+
+func (x *RerunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_run_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunRequest.ProtoReflect.Descriptor instead.
+func (*RerunRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_run_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RerunRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RerunRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RerunRequest) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+type RerunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"` // the new one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerunResponse) Reset() {
+	*x = RerunResponse{}
+	mi := &file_weft_v1_run_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerunResponse) ProtoMessage() {}
+
+func (x *RerunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_run_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerunResponse.ProtoReflect.Descriptor instead.
+func (*RerunResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_run_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RerunResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
 var File_weft_v1_run_proto protoreflect.FileDescriptor
 
 const file_weft_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x11weft/v1/run.proto\x12\aweft.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x04\n" +
+	"\x11weft/v1/run.proto\x12\aweft.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05space\x18\x02 \x01(\tR\x05space\x12\x1a\n" +
@@ -1271,7 +1431,9 @@ const file_weft_v1_run_proto_rawDesc = "" +
 	"start_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
 	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x125\n" +
-	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"}\n" +
+	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x16\n" +
+	"\x06parent\x18\x10 \x01(\tR\x06parent\x12\x16\n" +
+	"\x06origin\x18\x11 \x01(\tR\x06origin\"}\n" +
 	"\x05Fault\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\x05R\x06status\x12\x14\n" +
@@ -1310,26 +1472,32 @@ const file_weft_v1_run_proto_rawDesc = "" +
 	"\aexisted\x18\x02 \x01(\bR\aexisted\"=\n" +
 	"\rGetRunRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"U\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"z\n" +
 	"\x0eGetRunResponse\x12\x1e\n" +
 	"\x03run\x18\x01 \x01(\v2\f.weft.v1.RunR\x03run\x12#\n" +
-	"\x05steps\x18\x02 \x03(\v2\r.weft.v1.StepR\x05steps\"\xb7\x01\n" +
+	"\x05steps\x18\x02 \x03(\v2\r.weft.v1.StepR\x05steps\x12#\n" +
+	"\rsteps_omitted\x18\x03 \x01(\rR\fstepsOmitted\"\xcb\x02\n" +
 	"\x0fListRunsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12.\n" +
 	"\bstatuses\x18\x03 \x03(\x0e2\x12.weft.v1.RunStatusR\bstatuses\x12\x1b\n" +
 	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x05 \x01(\tR\tpageToken\"\\\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06parent\x18\x06 \x01(\tR\x06parent\x12;\n" +
+	"\vstart_after\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"startAfter\x12=\n" +
+	"\fstart_before\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vstartBefore\"\\\n" +
 	"\x10ListRunsResponse\x12 \n" +
 	"\x04runs\x18\x01 \x03(\v2\f.weft.v1.RunR\x04runs\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"<\n" +
 	"\fWatchRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"T\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"y\n" +
 	"\rWatchResponse\x12\x1e\n" +
 	"\x03run\x18\x01 \x01(\v2\f.weft.v1.RunR\x03run\x12#\n" +
-	"\x05steps\x18\x02 \x03(\v2\r.weft.v1.StepR\x05steps\"U\n" +
+	"\x05steps\x18\x02 \x03(\v2\r.weft.v1.StepR\x05steps\x12#\n" +
+	"\rsteps_omitted\x18\x03 \x01(\rR\fstepsOmitted\"U\n" +
 	"\rCancelRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
@@ -1346,6 +1514,12 @@ const file_weft_v1_run_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"0\n" +
 	"\x0eResumeResponse\x12\x1e\n" +
+	"\x03run\x18\x01 \x01(\v2\f.weft.v1.RunR\x03run\"P\n" +
+	"\fRerunRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\rR\x04step\"/\n" +
+	"\rRerunResponse\x12\x1e\n" +
 	"\x03run\x18\x01 \x01(\v2\f.weft.v1.RunR\x03run*\xa2\x01\n" +
 	"\tRunStatus\x12\x1a\n" +
 	"\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -1353,7 +1527,7 @@ const file_weft_v1_run_proto_rawDesc = "" +
 	"\x11RUN_STATUS_PARKED\x10\x02\x12\x18\n" +
 	"\x14RUN_STATUS_COMPLETED\x10\x03\x12\x16\n" +
 	"\x12RUN_STATUS_FAULTED\x10\x04\x12\x18\n" +
-	"\x14RUN_STATUS_CANCELLED\x10\x052\xb2\x03\n" +
+	"\x14RUN_STATUS_CANCELLED\x10\x052\xea\x03\n" +
 	"\n" +
 	"RunService\x126\n" +
 	"\x05Start\x12\x15.weft.v1.StartRequest\x1a\x16.weft.v1.StartResponse\x12>\n" +
@@ -1362,7 +1536,8 @@ const file_weft_v1_run_proto_rawDesc = "" +
 	"\x05Watch\x12\x15.weft.v1.WatchRequest\x1a\x16.weft.v1.WatchResponse0\x01\x129\n" +
 	"\x06Cancel\x12\x16.weft.v1.CancelRequest\x1a\x17.weft.v1.CancelResponse\x126\n" +
 	"\x05Pause\x12\x15.weft.v1.PauseRequest\x1a\x16.weft.v1.PauseResponse\x129\n" +
-	"\x06Resume\x12\x16.weft.v1.ResumeRequest\x1a\x17.weft.v1.ResumeResponseB.Z,github.com/weftrun/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x06Resume\x12\x16.weft.v1.ResumeRequest\x1a\x17.weft.v1.ResumeResponse\x126\n" +
+	"\x05Rerun\x12\x15.weft.v1.RerunRequest\x1a\x16.weft.v1.RerunResponseB.Z,github.com/weftrun/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_run_proto_rawDescOnce sync.Once
@@ -1377,7 +1552,7 @@ func file_weft_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_weft_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_weft_v1_run_proto_goTypes = []any{
 	(RunStatus)(0),                // 0: weft.v1.RunStatus
 	(*Run)(nil),                   // 1: weft.v1.Run
@@ -1397,51 +1572,58 @@ var file_weft_v1_run_proto_goTypes = []any{
 	(*PauseResponse)(nil),         // 15: weft.v1.PauseResponse
 	(*ResumeRequest)(nil),         // 16: weft.v1.ResumeRequest
 	(*ResumeResponse)(nil),        // 17: weft.v1.ResumeResponse
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*structpb.Value)(nil),        // 19: google.protobuf.Value
+	(*RerunRequest)(nil),          // 18: weft.v1.RerunRequest
+	(*RerunResponse)(nil),         // 19: weft.v1.RerunResponse
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*structpb.Value)(nil),        // 21: google.protobuf.Value
 }
 var file_weft_v1_run_proto_depIdxs = []int32{
 	0,  // 0: weft.v1.Run.status:type_name -> weft.v1.RunStatus
-	18, // 1: weft.v1.Run.wake_time:type_name -> google.protobuf.Timestamp
-	19, // 2: weft.v1.Run.output:type_name -> google.protobuf.Value
+	20, // 1: weft.v1.Run.wake_time:type_name -> google.protobuf.Timestamp
+	21, // 2: weft.v1.Run.output:type_name -> google.protobuf.Value
 	2,  // 3: weft.v1.Run.fault:type_name -> weft.v1.Fault
-	18, // 4: weft.v1.Run.start_time:type_name -> google.protobuf.Timestamp
-	18, // 5: weft.v1.Run.update_time:type_name -> google.protobuf.Timestamp
-	18, // 6: weft.v1.Run.end_time:type_name -> google.protobuf.Timestamp
-	18, // 7: weft.v1.Step.start_time:type_name -> google.protobuf.Timestamp
-	18, // 8: weft.v1.Step.end_time:type_name -> google.protobuf.Timestamp
-	19, // 9: weft.v1.Step.output:type_name -> google.protobuf.Value
+	20, // 4: weft.v1.Run.start_time:type_name -> google.protobuf.Timestamp
+	20, // 5: weft.v1.Run.update_time:type_name -> google.protobuf.Timestamp
+	20, // 6: weft.v1.Run.end_time:type_name -> google.protobuf.Timestamp
+	20, // 7: weft.v1.Step.start_time:type_name -> google.protobuf.Timestamp
+	20, // 8: weft.v1.Step.end_time:type_name -> google.protobuf.Timestamp
+	21, // 9: weft.v1.Step.output:type_name -> google.protobuf.Value
 	2,  // 10: weft.v1.Step.fault:type_name -> weft.v1.Fault
-	19, // 11: weft.v1.StartRequest.input:type_name -> google.protobuf.Value
+	21, // 11: weft.v1.StartRequest.input:type_name -> google.protobuf.Value
 	1,  // 12: weft.v1.StartResponse.run:type_name -> weft.v1.Run
 	1,  // 13: weft.v1.GetRunResponse.run:type_name -> weft.v1.Run
 	3,  // 14: weft.v1.GetRunResponse.steps:type_name -> weft.v1.Step
 	0,  // 15: weft.v1.ListRunsRequest.statuses:type_name -> weft.v1.RunStatus
-	1,  // 16: weft.v1.ListRunsResponse.runs:type_name -> weft.v1.Run
-	1,  // 17: weft.v1.WatchResponse.run:type_name -> weft.v1.Run
-	3,  // 18: weft.v1.WatchResponse.steps:type_name -> weft.v1.Step
-	1,  // 19: weft.v1.CancelResponse.run:type_name -> weft.v1.Run
-	1,  // 20: weft.v1.PauseResponse.run:type_name -> weft.v1.Run
-	1,  // 21: weft.v1.ResumeResponse.run:type_name -> weft.v1.Run
-	4,  // 22: weft.v1.RunService.Start:input_type -> weft.v1.StartRequest
-	6,  // 23: weft.v1.RunService.GetRun:input_type -> weft.v1.GetRunRequest
-	8,  // 24: weft.v1.RunService.ListRuns:input_type -> weft.v1.ListRunsRequest
-	10, // 25: weft.v1.RunService.Watch:input_type -> weft.v1.WatchRequest
-	12, // 26: weft.v1.RunService.Cancel:input_type -> weft.v1.CancelRequest
-	14, // 27: weft.v1.RunService.Pause:input_type -> weft.v1.PauseRequest
-	16, // 28: weft.v1.RunService.Resume:input_type -> weft.v1.ResumeRequest
-	5,  // 29: weft.v1.RunService.Start:output_type -> weft.v1.StartResponse
-	7,  // 30: weft.v1.RunService.GetRun:output_type -> weft.v1.GetRunResponse
-	9,  // 31: weft.v1.RunService.ListRuns:output_type -> weft.v1.ListRunsResponse
-	11, // 32: weft.v1.RunService.Watch:output_type -> weft.v1.WatchResponse
-	13, // 33: weft.v1.RunService.Cancel:output_type -> weft.v1.CancelResponse
-	15, // 34: weft.v1.RunService.Pause:output_type -> weft.v1.PauseResponse
-	17, // 35: weft.v1.RunService.Resume:output_type -> weft.v1.ResumeResponse
-	29, // [29:36] is the sub-list for method output_type
-	22, // [22:29] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	20, // 16: weft.v1.ListRunsRequest.start_after:type_name -> google.protobuf.Timestamp
+	20, // 17: weft.v1.ListRunsRequest.start_before:type_name -> google.protobuf.Timestamp
+	1,  // 18: weft.v1.ListRunsResponse.runs:type_name -> weft.v1.Run
+	1,  // 19: weft.v1.WatchResponse.run:type_name -> weft.v1.Run
+	3,  // 20: weft.v1.WatchResponse.steps:type_name -> weft.v1.Step
+	1,  // 21: weft.v1.CancelResponse.run:type_name -> weft.v1.Run
+	1,  // 22: weft.v1.PauseResponse.run:type_name -> weft.v1.Run
+	1,  // 23: weft.v1.ResumeResponse.run:type_name -> weft.v1.Run
+	1,  // 24: weft.v1.RerunResponse.run:type_name -> weft.v1.Run
+	4,  // 25: weft.v1.RunService.Start:input_type -> weft.v1.StartRequest
+	6,  // 26: weft.v1.RunService.GetRun:input_type -> weft.v1.GetRunRequest
+	8,  // 27: weft.v1.RunService.ListRuns:input_type -> weft.v1.ListRunsRequest
+	10, // 28: weft.v1.RunService.Watch:input_type -> weft.v1.WatchRequest
+	12, // 29: weft.v1.RunService.Cancel:input_type -> weft.v1.CancelRequest
+	14, // 30: weft.v1.RunService.Pause:input_type -> weft.v1.PauseRequest
+	16, // 31: weft.v1.RunService.Resume:input_type -> weft.v1.ResumeRequest
+	18, // 32: weft.v1.RunService.Rerun:input_type -> weft.v1.RerunRequest
+	5,  // 33: weft.v1.RunService.Start:output_type -> weft.v1.StartResponse
+	7,  // 34: weft.v1.RunService.GetRun:output_type -> weft.v1.GetRunResponse
+	9,  // 35: weft.v1.RunService.ListRuns:output_type -> weft.v1.ListRunsResponse
+	11, // 36: weft.v1.RunService.Watch:output_type -> weft.v1.WatchResponse
+	13, // 37: weft.v1.RunService.Cancel:output_type -> weft.v1.CancelResponse
+	15, // 38: weft.v1.RunService.Pause:output_type -> weft.v1.PauseResponse
+	17, // 39: weft.v1.RunService.Resume:output_type -> weft.v1.ResumeResponse
+	19, // 40: weft.v1.RunService.Rerun:output_type -> weft.v1.RerunResponse
+	33, // [33:41] is the sub-list for method output_type
+	25, // [25:33] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_run_proto_init() }
@@ -1455,7 +1637,7 @@ func file_weft_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_run_proto_rawDesc), len(file_weft_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

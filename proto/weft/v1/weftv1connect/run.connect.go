@@ -38,6 +38,8 @@ const (
 	RunServicePauseProcedure = "/weft.v1.RunService/Pause"
 	// RunServiceResumeProcedure is the procedure name of the RunService's Resume RPC.
 	RunServiceResumeProcedure = "/weft.v1.RunService/Resume"
+	// RunServiceRerunProcedure is the procedure name of the RunService's Rerun RPC.
+	RunServiceRerunProcedure = "/weft.v1.RunService/Rerun"
 )
 
 var (
@@ -92,6 +94,13 @@ var (
 			Procedure:  RunServiceResumeProcedure,
 		}
 	})
+	runServiceRerunSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_weft_v1_run_proto.Services().ByName("RunService").Methods().ByName("Rerun"),
+			Procedure:  RunServiceRerunProcedure,
+		}
+	})
 )
 
 // RunServiceClient is a client for the weft.v1.RunService service.
@@ -105,6 +114,9 @@ type RunServiceClient interface {
 	Cancel(context.Context, *v1.CancelRequest) (*v1.CancelResponse, error)
 	Pause(context.Context, *v1.PauseRequest) (*v1.PauseResponse, error)
 	Resume(context.Context, *v1.ResumeRequest) (*v1.ResumeResponse, error)
+	// Rerun starts a copy of a run that has ended, which takes over what happened
+	// before a step and does the rest anew.
+	Rerun(context.Context, *v1.RerunRequest) (*v1.RerunResponse, error)
 }
 
 // NewRunServiceClient constructs a client for the weft.v1.RunService service. Multiple service
@@ -144,6 +156,9 @@ type RunServiceHandler interface {
 	Cancel(context.Context, *v1.CancelRequest) (*v1.CancelResponse, error)
 	Pause(context.Context, *v1.PauseRequest) (*v1.PauseResponse, error)
 	Resume(context.Context, *v1.ResumeRequest) (*v1.ResumeResponse, error)
+	// Rerun starts a copy of a run that has ended, which takes over what happened
+	// before a step and does the rest anew.
+	Rerun(context.Context, *v1.RerunRequest) (*v1.RerunResponse, error)
 }
 
 // RegisterRunServiceHandler registers svc as the weft.v1.RunService implementation on server.
@@ -157,6 +172,7 @@ func RegisterRunServiceHandler(server *connect.Server, svc RunServiceHandler) {
 		connect.Method{Spec: runServiceCancelSpec(), Handler: adapter.cancel},
 		connect.Method{Spec: runServicePauseSpec(), Handler: adapter.pause},
 		connect.Method{Spec: runServiceResumeSpec(), Handler: adapter.resume},
+		connect.Method{Spec: runServiceRerunSpec(), Handler: adapter.rerun},
 	)
 }
 
@@ -204,6 +220,10 @@ func (UnimplementedRunServiceHandler) Pause(context.Context, *v1.PauseRequest) (
 
 func (UnimplementedRunServiceHandler) Resume(context.Context, *v1.ResumeRequest) (*v1.ResumeResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.RunService.Resume is not implemented")
+}
+
+func (UnimplementedRunServiceHandler) Rerun(context.Context, *v1.RerunRequest) (*v1.RerunResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.RunService.Rerun is not implemented")
 }
 
 type runServiceClient struct {
@@ -261,6 +281,14 @@ func (c *runServiceClient) Pause(ctx context.Context, req *v1.PauseRequest) (*v1
 func (c *runServiceClient) Resume(ctx context.Context, req *v1.ResumeRequest) (*v1.ResumeResponse, error) {
 	var res v1.ResumeResponse
 	if err := c.client.CallUnary(ctx, runServiceResumeSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *runServiceClient) Rerun(ctx context.Context, req *v1.RerunRequest) (*v1.RerunResponse, error) {
+	var res v1.RerunResponse
+	if err := c.client.CallUnary(ctx, runServiceRerunSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -342,6 +370,18 @@ func (h runServiceHandler) resume(ctx context.Context, _ connect.Spec, stream co
 		return err
 	}
 	res, err := h.svc.Resume(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h runServiceHandler) rerun(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.RerunRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.Rerun(ctx, &req)
 	if err != nil {
 		return err
 	}
