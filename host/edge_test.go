@@ -88,7 +88,7 @@ func TestTooMuchIsRefused(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Errorf("by gRPC: %v", err)
 	}
-	if status, answer := s.ask("/handlers/echo", large); status != http.StatusTooManyRequests || !strings.Contains(answer, "the limit") {
+	if status, answer := s.ask("/handlers/echo", large); status != http.StatusRequestEntityTooLarge || !strings.Contains(answer, "over 4194304 bytes") {
 		t.Errorf("a large body: %d %s", status, answer)
 	}
 

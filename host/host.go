@@ -111,7 +111,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	h.mu.Lock()
 	h.engine = engine.New(h.db, h.cat, h.gate, h.opts.Engine)
 	h.mu.Unlock()
-	h.bus = bus.New(h.db, bus.Options{Log: h.log, RetainAge: h.opts.RetainEvents, RetainBytes: h.opts.RetainBytes})
+	h.bus = bus.New(h.db, bus.Options{Log: h.log, RetainAge: h.opts.RetainEvents, RetainBytes: h.opts.RetainBytes, Shown: h.shown})
 	return h.engine.Start(ctx)
 }
 

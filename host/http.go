@@ -3,10 +3,8 @@ package host
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +16,7 @@ import (
 	"connectrpc.com/grpcreflect/v2"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/bus"
 	"github.com/weftrun/weft/host/rpc"
 )
 
@@ -25,7 +24,6 @@ import (
 const (
 	headerMax  = 64 << 10         // bytes of all headers
 	headerTime = 10 * time.Second // to send them
-	bodyMax    = 4 << 20          // bytes of the body of a plain HTTP call
 )
 
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
@@ -130,14 +128,15 @@ func (h *Host) plain(next http.HandlerFunc) http.Handler {
 
 // refuse answers with an error as Connect writes it.
 func (h *Host) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	bus.Refuse(w, h.shown(r, err))
+}
+
+// shown is what a caller may see of an error.
+func (h *Host) shown(r *http.Request, err error) error {
 	if context.Cause(r.Context()) == rpc.ErrDraining {
 		err = rpc.ErrDraining
 	}
-	err = h.edge.Shown(r.URL.Path, err)
-	code := weft.CodeOf(err)
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code.HTTPStatus())
-	_ = json.NewEncoder(w).Encode(map[string]string{"code": code.String(), "message": err.Error()})
+	return h.edge.Shown(r.URL.Path, err)
 }
 
 // call is a handler over plain HTTP: any body in, its output out.
@@ -177,9 +176,9 @@ func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result,
 	if err != nil {
 		return weft.Result{}, err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
+	body, err := bus.Body(w, r)
 	if err != nil {
-		return weft.Result{}, h.unread(err)
+		return weft.Result{}, err
 	}
 	headers := map[string]string{}
 	for _, name := range []string{"content-type", "idempotency-key", "traceparent"} {
@@ -188,17 +187,4 @@ func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result,
 		}
 	}
 	return h.engine.Call(r.Context(), weft.Call{Namespace: weft.NamespaceOr(r.Header.Get("Weft-Namespace")), Handler: ref, Input: body, Headers: headers})
-}
-
-// unread says why a body could not be read.
-func (h *Host) unread(err error) error {
-	const op = "host.Host.call"
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return weft.Errorf(weft.ResourceExhausted, op, "the body is over %d bytes, the limit", large.Limit)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return weft.Errorf(weft.DeadlineExceeded, op, "the body did not come within %s", h.opts.BodyTime)
-	}
-	return weft.Errorf(weft.Canceled, op, "the body was cut off: %w", err)
 }

@@ -205,7 +205,7 @@ func (db *DB) migrate() error {
 	if script == "" {
 		return nil
 	}
-	script = fmt.Sprintf("pragma auto_vacuum = incremental; begin immediate; %s; pragma user_version = %d; commit;", script, schemaVersion)
+	script = fmt.Sprintf("begin immediate; %s; pragma user_version = %d; commit;", script, schemaVersion)
 	if _, err := db.writer.c.Exec(script, nil); err != nil {
 		return weft.Errorf(weft.Internal, "store.Open", "make the tables of %s: %w", db.opts.Path, err)
 	}
@@ -297,7 +297,7 @@ type conn struct {
 }
 
 func dial(o Options, readOnly bool) (*conn, error) {
-	dsn := "file:" + o.Path + "?_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=" + o.Sync
+	dsn := "file:" + o.Path + "?_auto_vacuum=incremental&_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=" + o.Sync
 	if readOnly {
 		dsn += "&_query_only=true"
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -219,5 +220,38 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 			t.Errorf("%v %v", runs, err)
 		}
 		db.Close()
+	}
+}
+
+func TestSpaceThatIsFreeGoesBackToTheDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "weft.db")
+	db := open(t, path)
+	for i := range 40 {
+		err := db.Update(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.AppendMessage(store.Message{Topic: "t", ID: fmt.Sprint(i), Data: make([]byte, 500<<10)})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	size := func() int64 {
+		db.Close() // and the log is folded back
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db = open(t, path)
+		return info.Size()
+	}
+	full := size()
+	if err := db.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.Exec("delete from event"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Shrink(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := size(); full < 20<<20 || left > full/2 {
+		t.Errorf("of %d bytes %d are left", full, left)
 	}
 }

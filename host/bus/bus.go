@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -56,6 +57,8 @@ type Options struct {
 	RetainAge   time.Duration // how long Retain keeps what everybody has had; default 7 days
 	RetainBytes int64         // and how much of the log; default 4 GiB
 	RetainEvery time.Duration // how often it looks; default a minute
+
+	Shown func(*http.Request, error) error // what a caller over HTTP may see of an error; default all
 }
 
 // Bus is the log of one host. Its methods may be called by many goroutines at once.
@@ -79,6 +82,9 @@ func New(db *store.DB, o Options) *Bus {
 	o.RetainAge = cmp.Or(o.RetainAge, RetainAge)
 	o.RetainBytes = cmp.Or(o.RetainBytes, RetainBytes)
 	o.RetainEvery = cmp.Or(o.RetainEvery, retainEvery)
+	if o.Shown == nil {
+		o.Shown = func(_ *http.Request, err error) error { return err }
+	}
 	b := &Bus{db: db, log: o.Log, opts: o, wakes: map[chan struct{}]string{}, groups: map[groupKey]*group{}}
 	db.OnAppend(b.wake)
 	return b

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -39,7 +40,7 @@ func (b *Bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		offsets, err = b.Publish(r.Context(), weft.NamespaceOr(r.Header.Get("Weft-Namespace")), events...)
 	}
 	if err != nil {
-		Refuse(w, err)
+		Refuse(w, b.opts.Shown(r, err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -53,6 +54,9 @@ func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return nil, weft.Errorf(weft.ResourceExhausted, "bus.Body", "the body is over %d bytes: %w", BodyMax, err)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, weft.Errorf(weft.DeadlineExceeded, "bus.Body", "the body did not come in time")
 	}
 	if err != nil {
 		return nil, weft.Errorf(weft.InvalidArgument, "bus.Body", "the body was cut off: %w", err)

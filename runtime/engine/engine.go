@@ -148,9 +148,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.resume.Store(true)
 	e.bg.Go(e.timers.run)
 	e.bg.Go(e.family.run)
-	if e.opts.Retain > 0 {
-		e.bg.Go(e.retain)
-	}
+	e.bg.Go(e.retain)
 	e.bg.Go(e.recover)
 	return nil
 }

@@ -13,15 +13,22 @@ const (
 	retainPage  = 100
 )
 
-// retain forgets runs that ended longer ago than Options.Retain.
+// retain forgets runs that ended longer ago than Options.Retain, and gives the
+// space of all that is forgotten back.
 func (e *Engine) retain() {
 	tick := time.NewTicker(retainEvery)
 	defer tick.Stop()
 	for {
 		for _, status := range []Status{Completed, Faulted, Cancelled} {
+			if e.opts.Retain < 0 {
+				break
+			}
 			if err := e.forget(status, e.now().Add(-e.opts.Retain)); err != nil && e.life.Err() == nil {
 				e.log.Error("old runs not forgotten, will try again", "error", err)
 			}
+		}
+		if err := e.db.Shrink(e.life); err != nil && e.life.Err() == nil {
+			e.log.Error("free pages not given back, will try again", "error", err)
 		}
 		select {
 		case <-e.life.Done():
@@ -50,9 +57,6 @@ func (e *Engine) forget(status Status, ended time.Time) error {
 			return nil
 		})
 		if err != nil {
-			return err
-		}
-		if err := e.db.Shrink(e.life); err != nil {
 			return err
 		}
 	}
