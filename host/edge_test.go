@@ -53,6 +53,15 @@ func TestWhatHappenedInsideStaysInside(t *testing.T) {
 	}
 }
 
+func TestWhatHappenedInsideStaysInsideAtEventsToo(t *testing.T) {
+	s := serve(t, host.Options{})
+	s.damage("drop table event")
+	status, answer := s.ask("/events", `{"specversion":"1.0","id":"1","source":"/a","type":"t"}`, "Content-Type", "application/cloudevents+json")
+	if status != http.StatusInternalServerError || !strings.Contains(answer, "internal error, reference") || strings.Contains(answer, "table") {
+		t.Errorf("%d %s", status, answer)
+	}
+}
+
 func TestAHandlersOwnErrorKeepsItsText(t *testing.T) {
 	s := serve(t, host.Options{})
 	s.deploy("")
