@@ -251,7 +251,7 @@ func TestSpaceThatIsFreeGoesBackToTheDisk(t *testing.T) {
 	if err := db.Shrink(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if left := size(); full < 20<<20 || left > full/2 {
+	if left := size(); full < 15<<20 || left > full/2 {
 		t.Errorf("of %d bytes %d are left", full, left)
 	}
 }

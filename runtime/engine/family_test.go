@@ -196,6 +196,9 @@ func TestACancelledRunCanBeRunOn(t *testing.T) {
 	if _, err := h.Rerun(t.Context(), ns, run.ID, 0); weft.CodeOf(err) != weft.FailedPrecondition {
 		t.Errorf("a live run: %v", err)
 	}
+	if _, err := h.Pause(t.Context(), ns, run.ID, ""); err != nil { // which a copy does not stay
+		t.Fatal(err)
+	}
 	if _, err := h.Cancel(t.Context(), ns, run.ID, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -123,6 +123,11 @@ func (e *Engine) copied(def *workflows.Definition, was store.Run, entries []mach
 	if _, err := a.apply(machine.Entry{Kind: machine.Rerun, At: e.now().UnixMicro(), Data: []byte(row.Origin)}); err != nil {
 		return nil, err
 	}
+	if a.m.Status() == machine.StatusPaused { // who runs it again wants it to go on
+		if _, err := a.apply(machine.Entry{Kind: machine.Resumed, At: e.now().UnixMicro()}); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.proceed(); err != nil {
 		return nil, err
 	}
