@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -245,10 +246,11 @@ func (e *Engine) Close(ctx context.Context) error {
 	return e.db.Flush(context.WithoutCancel(ctx))
 }
 
-// flushAll queues what runs have decided and not yet queued.
+// flushAll queues what runs have decided and not yet queued, in the order in
+// which they started.
 func (e *Engine) flushAll() {
 	e.mu.Lock()
-	actors := slices.Collect(maps.Values(e.actors))
+	actors := slices.SortedFunc(maps.Values(e.actors), func(a, b *actor) int { return strings.Compare(a.id, b.id) })
 	e.mu.Unlock()
 	for _, a := range actors {
 		a.mu.Lock()

@@ -224,6 +224,39 @@ func TestAFailedDiskIsToldToAllWhoStart(t *testing.T) {
 	h.open()
 }
 
+func TestARefusalIsNotToldBeforeItsReasonIsDurable(t *testing.T) {
+	h := newHouse(t)
+	h.deploy("hear", "do:\n  - it: { listen: { to: { one: { with: { type: shop.answer } } } } }\n")
+	id := h.start("hear", "{}").ID
+	h.until(id, engine.Parked)
+	h.close()
+	waiting, fail := make(chan struct{}, 9), make(chan struct{})
+	h.disk = func(store.Moment) error { waiting <- struct{}{}; <-fail; return errors.New("no disk") }
+	h.open()
+	var wg sync.WaitGroup
+	told := make([]error, 2)
+	wg.Go(func() { _, told[0] = h.Cancel(context.Background(), ns, id, "first") })
+	<-waiting // the cancel is decided, and on its way to the disk
+	wg.Go(func() { _, told[1] = h.Cancel(context.Background(), ns, id, "second") })
+	time.Sleep(50 * time.Millisecond) // a wrong answer would be there by now; a right one waits
+	close(fail)
+	wg.Wait()
+	for _, err := range told {
+		if weft.CodeOf(err) != weft.Unavailable {
+			t.Errorf("told %v, and the run is not cancelled", err)
+		}
+	}
+	_ = h.Close(t.Context()) // the disk is gone
+	if err := errors.Join(h.db.Close(), h.rt.Close(t.Context())); err != nil {
+		t.Error(err)
+	}
+	h.disk = nil
+	h.open()
+	if run, err := h.Run(t.Context(), ns, id); err != nil || run.Status != engine.Parked {
+		t.Errorf("%s %v", run.Status, err)
+	}
+}
+
 const tenSteps = `do:
   - start: { set: { key: ten } }
   - all:

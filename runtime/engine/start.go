@@ -208,20 +208,19 @@ func (e *Engine) command(ctx context.Context, ns, id string, en machine.Entry) (
 	}
 	var t store.Ticket
 	err = e.touch(ctx, id, func(a *actor) error {
+		defer func() { t = a.flush() }()
 		if err := a.checkCommand(en.Kind); err != nil {
 			return err
 		}
 		en.At = e.now().UnixMicro()
-		if _, err := a.apply(en); err != nil {
-			return err
-		}
-		t = a.flush()
-		return nil
+		_, err := a.apply(en)
+		return err
 	})
-	if err != nil {
-		return Run{}, err
+	// A refusal waits too: its reason must not be lost after it was told.
+	if lost := t.Wait(ctx); lost != nil {
+		return Run{}, lost
 	}
-	if err := t.Wait(ctx); err != nil {
+	if err != nil {
 		return Run{}, err
 	}
 	return e.Run(ctx, ns, id)
@@ -278,6 +277,9 @@ func (e *Engine) transact(ctx context.Context, c weft.Call, key string, ack func
 			err = errStale
 		}
 		if err != errStale {
+			if lost := t.seen.Wait(ctx); lost != nil {
+				err = lost // what it read, and perhaps gave as its reason, was lost
+			}
 			return weft.Result{}, err
 		}
 		if out.calls > 0 || try >= e.opts.StaleMax {
