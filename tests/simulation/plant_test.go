@@ -1,0 +1,84 @@
+package simulation
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// plant is a bug: in a file of the tree, one text in the place of another.
+type plant struct {
+	name            string
+	file, text, bug string
+	test, finds     string // who must find it, and what it must say
+}
+
+var plants = []plant{
+	{"a cancel is told before it is durable", "runtime/engine/start.go",
+		"if lost := t.Wait(ctx); lost != nil {", "if lost := t.Err(); lost != nil {",
+		"TestHistory", "is Illegal"},
+	{"state is committed without its step", "runtime/engine/call.go",
+		"		a.flushWith(change)\n", "		change.Submit(func(*store.Tx) error { return nil })\n",
+		"TestSeed", "state: by/"},
+	{"parked runs are forgotten at a restart", "runtime/engine/park.go",
+		"	return q.e.db.PeersParkedOn(ctx, func(ns, peer string) { q.opened(ns, peer, q.e.now()) })", "	return nil",
+		"TestSeed", "still move after"},
+	{"what a peer answered is not noted", "runtime/engine/call.go",
+		"	k.record(outcome{hash: hash, res: res, err: err})\n", "",
+		"TestSeed", "reached its peer twice"},
+	{"an event is heard twice", "runtime/engine/events.go",
+		" || a.had[name]", "",
+		"TestSeed", "was delivered 2 times"},
+}
+
+// TestPlantedBugsAreFound builds this package again with a bug in the engine,
+// and wants it found within some seeds.
+func TestPlantedBugsAreFound(t *testing.T) {
+	for _, p := range plants[:min(*plantsMax, len(plants))] {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			args := []string{"test", "-count=1", "-timeout", "5m", "-overlay", p.overlay(t), "-run", p.test}
+			if race {
+				args = append(args, "-race")
+			}
+			out, err := exec.Command("go", append(args, ".", "-first", "-seeds", "100")...).CombinedOutput()
+			if err == nil {
+				t.Fatalf("%s did not find it", p.test)
+			}
+			if !strings.Contains(string(out), p.finds) {
+				t.Errorf("%s does not say %q:\n%s", p.test, p.finds, out)
+			}
+		})
+	}
+}
+
+// overlay is a file that has go build the bug in place of the tree's file.
+func (p plant) overlay(t *testing.T) string {
+	path, err := filepath.Abs(filepath.Join("../..", p.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(src), p.text) != 1 {
+		t.Fatalf("%s does not have once what the bug replaces: %s", p.file, p.text)
+	}
+	dir := t.TempDir()
+	bad, list := filepath.Join(dir, "bad.go"), filepath.Join(dir, "overlay.json")
+	data, err := json.Marshal(map[string]map[string]string{"Replace": {path: bad}})
+	if err == nil {
+		err = os.WriteFile(bad, []byte(strings.Replace(string(src), p.text, p.bug, 1)), 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(list, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}

@@ -1,0 +1,180 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/store"
+)
+
+// process is one life of weft, from an opened file to a crash or an end.
+type process struct {
+	*engine.Engine
+	w     *world
+	n     int // which life it is
+	db    *store.DB
+	dieAt int // effects until it crashes; 0 for never
+	dead  chan struct{}
+	why   string // what it died at
+
+	courier sync.WaitGroup
+	life    context.Context // of the courier
+	end     context.CancelFunc
+
+	mu      sync.Mutex
+	effects int            // guarded by mu
+	asked   map[string]int // guarded by mu: how often a pause of that name was made
+	ids     int            // guarded by mu
+	draws   int            // guarded by mu
+}
+
+// errDead is what everything meets that a dead process still tries.
+var errDead = errors.New("the process is dead")
+
+// open begins a life of weft on the file.
+func (w *world) open() {
+	w.lives++
+	p := &process{w: w, n: w.lives, dead: make(chan struct{}), asked: map[string]int{}}
+	if w.crashes < crashMax && w.r.IntN(4) > 0 {
+		p.dieAt = 1 + w.r.IntN(1+w.r.IntN(w.frail)) // rather early
+	}
+	ctx := context.Background()
+	var err error
+	// A power cut is another experiment: here only the process dies, so nothing waits for the disk.
+	p.db, err = store.Open(ctx, store.Options{Path: w.path, Sync: "normal", Checkpoint: time.Hour, Readers: 2, Fault: p.fault})
+	if err != nil {
+		panic(err) // the seed cannot go on; the file is at fault
+	}
+	p.Engine = engine.New(p.db, w.code.of(p), gate{p}, engine.Options{NewID: p.newID, Chance: p.chance, Snapshot: 6})
+	p.life, p.end = context.WithCancel(ctx)
+	w.life = p
+	w.carry(p)
+	if err := p.Start(ctx); err != nil {
+		panic(err)
+	}
+}
+
+// bury ends what is left of a dead process. What it had not committed is lost.
+func (p *process) bury() {
+	begun := time.Now()
+	cut, cancel := context.WithCancel(context.Background())
+	cancel()
+	p.end()
+	_ = p.Close(cut) // it cannot flush: the disk is gone
+	p.courier.Wait()
+	p.w.still()
+	p.closeDB()
+	if d := time.Since(begun); d > time.Second {
+		p.w.violate("a process whose disk had failed took %s to end", d)
+	}
+}
+
+// close ends the process gracefully; if it dies meanwhile, it is dead.
+func (p *process) close() {
+	begun := time.Now()
+	p.end()
+	err := p.Close(context.Background())
+	if err != nil && !p.isDead() {
+		p.w.violate("close: %v", err)
+	}
+	if d := time.Since(begun); d > closeMax {
+		p.w.violate("a graceful end took %s", d)
+	}
+	p.courier.Wait()
+	p.w.still()
+	p.closeDB()
+}
+
+func (p *process) closeDB() {
+	p.w.commits += p.db.Commits()
+	if err := p.db.Close(); err != nil {
+		p.w.violate("close the file: %v", err)
+	}
+}
+
+func (p *process) isDead() bool {
+	select {
+	case <-p.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+// fault is the disk. Commits wait until all else is quiet: what they hold, and
+// what is read between them, does not depend on who runs first.
+func (p *process) fault(m store.Moment) error {
+	if m == store.AfterCommit {
+		return p.effect("after a commit")
+	}
+	p.pause(context.Background(), 2*time.Millisecond, "commit")
+	return p.effect("before a commit")
+}
+
+// effect counts something that can be seen from outside. It may be the last.
+func (p *process) effect(what string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isDead() {
+		return errDead
+	}
+	p.w.happened("%d %s", p.n, what)
+	if p.effects++; p.effects == p.dieAt {
+		p.why = fmt.Sprintf("%s, effect %d", what, p.effects)
+		close(p.dead)
+		return errDead
+	}
+	return nil
+}
+
+// reach is an effect of a handler or a peer, after a pause. An error means that
+// nothing more may be done: the caller has been cut off.
+func (p *process) reach(ctx context.Context, most time.Duration, name, what string) error {
+	if err := p.pause(ctx, most, name); err != nil {
+		return err
+	}
+	if p.effect(what+" "+name) != nil {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+// pause lets a little time pass. How much depends on its name and on how often
+// it was made in this life, so whoever wakes does so alone.
+func (p *process) pause(ctx context.Context, most time.Duration, name string) error {
+	if p.isDead() {
+		return nil
+	}
+	p.mu.Lock()
+	p.asked[name]++
+	n := p.asked[name]
+	p.mu.Unlock()
+	d := time.Duration(p.w.chance(int(most), "pause", p.n, name, n))
+	timer := time.NewTimer(time.Until(odd(time.Now().Add(d))))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *process) newID() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ids++
+	return fmt.Sprintf("r%02d-%03d", p.n, p.ids)
+}
+
+func (p *process) chance() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.draws++
+	return uint64(p.w.chance(1<<62, "chance", p.n, p.draws))
+}
