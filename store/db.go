@@ -32,14 +32,14 @@ type DB struct {
 	readers chan *conn
 	state   *State
 
-	mu       sync.Mutex
-	wake     *sync.Cond
-	next     *group               // guarded by mu: what is queued for the next commit
-	current  *group               // guarded by mu: what is at the disk now, or was last
-	onAppend []func(topic string) // guarded by mu
-	onMend   []mending            // guarded by mu
-	broken   error                // guarded by mu: the failure of the disk; nothing is accepted after it
-	closed   bool                 // guarded by mu
+	mu        sync.Mutex
+	wake      *sync.Cond
+	next      *group               // guarded by mu: what is queued for the next commit
+	current   *group               // guarded by mu: what is at the disk now, or was last
+	onAppend  []func(topic string) // guarded by mu
+	onFailure []Failure            // guarded by mu
+	broken    error                // guarded by mu: the failure of the disk; nothing is accepted after it
+	closed    bool                 // guarded by mu
 
 	done    chan struct{} // closed when the writer has ended
 	stop    chan struct{} // closed to end the checkpointer and the mending

@@ -10,6 +10,10 @@ import (
 	"github.com/weftrun/weft"
 )
 
+// IsDisk reports whether err came from the disk, so that the database takes no
+// more.
+func IsDisk(err error) bool { return isDisk(err) }
+
 // isDisk reports whether err came from the disk or the file and not from a
 // rule: such an error ends the database, not one submission.
 func isDisk(err error) bool {

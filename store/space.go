@@ -42,17 +42,19 @@ func (db *DB) measure() {
 	}
 }
 
-// OnMend has lost called when a disk that was full has room again, before
-// anything new is accepted, and again after that. What was queued and not
-// durable is lost by then: lost must forget all that was built on it. Neither
-// is called with a lock held.
-func (db *DB) OnMend(lost, again func()) {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	db.onMend = append(db.onMend, mending{lost, again})
+// Failure is what is called when the disk fails, with no lock held.
+type Failure struct {
+	Failed func() // nothing is accepted any more
+	Lost   func() // a full disk has room, and nothing is accepted yet: forget what was not durable, and all that was built on it
+	Again  func() // work is accepted again
 }
 
-type mending struct{ lost, again func() }
+// OnFailure has f called from now on.
+func (db *DB) OnFailure(f Failure) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.onFailure = append(db.onFailure, f)
+}
 
 // mend waits until a full disk has room, and accepts work again then.
 func (db *DB) mend() {
@@ -75,18 +77,18 @@ func (db *DB) mend() {
 		break
 	}
 	db.mu.Lock()
-	all := db.onMend
+	all := db.onFailure
 	db.mu.Unlock()
 	db.state.reset()
-	for _, m := range all {
-		m.lost()
+	for _, f := range all {
+		f.Lost()
 	}
 	db.mu.Lock()
 	db.broken = nil
 	db.mu.Unlock()
 	db.log.Info("the disk has room again", "path", db.opts.Path)
-	for _, m := range all {
-		m.again()
+	for _, f := range all {
+		f.Again()
 	}
 }
 

@@ -30,6 +30,15 @@ func (tx *Tx) Query(query string, args []any, row func(Row) error) error {
 // durable, in the order of submissions. It must be short and must not block.
 func (tx *Tx) OnCommit(fn func()) { tx.hooks = append(tx.hooks, fn) }
 
+// After is why an earlier submission is not in this commit nor in one before,
+// nil when it is: what must not be durable without it asks here.
+func (tx *Tx) After(t Ticket) error {
+	if t.g == nil {
+		return nil
+	}
+	return t.err() // of this group, or of one that is done: both are the writer's own
+}
+
 // group is what one commit will make durable.
 type group struct {
 	fns  []func(*Tx) error
@@ -250,10 +259,14 @@ func (db *DB) fail(g *group, cause error) {
 	db.broken = err
 	behind := db.next
 	db.next = newGroup()
+	all := db.onFailure
 	db.mu.Unlock()
 	for _, lost := range []*group{g, behind} {
 		lost.err = err
 		close(lost.done)
+	}
+	for _, f := range all {
+		f.Failed()
 	}
 }
 

@@ -519,8 +519,20 @@ func (a *actor) take() *commit {
 	return c
 }
 
-// write runs on the writer's goroutine.
+// write runs on the writer's goroutine. What cannot be written for another
+// reason than the disk ends the run in this process: it would be ahead of the
+// file.
 func (c *commit) write(tx *store.Tx) error {
+	err := c.rows(tx)
+	if err != nil && !store.IsDisk(err) {
+		c.a.mu.Lock()
+		defer c.a.mu.Unlock()
+		return c.a.stop(err)
+	}
+	return err
+}
+
+func (c *commit) rows(tx *store.Tx) error {
 	if err := c.writeRun(tx); err != nil {
 		return err
 	}

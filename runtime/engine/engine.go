@@ -136,7 +136,7 @@ func New(db *store.DB, cat Catalog, out Outbound, o Options) *Engine {
 	e.timers = newTimers(e)
 	e.parked = newPeerQueue(e)
 	e.family = newFamily(e)
-	db.OnMend(e.lost, e.again)
+	db.OnFailure(store.Failure{Failed: e.watch.wake, Lost: e.lost, Again: e.again})
 	return e
 }
 

@@ -25,17 +25,25 @@ func (e *Engine) Accept(ctx context.Context, ns string, ev weft.Event, ack func(
 	defer end()
 	ctx, cancel := e.within(ctx)
 	defer cancel()
-	if err := errors.Join(e.trigger(ctx, ns, ev), e.deliver(ctx, ns, ev)); err != nil {
+	var caused []store.Ticket
+	if err := errors.Join(e.trigger(ctx, ns, ev, &caused), e.deliver(ctx, ns, ev, &caused)); err != nil {
 		return err
 	}
-	if ack == nil {
-		return e.db.Flush(ctx)
-	}
-	return e.db.Update(ctx, ack) // behind all that was submitted above
+	return e.db.Update(ctx, func(tx *store.Tx) error { // behind all that was submitted above, and not without it
+		for _, t := range caused {
+			if err := tx.After(t); err != nil {
+				return err
+			}
+		}
+		if ack == nil {
+			return nil
+		}
+		return ack(tx)
+	})
 }
 
 // trigger starts the workflows that wait for such an event.
-func (e *Engine) trigger(ctx context.Context, ns string, ev weft.Event) error {
+func (e *Engine) trigger(ctx context.Context, ns string, ev weft.Event, caused *[]store.Ticket) error {
 	for _, def := range e.cat.Triggered(ns, ev) {
 		s := StartRun{Namespace: ns, Key: eventKey(ev)}
 		var err error
@@ -52,7 +60,7 @@ func (e *Engine) trigger(ctx context.Context, ns string, ev weft.Event) error {
 		}
 		if a != nil {
 			a.mu.Lock()
-			a.flush()
+			*caused = append(*caused, a.flush())
 			a.mu.Unlock()
 		}
 	}
@@ -66,31 +74,36 @@ func eventKey(ev weft.Event) string {
 }
 
 // deliver puts the event into the inbox of every run that may take it.
-func (e *Engine) deliver(ctx context.Context, ns string, ev weft.Event) error {
+func (e *Engine) deliver(ctx context.Context, ns string, ev weft.Event, caused *[]store.Ticket) error {
+	var failed error // of one run: it holds up no other
 	for after := ""; ; {
 		ids, err := e.db.Listeners(ctx, ns, ev.Type, after, listenersPage)
 		if err != nil {
 			return err
 		}
 		for _, id := range ids {
-			if err := e.deliverTo(ctx, id, ev); err != nil {
-				return err
+			if err := e.deliverTo(ctx, id, ev, caused); err != nil && failed == nil {
+				failed = err
 			}
 		}
 		if len(ids) < listenersPage {
-			return nil
+			return failed
 		}
 		after = ids[len(ids)-1]
 	}
 }
 
-func (e *Engine) deliverTo(ctx context.Context, id string, ev weft.Event) error {
+func (e *Engine) deliverTo(ctx context.Context, id string, ev weft.Event, caused *[]store.Ticket) error {
 	return e.touch(ctx, id, func(a *actor) error {
 		name := [2]string{ev.Source, ev.ID}
 		if a.m.Full(ev) {
 			e.log.Warn("event dropped: the inbox of the run is full", "run", id, "event", ev.ID, "source", ev.Source, "type", ev.Type)
 		}
-		if !a.m.Wants(ev) || a.had[name] {
+		if a.had[name] {
+			*caused = append(*caused, a.last) // on its way to the disk, perhaps
+			return nil
+		}
+		if !a.m.Wants(ev) {
 			return nil
 		}
 		// What is not in a.had was delivered before the run came to memory, or never.
@@ -109,7 +122,7 @@ func (e *Engine) deliverTo(ctx context.Context, id string, ev weft.Event) error 
 			_, err := tx.Receive(inboxOf(id), ev.Source, ev.ID)
 			return err
 		})
-		a.flush()
+		*caused = append(*caused, a.flush())
 		return nil
 	})
 }

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -141,4 +142,55 @@ func TestNewWorkIsRefusedBeforeTheDiskIsFull(t *testing.T) {
 	if _, err := h.Cancel(t.Context(), ns, run.ID, ""); err != nil {
 		t.Errorf("a cancel: %v", err)
 	}
+}
+
+// A commit that cannot be written for another reason than the disk ends the
+// run in this process, loudly, and nothing that needs it is acknowledged.
+func TestWhatCannotBeWrittenIsNotAcknowledged(t *testing.T) {
+	h := newHouse(t)
+	h.deploy("hear", "do:\n  - it: { listen: { to: { one: { with: { type: go } } } } }\n")
+	run := h.start("hear", `{}`)
+	h.until(run.ID, engine.Parked)
+	other := h.start("hear", `{}`)
+	h.until(other.ID, engine.Parked)
+	err := h.db.Update(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec("create trigger poison before insert on journal when new.run='" + run.ID + "' begin select raise(abort, 'poisoned'); end")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	acked := false
+	ev := weft.Event{ID: "1", Source: "/t", Type: "go", Data: []byte(`{}`), DataContentType: "application/json"}
+	if err := h.Accept(t.Context(), ns, ev, func(*store.Tx) error { acked = true; return nil }); err == nil || !strings.Contains(err.Error(), "poisoned") || acked {
+		t.Errorf("accepted with %v, acknowledged %v", err, acked)
+	}
+	if got := h.until(other.ID, engine.Completed); got.Fault != nil {
+		t.Errorf("the other run: %+v", got.Fault)
+	}
+	if err := h.db.Err(); err != nil {
+		t.Errorf("the database takes no more: %v", err)
+	}
+}
+
+func TestWhoWaitsIsToldThatTheDiskHasFailed(t *testing.T) {
+	h := newHouse(t)
+	h.deploy("nap", "do:\n  - nap: { wait: PT1H }\n")
+	run := h.start("nap", `{}`)
+	h.until(run.ID, engine.Parked)
+	h.close()
+	h.disk = func(store.Moment) error { return errors.New("the arm is broken") }
+	h.open()
+	waited := make(chan error, 1)
+	go func() { _, err := h.Wait(t.Context(), ns, run.ID); waited <- err }()
+	if _, err := h.Cancel(t.Context(), ns, run.ID, ""); weft.CodeOf(err) != weft.Unavailable {
+		t.Errorf("a cancel: %v", err)
+	}
+	if err := <-waited; weft.CodeOf(err) != weft.Unavailable || !strings.Contains(err.Error(), "the arm is broken") {
+		t.Errorf("who waits: %v", err)
+	}
+	_ = h.Engine.Close(t.Context()) // says so, too
+	_, _ = h.db.Close(), h.rt.Close(t.Context())
+	h.disk = nil
+	h.open()
 }

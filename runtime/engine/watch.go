@@ -44,9 +44,23 @@ func (w *watchers) remove(run string, ch chan struct{}) {
 	}
 }
 
+// wake has everybody look again.
+func (w *watchers) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for run := range w.runs {
+		w.tell(run)
+	}
+}
+
 func (w *watchers) notify(run string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.tell(run)
+}
+
+// tell leaves a token with everybody who watches the run. The caller holds mu.
+func (w *watchers) tell(run string) {
 	for ch := range w.runs[run] {
 		select {
 		case ch <- struct{}{}:
@@ -97,6 +111,9 @@ func (e *Engine) follow(ctx context.Context, id string, look func() (ended bool,
 	for {
 		if ended, err := look(); ended || err != nil {
 			return err
+		}
+		if err := e.db.Err(); err != nil {
+			return err // nothing will change until somebody mends the disk
 		}
 		select {
 		case _, open := <-changes:
