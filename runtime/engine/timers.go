@@ -79,29 +79,39 @@ func (t *timers) look() error {
 	return nil
 }
 
-// sleep waits until the next run is due, or an earlier one comes in.
+// sleep waits until the next run is due. A burst of short timers costs one look
+// a gap.
 func (t *timers) sleep() {
-	now := t.e.now()
-	wait := lookMax
-	at, ok, err := t.e.db.NextWake(t.e.life, 0)
-	if err == nil && ok {
-		wait = min(wait, time.UnixMilli(at).Sub(now))
-	}
-	wait = max(wait, lookGap)
-	t.plan(now.Add(wait).UnixMilli())
 	gap := time.NewTimer(lookGap)
 	defer gap.Stop()
-	select { // a burst of short timers costs one look a gap
+	select {
 	case <-gap.C:
 	case <-t.e.life.Done():
 		return
 	}
-	timer := time.NewTimer(wait - lookGap)
+	for t.doze() {
+	}
+}
+
+// doze waits until the next run is due, or another is to be looked at that may
+// be due before: then it is true.
+func (t *timers) doze() bool {
+	t.plan(0) // what becomes durable from here on kicks
+	now, wait := t.e.now(), lookMax
+	at, ok, err := t.e.db.NextWake(t.e.life, 0)
+	if err == nil && ok {
+		wait = min(wait, time.UnixMilli(at).Sub(now))
+	}
+	t.plan(now.Add(wait).UnixMilli())
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return false
 	case <-t.kick:
+		return true
 	case <-t.e.life.Done():
+		return false
 	}
 }
 
