@@ -4,7 +4,7 @@ GO         ?= go
 TOOLS      := -modfile=.ci/tools/go.mod
 STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 
-.PHONY: all need build guests demo test test-power test-kill generate bench figures fmt vet lint clean
+.PHONY: all need build guests demo test test-power test-kill test-sim generate bench figures fmt vet lint clean
 
 all: build guests
 
