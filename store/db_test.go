@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -253,5 +254,22 @@ func TestSpaceThatIsFreeGoesBackToTheDisk(t *testing.T) {
 	}
 	if left := size(); full < 15<<20 || left > full/2 {
 		t.Errorf("of %d bytes %d are left", full, left)
+	}
+}
+
+func TestListenersArePaged(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "weft.db"))
+	err := db.Update(t.Context(), func(tx *store.Tx) error {
+		return errors.Join(tx.Listen("t", "b", []string{"paid", ""}), tx.Listen("t", "a", []string{""}),
+			tx.Listen("t", "c", []string{"paid"}), tx.Listen("t", "d", []string{"other"}), tx.Listen("u", "e", []string{"paid"}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for after, want := range map[string][]string{"": {"a", "b"}, "a": {"b", "c"}, "b": {"c"}, "c": {}} {
+		got, err := db.Listeners(t.Context(), "t", "paid", after, 2)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("after %q: %v, %v, not %v", after, got, err, want)
+		}
 	}
 }

@@ -268,6 +268,16 @@ func (db *DB) PeersParkedOn(ctx context.Context, fn func(ns, peer string)) error
 }
 
 // Listeners pages through the live runs that may take an event of this type.
-func (db *DB) Listeners(ctx context.Context, ns, eventType, after string, limit int) ([]string, error) {
-	return db.texts(ctx, "select distinct run from listen where ns=? and type in (?,'') and run>? order by run limit ?", ns, eventType, after, limit)
+// Each type is a stretch of the table; what they give is merged.
+func (db *DB) Listeners(ctx context.Context, ns, eventType, after string, limit int) (runs []string, err error) {
+	for _, t := range []string{eventType, ""} {
+		some, err := db.texts(ctx, "select run from listen where ns=? and type=? and run>? order by run limit ?", ns, t, after, limit)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, some...)
+	}
+	slices.Sort(runs)
+	runs = slices.Compact(runs)
+	return runs[:min(len(runs), limit)], nil
 }
