@@ -41,20 +41,21 @@ type Outbound interface {
 type Options struct {
 	Log *slog.Logger
 
-	Turns      int           // runs that make progress at once; default 256
-	Runs       int           // live runs in memory; default 100,000
-	Recover    int           // runs resumed at once after a restart; default 256
-	StepsMax   int           // calls in one turn before others have theirs; default 256
-	TurnMax    time.Duration // length of one turn before others have theirs; default 10 ms
-	EntriesMax int64         // journal entries of one run, after which it faults; default 1,000,000
-	Snapshot   int64         // entries after which the next fold of a run begins; default 1,000
-	HistoryMax int64         // entries of one run that are kept for people; of a longer one, those since its last snapshot; default 50,000
-	Retain     time.Duration // how long a run is kept after its end; default 30 days, below 0 for ever
-	InputMax   int           // bytes of a run's input; default 1 MiB
-	StaleMax   int           // times a handler runs again because its state changed meanwhile; default 16
-	AckDelay   time.Duration // how long a start waits to share the commit of its first turn; default 1 ms
-	DrainMax   time.Duration // how long Close waits for calls in flight; default 10 s
-	PollPeer   time.Duration // how often a parked run looks again for a peer with no instance; default 1 minute
+	Turns       int           // runs that make progress at once; default 256
+	Runs        int           // live runs in memory; default 100,000
+	Recover     int           // runs resumed at once after a restart; default 256
+	StepsMax    int           // calls in one turn before others have theirs; default 256
+	TurnMax     time.Duration // length of one turn before others have theirs; default 10 ms
+	EntriesMax  int64         // journal entries of one run, after which it faults; default 1,000,000
+	Snapshot    int64         // entries after which the next fold of a run begins; default 1,000
+	HistoryMax  int64         // entries of one run that are kept for people; of a longer one, those since its last snapshot; default 50,000
+	Retain      time.Duration // how long a run is kept after its end; default 30 days, below 0 for ever
+	RetainEvery time.Duration // how often those are looked for that are kept no longer; default 1 minute
+	InputMax    int           // bytes of a run's input; default 1 MiB
+	StaleMax    int           // times a handler runs again because its state changed meanwhile; default 16
+	AckDelay    time.Duration // how long a start waits to share the commit of its first turn; default 1 ms
+	DrainMax    time.Duration // how long Close waits for calls in flight; default 10 s
+	PollPeer    time.Duration // how often a parked run looks again for a peer with no instance; default 1 minute
 
 	NewID  func() string // ids of runs and of calls without a key; default a ULID
 	Chance func() uint64 // seeds of runs, and jitter; default math/rand
@@ -75,6 +76,7 @@ func (o *Options) fill() {
 	if o.Retain == 0 {
 		o.Retain = 30 * 24 * time.Hour
 	}
+	def(&o.RetainEvery, time.Minute)
 	def(&o.InputMax, 1<<20)
 	def(&o.StaleMax, 16)
 	def(&o.AckDelay, time.Millisecond)

@@ -6,17 +6,13 @@ import (
 	"github.com/weftrun/weft/store"
 )
 
-// retainEvery is how often runs are looked at that are kept no longer;
-// retainPage bounds how many are forgotten in one commit.
-const (
-	retainEvery = time.Minute
-	retainPage  = 100
-)
+// retainPage bounds the runs that are forgotten in one commit.
+const retainPage = 100
 
 // retain forgets runs that ended longer ago than Options.Retain, and gives the
 // space of all that is forgotten back.
 func (e *Engine) retain() {
-	tick := time.NewTicker(retainEvery)
+	tick := time.NewTicker(e.opts.RetainEvery)
 	defer tick.Stop()
 	for {
 		for _, status := range []Status{Completed, Faulted, Cancelled} {
