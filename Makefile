@@ -4,7 +4,7 @@ GO         ?= go
 TOOLS      := -modfile=.ci/tools/go.mod
 STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 
-.PHONY: all need build guests demo test test-power test-kill test-sim generate bench figures fmt vet lint clean
+.PHONY: all need build guests demo test test-power test-kill test-sim generate bench bench-parked soak figures fmt vet lint clean
 
 all: build guests
 
@@ -25,11 +25,20 @@ generate: need
 	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf lint
 	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf generate
 
-# Benchmarks of the rooms, then the figures: handler calls beside a plain
-# connect-go handler, durable steps a second, kills.
+# Benchmarks of the rooms, the figures, and the table of docs/PERFORMANCE.md.
 bench: build
 	$(GO) test -run '^$$' -bench . ./store ./runtime/wasm ./workflows/machine
 	$(GO) run ./tests/figures
+	$(GO) run ./tests/bench/report loads
+
+# A million runs that wait, and a restart with them.
+bench-parked: need
+	$(GO) run ./tests/bench/report parked
+
+# A mix of runs that must not make the process or its file grow.
+SOAK ?= 10m
+soak: need
+	$(GO) run ./tests/bench/report soak -for $(SOAK)
 
 # One line a figure: figure NAME VALUE UNIT. ONLY=skeleton picks a group.
 figures: build

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -24,10 +23,7 @@ import (
 	"github.com/weftrun/weft/host"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
-	"github.com/weftrun/weft/runtime/catalog"
-	"github.com/weftrun/weft/runtime/engine"
-	"github.com/weftrun/weft/runtime/wasm"
-	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/tests/bench"
 	"github.com/weftrun/weft/tests/kill"
 	"github.com/weftrun/weft/tests/probe"
 )
@@ -38,8 +34,8 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "__check" {
 		host.CheckMain()
 	}
-	groups := map[string]func(context.Context) error{"skeleton": skeleton}
-	for _, name := range []string{"skeleton"} {
+	groups := map[string]func(context.Context) error{"skeleton": skeleton, "engine": engine}
+	for _, name := range []string{"skeleton", "engine"} {
 		if len(os.Args) > 1 && os.Args[1] != name {
 			continue
 		}
@@ -77,34 +73,6 @@ func skeleton(ctx context.Context) error {
 	return kills(ctx, dir, module)
 }
 
-// rooms opens the rooms below the API on a file of their own.
-func rooms(ctx context.Context, dir, name string, module []byte) (*engine.Engine, *catalog.Catalog, func() error, error) {
-	db, err := store.Open(ctx, store.Options{Path: filepath.Join(dir, name)})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(dir, "cache")})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	cat, err := catalog.Open(ctx, db, rt, catalog.Options{})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if _, err := cat.Push(ctx, ns, catalog.Push{Wasm: module, Manifest: probe.Manifest(), Grant: true}); err != nil {
-		return nil, nil, nil, err
-	}
-	e := engine.New(db, cat, nobody{}, engine.Options{})
-	return e, cat, func() error { return errors.Join(e.Close(ctx), db.Close(), rt.Close(ctx)) }, e.Start(ctx)
-}
-
-// nobody is a world without peers.
-type nobody struct{}
-
-func (nobody) Do(context.Context, weft.Request) (weft.Response, error) {
-	return weft.Response{}, weft.Errorf(weft.Unavailable, "figures", "nobody is there")
-}
-
 // median runs fn in rounds and gives the median time of one call.
 func median(rounds, each int, fn func() error) (time.Duration, error) {
 	times := make([]time.Duration, rounds)
@@ -123,20 +91,23 @@ func median(rounds, each int, fn func() error) (time.Duration, error) {
 
 // calls measures a no-op handler with 1 KiB of input, in process.
 func calls(ctx context.Context, dir string, module []byte) error {
-	e, _, closeAll, err := rooms(ctx, dir, "calls.db", module)
+	r, err := bench.Open(ctx, bench.Site{Dir: dir, Name: "calls"})
 	if err != nil {
 		return err
 	}
+	if err := r.Deploy(ctx, module); err != nil {
+		return errors.Join(err, r.Close(ctx))
+	}
 	body := bytes.Repeat([]byte("x"), 1024)
 	d, err := median(51, 2000, func() error {
-		_, err := e.Call(ctx, weft.Call{Namespace: ns, Handler: weft.Ref{Name: "noop"}, Input: body})
+		_, err := r.Engine.Call(ctx, weft.Call{Namespace: ns, Handler: weft.Ref{Name: "noop"}, Input: body})
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	figure("skeleton.handler_call_ns", float64(d.Nanoseconds()), "ns")
-	return closeAll()
+	return r.Close(ctx)
 }
 
 // overConnect measures the same over Connect on loopback, in turns with a
@@ -224,73 +195,17 @@ func push(ctx context.Context, url string, module, manifest []byte) error {
 	return err
 }
 
-const ten = `document: { dsl: '1.0.3', namespace: figures, name: ten, version: '1.0.0' }
-do:
-  - s0: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s1: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s2: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s3: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s4: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s5: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s6: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s7: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s8: { call: echo, with: { n: '${ .n + 1 }' } }
-  - s9: { call: echo, with: { n: '${ .n + 1 }' } }
-`
-
 // steps measures durable steps a second: runs of ten handler steps, so many at
 // once, with synchronous=FULL.
 func steps(ctx context.Context, dir string, module []byte) error {
 	for _, n := range []int{1, 100, 1000} {
-		e, cat, closeAll, err := rooms(ctx, dir, fmt.Sprintf("steps%d.db", n), module)
+		l, err := bench.RunLoad(ctx, dir, module, n, 2*time.Second)
 		if err != nil {
 			return err
 		}
-		if _, err := cat.Apply(ctx, ns, "ten.yaml", []byte(ten)); err != nil {
-			return err
-		}
-		done, err := load(ctx, e, n, 2*time.Second)
-		if err != nil {
-			return err
-		}
-		figure(fmt.Sprintf("skeleton.steps_per_s.n%d", n), done, "1/s")
-		if err := closeAll(); err != nil {
-			return err
-		}
+		figure(fmt.Sprintf("skeleton.steps_per_s.n%d", n), l.StepsPerS(), "1/s")
 	}
 	return nil
-}
-
-// load keeps n runs in progress and gives the steps a second.
-func load(ctx context.Context, e *engine.Engine, n int, d time.Duration) (float64, error) {
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	var runs int
-	var failed error
-	begun := time.Now()
-	for range n {
-		all.Go(func() {
-			for time.Since(begun) < d {
-				run, _, err := e.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: "ten", Input: []byte(`{"n":0}`)})
-				if err == nil {
-					run, err = e.Wait(ctx, ns, run.ID)
-				}
-				if err == nil && string(run.Output) != `{"n":10}` {
-					err = fmt.Errorf("a run of ten steps ended as %s with %s", run.Status, run.Output)
-				}
-				mu.Lock()
-				runs++
-				failed = errors.Join(failed, err)
-				stop := failed != nil
-				mu.Unlock()
-				if stop {
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-	return float64(runs) * 10 / time.Since(begun).Seconds(), failed
 }
 
 // kills measures that nothing acknowledged is lost.
