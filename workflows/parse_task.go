@@ -15,26 +15,41 @@ var baseKeys = []string{"if", "input", "output", "export", "timeout", "then", "m
 var taskExtras = map[string][]string{"call": {"with"}, "for": {"while", "do"}, "try": {"catch"}}
 
 // The order matters: a for has a do of its own.
-var taskKeys = []string{"call", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait", "do"}
-
-var refusedTasks = map[string]string{
-	"fork": "put the branches one after another in a do",
-}
+var taskKeys = []string{"call", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait", "do"}
 
 var refusedKeys = map[string]string{
 	"foreach": "listen for one event, and put the listen into a for to take several",
 	"retry":   "put it under catch of a try around the task",
 }
 
-// tasks reads a list of named tasks. The pointer is that of the list.
+// tasks reads a list of tasks that run one after the other. The pointer is
+// that of the list.
 func (p *parser) tasks(n *node, pointer, what string) []*Task {
+	list, nodes := p.list(n, pointer, what)
+	for i, t := range list {
+		p.directions(t, nodes[i], list)
+	}
+	return list
+}
+
+// branches reads a list of tasks that run at the same time: none leads to another.
+func (p *parser) branches(n *node, pointer, what string) []*Task {
+	list, nodes := p.list(n, pointer, what)
+	for i, t := range list {
+		p.directions(t, nodes[i], nil)
+	}
+	return list
+}
+
+// list reads named tasks, and gives what stands under each name too.
+func (p *parser) list(n *node, pointer, what string) ([]*Task, []*node) {
 	if n.kind != isList {
 		p.wrong(n, what, "write - name: { ... } for each task", "%s must be a list of tasks, not %s", what, n.kind)
-		return nil
+		return nil, nil
 	}
 	if len(n.items) == 0 {
 		p.wrong(n, what, "write - name: { ... } for each task", "%s is empty", what)
-		return nil
+		return nil, nil
 	}
 	var list []*Task
 	var nodes []*node
@@ -54,10 +69,7 @@ func (p *parser) tasks(n *node, pointer, what string) []*Task {
 		list = append(list, p.task(f, at))
 		nodes = append(nodes, f.value)
 	}
-	for i, t := range list {
-		p.directions(t, nodes[i], list)
-	}
-	return list
+	return list, nodes
 }
 
 var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
@@ -106,6 +118,8 @@ func (p *parser) body(kind string, t *Task, n *node) {
 		p.emit(t, n)
 	case "for":
 		p.forEach(t, n)
+	case "fork":
+		p.fork(t, n)
 	case "listen":
 		p.listen(t, n)
 	case "raise":
@@ -127,10 +141,6 @@ func (p *parser) body(kind string, t *Task, n *node) {
 func (p *parser) kind(f pair, t *Task) string {
 	var found []pair
 	for _, g := range f.value.pairs {
-		if hint, no := refusedTasks[g.key]; no {
-			p.report(g.line, g.column, g.key, g.key+" does not run", hint)
-			return ""
-		}
 		if slices.Contains(taskKeys, g.key) {
 			found = append(found, g)
 		}
@@ -197,6 +207,9 @@ func (p *parser) then(n *node, list []*Task) Then {
 			names = append(names, t.Name)
 		}
 		hint := "then leads to a task of the same list: " + strings.Join(names[3:], ", ")
+		if len(list) == 0 {
+			hint = "branches run at the same time; put tasks that follow each other into a do"
+		}
 		if near := Nearest(s, names); near != "" {
 			hint = "did you mean " + near + "?"
 		}
@@ -336,6 +349,23 @@ func (p *parser) forEach(t *Task, n *node) {
 		t.For.While = p.expr(n.get("while"), "while", inTask)
 		t.Do = p.tasks(n.get("do"), t.Pointer+"/do", "do")
 	}, t.For.Each, t.For.At)
+}
+
+func (p *parser) fork(t *Task, n *node) {
+	t.Kind = KindFork
+	t.Fork = &Fork{}
+	head := n.get("fork")
+	if !p.fields(head, "fork", []string{"branches", "compete"}, nil) || !p.require(head, "fork", "branches") {
+		return
+	}
+	if c := head.get("compete"); c != nil {
+		yes, ok := c.value.(bool)
+		if !ok {
+			p.wrong(c, "compete", "write true or false", "fork.compete must be a boolean, not %s", c.kind)
+		}
+		t.Fork.Compete = yes
+	}
+	t.Do = p.branches(head.get("branches"), t.Pointer+"/fork/branches", "fork.branches")
 }
 
 func (p *parser) raise(t *Task, n *node) {

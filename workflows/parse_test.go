@@ -67,7 +67,6 @@ var specExamples = map[string]string{
 	"call-mcp":                                        "call mcp",
 	"call-openapi":                                    "call openapi",
 	"call-openapi-redirect":                           "call openapi",
-	"fork":                                            "fork",
 	"listen-to-all":                                   "listen to all",
 	"listen-to-all read-envelope":                     "listen to all",
 	"listen-to-any-forever-foreach":                   "until, foreach",

@@ -23,11 +23,12 @@ type Task struct {
 	Then    Then
 	ParkMax time.Duration // how long a call may stay parked; metadata.weft.park of the task or around it
 
-	Do     []*Task // of do and for, and the body of try
+	Do     []*Task // of do and for, the body of try, and the branches of fork
 	Call   *Call
 	HTTP   *HTTP
 	Emit   *Emit
 	For    *For
+	Fork   *Fork
 	Listen *Listen
 	Raise  *Raise
 	Run    *Run
@@ -47,6 +48,7 @@ const (
 	KindDo
 	KindEmit
 	KindFor
+	KindFork
 	KindListen
 	KindRaise
 	KindRun
@@ -56,7 +58,7 @@ const (
 	KindWait
 )
 
-var kindWords = [...]string{"", "call", "http", "do", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait"}
+var kindWords = [...]string{"", "call", "http", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait"}
 
 // String is the word of the language.
 func (k Kind) String() string { return kindWords[k] }
@@ -124,6 +126,11 @@ type For struct {
 	Each, At string
 	In       *Template
 	While    *Expr // may be nil
+}
+
+// Fork runs its branches at the same time.
+type Fork struct {
+	Compete bool // the first branch that completes ends the fork
 }
 
 // Case is one case of a switch; the default has no When.

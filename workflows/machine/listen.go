@@ -82,14 +82,45 @@ func (m *Machine) correlate(f *frame, filter workflows.EventFilter, e weft.Event
 	return fixes, true
 }
 
-// deliver hands an event to the listen that waits, or keeps it for one that
-// comes. It reports whether the event was taken.
+// listening are the steps of the listens that wait for an event, in the order
+// in which they began. While the run is paused none does.
+func (m *Machine) listening() []uint32 {
+	if m.paused {
+		return nil
+	}
+	var steps []uint32
+	for b := range m.leaves() {
+		if f := b.top(); f.listens() {
+			steps = append(steps, f.step)
+		}
+	}
+	slices.Sort(steps)
+	return steps
+}
+
+// listens is the branch in which a listen waits for an event, or nil.
+func (m *Machine) listens(step uint32) *branch {
+	for b := range m.leaves() {
+		if f := b.top(); f.step == step && f.listens() {
+			return b
+		}
+	}
+	return nil
+}
+
+func (f *frame) listens() bool {
+	return f.task != nil && f.task.Kind == workflows.KindListen && f.phase == inBody
+}
+
+// deliver hands an event to the first listen that takes it, or keeps it for one
+// that comes. It reports whether the event was taken.
 func (m *Machine) deliver(e weft.Event) bool {
 	if !m.Wants(e) {
 		return false
 	}
-	if f := m.top(); !m.paused && f.task != nil && f.task.Kind == workflows.KindListen && f.phase == inBody {
-		if v, ok := m.consume(f, e); ok {
+	for _, step := range m.listening() {
+		m.on = m.listens(step)
+		if v, ok := m.consume(m.top(), e); ok {
 			m.settle(move{kind: finish, value: v})
 			return true
 		}

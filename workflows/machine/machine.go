@@ -5,6 +5,7 @@
 package machine
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -36,6 +37,7 @@ type Machine struct {
 	def  *workflows.Definition
 	info Info
 	state
+	on *branch // what happens now happens in it
 
 	out      []Command // of this entry
 	cuts     []Command // of this entry, see Effects.Cut
@@ -53,14 +55,13 @@ type state struct {
 	startedAt    int64
 	seed         uint64
 	input        any
-	context      any
-	steps        uint32  // begun so far; the number of the latest
-	stack        []frame // the run itself, then each task inside the one before
+	steps        uint32    // begun so far; the number of the latest
+	root         *branch   // the run itself
+	ready        []*branch // those with a next move, in the order of their turns
 	inbox        []weft.Event
 	inboxBytes   int
 	correlations map[string]any // what the first event of each name gave
 	held         []Entry        // answers that came while paused
-	pending      *move          // what comes after a Continued
 	stretch      int            // tasks begun since something other than a Continued came
 	reason       string         // of a pause or a cancellation
 	output       []byte
@@ -90,6 +91,9 @@ type frame struct {
 	attemptEnds int64  // end of limit.attempt.duration; 0 for none
 	caught      *Fault
 
+	branches []*branch // of a fork, in order; nil for one that is over
+	results  []any     // what those gave
+
 	command *Command // of a call without an answer
 }
 
@@ -105,7 +109,10 @@ const (
 
 // New gives the machine of a run without entries.
 func New(def *workflows.Definition, info Info) *Machine {
-	return &Machine{def: def, info: info}
+	m := &Machine{def: def, info: info}
+	m.root = &branch{}
+	m.on = m.root
+	return m
 }
 
 // Advance takes the next entry of the journal. First every timer that is due
@@ -146,12 +153,12 @@ func (m *Machine) Advance(e Entry) (Effects, error) {
 }
 
 // More reports whether the run goes on at once with an entry Continued.
-func (m *Machine) More() bool { return m.pending != nil && !m.paused && !m.status.Ended() }
+func (m *Machine) More() bool { return len(m.ready) > 0 && !m.paused && !m.status.Ended() }
 
 // shift moves all that is timed: the time between a run and its copy does not count.
 func (m *Machine) shift(by int64) {
-	for i := range m.stack {
-		f := &m.stack[i]
+	for b, i := range m.frames() {
+		f := &b.stack[i]
 		for _, at := range []*int64{&f.deadline, &f.wake, &f.tried, &f.attemptEnds} {
 			if *at != 0 {
 				*at += by
@@ -169,7 +176,7 @@ func (m *Machine) shift(by int64) {
 func (m *Machine) commands() []Command {
 	kept := m.out[:0]
 	for _, c := range m.out {
-		if c.Kind == Emit || m.waits(c.Step) != nil {
+		if b, _ := m.waits(c.Step); c.Kind == Emit || b != nil {
 			kept = append(kept, c)
 		}
 	}
@@ -191,7 +198,7 @@ func (m *Machine) apply(e Entry) bool {
 	case Delivered:
 		return m.deliver(*e.Event)
 	case Cancelled:
-		m.cut(0)
+		m.cut(m.root, 0)
 		m.status, m.reason = StatusCancelled, string(e.Data)
 	case Exhausted:
 		m.exhaust(string(e.Data))
@@ -207,7 +214,7 @@ func (m *Machine) apply(e Entry) bool {
 
 func (m *Machine) start(e Entry) {
 	m.started, m.startedAt, m.seed = true, m.now, e.Seed
-	m.stack = append(make([]frame, 0, 8), frame{begun: m.now})
+	m.root.stack = append(make([]frame, 0, 8), frame{begun: m.now})
 	input, err := workflows.DecodeJSON(e.Data)
 	if err != nil {
 		fault := m.standard(workflows.ValidationError, err.Error())
@@ -248,21 +255,22 @@ func (m *Machine) open(input any) move {
 }
 
 func (m *Machine) answer(e Entry) bool {
-	f := m.waits(e.Step)
+	b, f := m.waits(e.Step)
 	switch {
-	case f == nil:
+	case b == nil:
 		return false
 	case m.paused:
 		e.Data = slices.Clone(e.Data)
 		m.held = append(m.held, e) // at most one for each call
 		return true
 	}
-	m.take(f, e)
+	m.take(b, f, e)
 	return true
 }
 
 // take hands an answer to the call that waits for it.
-func (m *Machine) take(f *frame, e Entry) {
+func (m *Machine) take(b *branch, f *frame, e Entry) {
+	m.on = b
 	command := f.command
 	f.command = nil
 	if e.Kind == Failed {
@@ -284,14 +292,12 @@ func (m *Machine) take(f *frame, e Entry) {
 	m.settle(move{kind: finish, value: v})
 }
 
-// goOn makes the move that was put off. An entry that nobody needs has no effect.
+// goOn makes the moves that were put off. An entry that nobody needs has no effect.
 func (m *Machine) goOn() bool {
 	if !m.More() {
 		return false
 	}
-	next := *m.pending
-	m.pending = nil
-	m.settle(next)
+	m.settle(m.turn())
 	return true
 }
 
@@ -311,24 +317,27 @@ func (m *Machine) resume() {
 	held := m.held
 	m.held = nil
 	for _, e := range held {
-		if f := m.waits(e.Step); f != nil {
-			m.take(f, e)
+		if b, f := m.waits(e.Step); b != nil {
+			m.take(b, f, e)
 		}
 	}
-	if f := m.top(); f != nil && f.task != nil && f.task.Kind == workflows.KindListen && f.phase == inBody {
-		m.settle(m.search(f))
+	for _, step := range m.listening() {
+		if b := m.listens(step); b != nil {
+			m.on = b
+			m.settle(m.search(b.top()))
+		}
 	}
 	m.fire()
 }
 
-// waits is the frame of a call without an answer, or nil.
-func (m *Machine) waits(step uint32) *frame {
-	for i := len(m.stack) - 1; i >= 0; i-- {
-		if f := &m.stack[i]; f.step == step && f.command != nil && !m.answered(step) {
-			return f
+// waits is the frame of a call without an answer, and its branch, or nil.
+func (m *Machine) waits(step uint32) (*branch, *frame) {
+	for b, i := range m.frames() {
+		if f := &b.stack[i]; f.step == step && f.command != nil && !m.answered(step) {
+			return b, f
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 func (m *Machine) answered(step uint32) bool {
@@ -340,42 +349,20 @@ func (m *Machine) answered(step uint32) bool {
 	return false
 }
 
-func (m *Machine) top() *frame {
-	if len(m.stack) == 0 {
-		return nil
-	}
-	return &m.stack[len(m.stack)-1]
-}
-
-// cut drops every frame from i on: what they wait for is cancelled.
-func (m *Machine) cut(i int) {
-	for n := len(m.stack) - 1; n >= i; n-- {
-		if m.trace != nil {
-			m.trace.cancelled(m, &m.stack[n])
-		}
-		m.drop(&m.stack[n])
-		m.stack[n] = frame{}
-	}
-	m.stack = m.stack[:i]
-}
-
-// drop gives up the call of a frame, if it has one without an answer.
-func (m *Machine) drop(f *frame) {
-	if c := f.command; c != nil && c.Kind == RunWorkflow && !m.answered(c.Step) {
-		m.cuts = append(m.cuts, *c)
-	}
-	f.command = nil
-	m.pending = nil // it is of the frame on top
-}
+// top is the innermost task of the branch that happens now.
+func (m *Machine) top() *frame { return m.on.top() }
 
 // Outstanding lists the calls without an answer, in order of issue. After a
 // restart they are issued again.
 func (m *Machine) Outstanding() []Command {
 	var list []Command
-	for i := range m.stack {
-		if c := m.stack[i].command; c != nil && !m.answered(c.Step) {
+	for b, i := range m.frames() {
+		if c := b.stack[i].command; c != nil && !m.answered(c.Step) {
 			list = append(list, *c)
 		}
+	}
+	if len(list) > 1 { // a call is issued when its step begins
+		slices.SortFunc(list, func(a, b Command) int { return cmp.Compare(a.Step, b.Step) })
 	}
 	return list
 }
@@ -386,8 +373,8 @@ func (m *Machine) Idle() bool {
 	if m.More() {
 		return false
 	}
-	for i := range m.stack {
-		if c := m.stack[i].command; c != nil && !m.answered(c.Step) {
+	for b, i := range m.frames() {
+		if c := b.stack[i].command; c != nil && !m.answered(c.Step) {
 			return false
 		}
 	}

@@ -214,3 +214,58 @@ do:
 		t.Errorf("after the cancellation the steps are\n%s", cancelled)
 	}
 }
+
+func TestTraceTellsTheBranchesOfAFork(t *testing.T) {
+	m := machineOf(t, `
+do:
+  - race:
+      fork:
+        compete: true
+        branches:
+          - fast: { do: [ { a: { call: a } }, { b: { call: b } } ] }
+          - slow: { try: [ { c: { call: c } } ], catch: { retry: { limit: { attempt: { count: 2 } } } } }
+`)
+	entries := []Entry{
+		{Kind: Started, At: noon, Data: []byte(`{}`)},
+		{Kind: Failed, At: noon + 1, Step: 5, Fault: FaultOf(weft.Errorf(weft.Unavailable, "t", "closed"))},
+		{Kind: Finished, At: noon + 2, Step: 3, Data: []byte("1")},
+		{Kind: Finished, At: noon + 3, Step: 7, Data: []byte("2")},
+	}
+	tell := func(m *Machine, entries []Entry) string {
+		t.Helper()
+		steps, err := m.Trace(slices.Values(entries))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		for _, s := range steps {
+			fmt.Fprintf(&b, "%d<%d %s %s %s try %d %s\n", s.ID, s.Parent, s.Name, s.Kind, s.Status, s.Attempt, s.Waiting)
+		}
+		return b.String()
+	}
+	waiting := `1<0 race fork running try 1 
+2<1 fast do running try 1 
+3<2 a call completed try 1 
+4<1 slow try running try 2 
+5<4 c call faulted try 1 
+6<4 c call running try 2 handler c@default
+7<2 b call running try 1 handler b@default
+`
+	if got := tell(New(m.def, m.info), entries[:3]); got != waiting {
+		t.Errorf("in the middle the steps are\n%s", got)
+	}
+	for _, e := range entries[:3] {
+		if _, err := m.Advance(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := `1<0 race fork completed try 1 
+2<1 fast do completed try 1 
+4<1 slow try cancelled try 2 
+6<4 c call cancelled try 2 
+7<2 b call completed try 1 
+`
+	if got := tell(restored(t, m), entries[3:]); got != ended {
+		t.Errorf("from the middle to the end the steps are\n%s", got)
+	}
+}

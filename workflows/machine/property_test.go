@@ -66,7 +66,7 @@ func (a *author) task(depth, nest int) {
 	}
 	kinds := []string{"set", "call", "call", "wait", "emit", "listen", "raise", "switch", "http"}
 	if nest > 0 {
-		kinds = append(kinds, "do", "for", "try", "try", "try")
+		kinds = append(kinds, "do", "for", "fork", "fork", "try", "try", "try")
 	}
 	switch a.pick(kinds...) {
 	case "set":
@@ -95,8 +95,27 @@ func (a *author) task(depth, nest int) {
 		a.tasks(depth+1, nest-1)
 	case "for":
 		a.loop(depth, nest)
+	case "fork":
+		a.fork(depth, nest)
 	case "try":
 		a.try(depth, nest)
+	}
+}
+
+func (a *author) fork(depth, nest int) {
+	a.line(depth, "fork:")
+	if a.r.IntN(3) == 0 {
+		a.line(depth+1, "compete: true")
+	}
+	a.line(depth+1, "branches:")
+	a.lists++
+	list := a.lists
+	for i := range 1 + a.r.IntN(4) {
+		a.line(depth+2, "- b%d_%d:", list, i)
+		a.task(depth+4, nest-1)
+		if a.r.IntN(20) == 0 {
+			a.line(depth+4, "then: end")
+		}
 	}
 }
 
@@ -260,14 +279,15 @@ func (w *world) check(e Entry, got Effects) string {
 	if w.m.Idle() != (len(open) == 0) {
 		return "idle and outstanding differ"
 	}
+	for b := range w.m.leaves() {
+		if f := b.top(); w.m.Status() == Running && b.next == nil && w.m.waitingFor(f) == "" {
+			return "a branch waits for nothing: " + f.task.Pointer
+		}
+	}
 	if e.Kind == Finished || e.Kind == Failed {
 		if open[e.Step] {
 			return "a call is outstanding after its answer"
 		}
-	}
-	_, timer := w.m.NextTimer()
-	if w.m.Status() == Running && len(open) == 0 && !timer && !strings.HasPrefix(w.m.Waiting(), "event ") {
-		return "the run waits for nothing: " + w.m.Waiting()
 	}
 	return ""
 }

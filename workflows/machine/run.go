@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -14,6 +15,7 @@ type move struct {
 	task  *workflows.Task // enter
 	value any             // enter: raw input; finish: raw output; leave and end: output
 	then  workflows.Then  // leave
+	skip  bool            // leave: the task was skipped
 	fault *Fault          // raise
 }
 
@@ -28,20 +30,26 @@ const (
 	end                    // the workflow is over
 )
 
-// settle goes on until the run rests.
+// settle makes a move of the branch that happens now, and what follows from
+// it, then those that are ready, until the run rests or the slice is used up.
 func (m *Machine) settle(v move) {
-	for v.kind != rest {
+	for {
 		switch v.kind {
+		case rest:
+			if len(m.ready) == 0 || m.slice >= SliceMax {
+				return
+			}
+			v = m.turn()
 		case enter:
 			if m.slice++; m.slice > SliceMax {
-				m.pending = &v
+				m.later(m.on, v)
 				return
 			}
 			v = m.enter(v.task, v.value)
 		case finish:
 			v = m.finish(v.value)
 		case leave:
-			v = m.leave(v.value, v.then)
+			v = m.leave(v)
 		case raise:
 			v = m.raise(v.fault)
 		case end:
@@ -78,7 +86,7 @@ func (m *Machine) enter(t *workflows.Task, raw any) move {
 		return m.die(t)
 	}
 	m.steps++
-	m.stack = append(m.stack, frame{task: t, step: m.steps, raw: raw, input: raw, begun: m.now, then: t.Then})
+	m.on.stack = append(m.on.stack, frame{task: t, step: m.steps, raw: raw, input: raw, begun: m.now, then: t.Then})
 	f := m.top()
 	if m.trace != nil {
 		m.trace.entered(m)
@@ -122,12 +130,12 @@ func (m *Machine) skip(raw any) move {
 		m.trace.skipped(m, m.top())
 	}
 	m.pop()
-	return move{kind: leave, value: raw}
+	return move{kind: leave, value: raw, skip: true}
 }
 
 func (m *Machine) pop() {
-	m.stack[len(m.stack)-1] = frame{}
-	m.stack = m.stack[:len(m.stack)-1]
+	*m.top() = frame{}
+	m.on.stack = m.on.stack[:len(m.on.stack)-1]
 }
 
 // body begins what the task is there for.
@@ -143,6 +151,8 @@ func (m *Machine) body(f *frame) move {
 		return m.attempt(f)
 	case workflows.KindFor:
 		return m.loop(f)
+	case workflows.KindFork:
+		return m.fork(f)
 	case workflows.KindSwitch:
 		return m.choose(f)
 	case workflows.KindCall:
@@ -252,7 +262,7 @@ func (m *Machine) finish(value any) move {
 		if err != nil {
 			return m.failed(workflows.ExpressionError, err)
 		}
-		m.context = v
+		m.on.context = v
 	}
 	if m.trace != nil {
 		m.trace.completed(m, f, value)
@@ -262,9 +272,16 @@ func (m *Machine) finish(value any) move {
 	return move{kind: leave, value: value, then: then}
 }
 
-// leave goes on in the list that the task stood in.
-func (m *Machine) leave(value any, then workflows.Then) move {
-	f := m.top()
+// leave goes on in the list that the task stood in. A branch of a fork has
+// none: it is over.
+func (m *Machine) leave(v move) move {
+	value, then, f := v.value, v.then, m.top()
+	switch {
+	case then.Flow == workflows.End:
+		return move{kind: end, value: value}
+	case f == nil:
+		return m.join(value, v.skip)
+	}
 	list := m.list(f)
 	switch then.Flow {
 	case workflows.Continue:
@@ -273,8 +290,6 @@ func (m *Machine) leave(value any, then workflows.Then) move {
 		f.at = len(list)
 	case workflows.Goto:
 		f.at = then.Next
-	case workflows.End:
-		return move{kind: end, value: value}
 	}
 	if f.at < len(list) {
 		return move{kind: enter, task: list[f.at], value: value}
@@ -316,24 +331,32 @@ func (m *Machine) end(value any) move {
 		}
 		value = v
 	}
-	m.cut(0)
+	m.cut(m.root, 0)
 	m.status = Completed
 	m.output = workflows.AppendJSON(nil, value)
 	return move{}
 }
 
-// leaveAll completes the tasks around one that ended the run.
+// leaveAll completes the tasks around one that ended the run, and cancels the
+// branches beside it.
 func (m *Machine) leaveAll() {
-	for len(m.stack) > 1 {
-		if m.trace != nil {
-			m.trace.closed(m, m.top(), StepCompleted)
+	for {
+		for f := m.top(); f != nil && f.task != nil; f = m.top() {
+			m.cutBranches(f)
+			if m.trace != nil {
+				m.trace.closed(m, f, StepCompleted)
+			}
+			m.pop()
 		}
-		m.pop()
+		if m.on.parent == nil {
+			return
+		}
+		m.on = m.on.parent
 	}
 }
 
 func (m *Machine) faulted(f *Fault) {
-	m.cut(0)
+	m.cut(m.root, 0)
 	m.status, m.fault = Faulted, f
 }
 
@@ -420,9 +443,11 @@ func (m *Machine) issue(f *frame, c Command) {
 }
 
 // attemptNow says which attempt of the nearest try the top frame belongs to.
-func (m *Machine) attemptNow() uint32 {
-	for i := len(m.stack) - 1; i >= 0; i-- {
-		if f := &m.stack[i]; f.attempt > 0 && f.phase == inBody {
+func (m *Machine) attemptNow() uint32 { return attempts(m.around()) }
+
+func attempts(around iter.Seq[*frame]) uint32 {
+	for f := range around {
+		if f.attempt > 0 && f.phase == inBody {
 			return f.attempt
 		}
 	}

@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/weftrun/weft/workflows"
@@ -19,7 +21,7 @@ var runtimeValue any = map[string]any{"name": RuntimeName, "version": RuntimeVer
 func (m *Machine) Variable(v workflows.Variable) any {
 	switch v.Kind {
 	case workflows.VarContext:
-		return m.context
+		return m.on.context
 	case workflows.VarInput:
 		return m.top().input
 	case workflows.VarOutput:
@@ -38,8 +40,10 @@ func (m *Machine) Variable(v workflows.Variable) any {
 
 // local is the variable of the nearest for or catch that has the name.
 func (m *Machine) local(name string) any {
-	for i := len(m.stack) - 1; i > 0; i-- {
-		f := &m.stack[i]
+	for f := range m.around() {
+		if f.task == nil {
+			break
+		}
 		switch f.task.Kind {
 		case workflows.KindFor:
 			switch {
@@ -85,23 +89,35 @@ func dateTime(micros int64) map[string]any {
 	}
 }
 
+// waitsTold is how many branches Waiting tells of.
+const waitsTold = 3
+
 // Waiting says for people what the run waits for.
 func (m *Machine) Waiting() string {
-	f := m.top()
-	switch {
-	case f == nil || f.task == nil:
-		return ""
-	case m.paused && m.reason != "":
-		return "resume (" + m.reason + ")"
-	case m.paused:
-		return "resume"
+	if m.paused && !m.status.Ended() {
+		return m.waitingFor(m.root.top())
 	}
-	return m.waitingFor(f)
+	var all []string
+	for b := range m.leaves() {
+		if s := m.waitingFor(b.top()); s != "" {
+			all = append(all, s)
+		}
+	}
+	if more := len(all) - waitsTold; more > 0 {
+		all = append(all[:waitsTold], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(all, ", ")
 }
 
 func (m *Machine) waitingFor(f *frame) string {
 	clock := time.UnixMicro(f.wake).UTC().Format(time.TimeOnly)
 	switch {
+	case m.paused && m.reason != "":
+		return "resume (" + m.reason + ")"
+	case m.paused:
+		return "resume"
+	case f.task == nil:
+		return ""
 	case f.command != nil && f.command.Kind == CallHTTP:
 		return f.command.HTTP.Method + " " + f.command.HTTP.URL
 	case f.command != nil && f.command.Kind == RunWorkflow:

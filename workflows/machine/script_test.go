@@ -33,6 +33,7 @@ const noon = 1767268800_000_000
 //	answer JSON | fail CODE TEXT     the last call is answered
 //	respond STATUS TYPE BODY         the last HTTP call is answered
 //	late answer JSON                 the same, but nobody waits for it any more
+//	answer @TASK JSON                the last call of that task is answered; so with fail, respond and late answer
 //	event TYPE [name=value ...] JSON an event is delivered
 //	unwanted TYPE [name=value ...] JSON   the same, but no listen wants it
 //	at DURATION                      that time after the start comes
@@ -105,9 +106,10 @@ type player struct {
 	m        *Machine
 	now      int64
 	entries  []Entry
-	commands []Command // not yet named by a line
-	cuts     []Command // the same
-	last     uint32    // step of the last call
+	commands []Command         // not yet named by a line
+	cuts     []Command         // the same
+	last     uint32            // step of the last call
+	called   map[string]uint32 // of the last call of each task, by its name
 	where    string
 }
 
@@ -116,7 +118,7 @@ func (c script) run(t *testing.T) ([]Entry, *workflows.Definition) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &player{t: t, m: New(def, Info{RunID: "run1", Namespace: "default"}), now: noon}
+	p := &player{t: t, m: New(def, Info{RunID: "run1", Namespace: "default"}), now: noon, called: map[string]uint32{}}
 	for _, line := range c.lines {
 		p.where = line.where
 		p.play(line.text)
@@ -132,6 +134,15 @@ func (p *player) fail(format string, args ...any) {
 
 func (p *player) play(line string) {
 	verb, rest, _ := strings.Cut(line, " ")
+	if verb == "late" {
+		rest = strings.TrimPrefix(rest, "answer ")
+	}
+	if name, ok := strings.CutPrefix(rest, "@"); ok {
+		name, rest, _ = strings.Cut(name, " ")
+		if p.last, ok = p.called[name]; !ok {
+			p.fail("the task %s has called nothing", name)
+		}
+	}
 	switch verb {
 	case "start":
 		p.advance(Entry{Kind: Started, Data: []byte(rest), Seed: 42}, true)
@@ -142,10 +153,10 @@ func (p *player) play(line string) {
 	case "runs":
 		p.runs(rest)
 	case "gives":
-		if len(p.cuts) != 1 || "up "+p.cuts[0].Run.Workflow.String() != rest {
+		if len(p.cuts) == 0 || "up "+p.cuts[0].Run.Workflow.String() != rest {
 			p.fail("it gave up %v", p.cuts)
 		}
-		p.cuts = nil
+		p.cuts = p.cuts[1:]
 	case "exhaust":
 		p.advance(Entry{Kind: Exhausted, Data: []byte(rest)}, true)
 	case "rerun":
@@ -156,7 +167,7 @@ func (p *player) play(line string) {
 	case "answer":
 		p.advance(Entry{Kind: Finished, Step: p.last, Data: []byte(rest)}, true)
 	case "late":
-		p.advance(Entry{Kind: Finished, Step: p.last, Data: []byte(strings.TrimPrefix(rest, "answer "))}, false)
+		p.advance(Entry{Kind: Finished, Step: p.last, Data: []byte(rest)}, false)
 	case "fail":
 		code, message, _ := strings.Cut(rest, " ")
 		err := weft.Errorf(weft.ParseCode(code), "test", "%s", message)
@@ -248,7 +259,7 @@ func (p *player) command(kind CommandKind) Command {
 		p.fail("the command is of kind %d", c.Kind)
 	}
 	if kind != Emit {
-		p.last = c.Step
+		p.last, p.called[c.Name] = c.Step, c.Step
 	}
 	return c
 }

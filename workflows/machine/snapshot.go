@@ -14,12 +14,15 @@ import (
 
 // snapshotVersion is the first byte of a snapshot. Another layout takes
 // another number.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // AppendSnapshot appends all that the entries so far have made, for Restore.
 // Unlike a journal it is a shortcut: what it gives up is how the run came here.
 func (m *Machine) AppendSnapshot(dst []byte) []byte {
-	w := &encoder{dst: append(dst, snapshotVersion), seen: map[shared]uint64{}}
+	w := &encoder{dst: append(dst, snapshotVersion), seen: map[shared]uint64{}, turns: map[*branch]int{}}
+	for i, b := range m.ready {
+		w.turns[b] = i + 1
+	}
 	w.bool(m.started)
 	w.bool(m.paused)
 	w.dst = append(w.dst, byte(m.status))
@@ -27,12 +30,8 @@ func (m *Machine) AppendSnapshot(dst []byte) []byte {
 	w.int(m.startedAt)
 	w.dst = binary.LittleEndian.AppendUint64(w.dst, m.seed)
 	w.value(m.input)
-	w.value(m.context)
 	w.uint(uint64(m.steps))
-	w.uint(uint64(len(m.stack)))
-	for i := range m.stack {
-		w.frame(&m.stack[i])
-	}
+	w.branch(m.root)
 	w.uint(uint64(len(m.inbox)))
 	for i := range m.inbox {
 		w.dst = appendEvent(w.dst, &m.inbox[i])
@@ -41,11 +40,6 @@ func (m *Machine) AppendSnapshot(dst []byte) []byte {
 	w.uint(uint64(len(m.held)))
 	for _, e := range m.held {
 		w.dst = AppendEntry(w.dst, e)
-	}
-	w.bool(m.pending != nil)
-	if m.pending != nil { // an enter: nothing else is put off
-		w.uint(uint64(m.pending.task.Index))
-		w.value(m.pending.value)
 	}
 	w.uint(uint64(m.stretch))
 	w.text(m.reason)
@@ -62,9 +56,10 @@ func Restore(def *workflows.Definition, info Info, data []byte) (*Machine, error
 			WithHint("run the weft that wrote it, or a newer one")
 	}
 	m := New(def, info)
-	r := &restorer{decoder: decoder{src: data}, tasks: def.Tasks()}
+	r := &restorer{decoder: decoder{src: data}, tasks: def.Tasks(), turns: map[int]*branch{}}
 	r.byte()
 	r.state(&m.state)
+	m.on = m.root
 	if r.bad || len(r.src) > 0 {
 		return nil, weft.Errorf(weft.DataLoss, "machine.Restore", "the snapshot of run %s is damaged: %d bytes", info.RunID, len(data))
 	}
@@ -74,8 +69,9 @@ func Restore(def *workflows.Definition, info Info, data []byte) (*Machine, error
 // encoder writes values as they are in memory: exactly, and each list or
 // mapping that is shared once.
 type encoder struct {
-	dst  []byte
-	seen map[shared]uint64 // number of each list and mapping, in order of first sight
+	dst   []byte
+	seen  map[shared]uint64 // number of each list and mapping, in order of first sight
+	turns map[*branch]int   // place of each branch in Machine.ready, from 1
 }
 
 type shared struct {
@@ -180,6 +176,19 @@ func (w *encoder) fault(f *Fault) {
 	}
 }
 
+func (w *encoder) branch(b *branch) {
+	w.value(b.context)
+	w.uint(uint64(w.turns[b]))
+	if b.next != nil { // an enter: nothing else is put off
+		w.uint(uint64(b.next.task.Index))
+		w.value(b.next.value)
+	}
+	w.uint(uint64(len(b.stack)))
+	for i := range b.stack {
+		w.frame(&b.stack[i])
+	}
+}
+
 func (w *encoder) frame(f *frame) {
 	if f.task == nil {
 		w.uint(0)
@@ -201,6 +210,14 @@ func (w *encoder) frame(f *frame) {
 	w.uint(uint64(f.round))
 	w.uint(uint64(f.attempt))
 	w.fault(f.caught)
+	w.uint(uint64(len(f.branches)))
+	for _, b := range f.branches {
+		w.bool(b != nil)
+		if b != nil {
+			w.branch(b)
+		}
+	}
+	w.value(f.results)
 	w.bool(f.command != nil)
 	if f.command != nil {
 		w.command(f.command)
@@ -232,6 +249,7 @@ type restorer struct {
 	tasks []*workflows.Task
 	seen  []any
 	depth int
+	turns map[int]*branch // by their place in Machine.ready, from 1
 }
 
 func (r *restorer) bool() bool { return r.byte() == 1 }
@@ -260,9 +278,12 @@ func (r *restorer) state(s *state) {
 	s.started, s.paused, s.status = r.bool(), r.bool(), Status(r.byte())
 	r.bad = r.bad || int(s.status) >= len(statusNames)
 	s.now, s.startedAt, s.seed = r.varint(), r.varint(), r.uint64()
-	s.input, s.context, s.steps = r.value(), r.value(), r.uint32()
-	for range r.count() {
-		s.stack = append(s.stack, r.frame())
+	s.input, s.steps = r.value(), r.uint32()
+	s.root = r.branch(nil, 0)
+	for i := range len(r.turns) {
+		b := r.turns[i+1]
+		r.bad = r.bad || b == nil
+		s.ready = append(s.ready, b)
 	}
 	for range r.count() {
 		e := *r.event()
@@ -272,9 +293,6 @@ func (r *restorer) state(s *state) {
 	s.correlations, _ = r.value().(map[string]any)
 	for range r.count() {
 		s.held = append(s.held, r.entry())
-	}
-	if r.bool() {
-		s.pending = &move{kind: enter, task: r.task(r.small()), value: r.value()}
 	}
 	s.stretch, s.reason, s.output, s.fault = r.small(), r.string(), r.owned(), r.fault()
 	if len(s.output) == 0 {
@@ -307,7 +325,27 @@ func (r *restorer) fault() *Fault {
 	return r.decoder.fault()
 }
 
-func (r *restorer) frame() (f frame) {
+func (r *restorer) branch(parent *branch, place int) *branch {
+	if r.depth++; r.depth > nestingMax {
+		r.bad = true
+	}
+	defer func() { r.depth-- }()
+	b := &branch{parent: parent, place: place, context: r.value()}
+	if turn := r.small(); turn > 0 {
+		r.turns[turn] = b
+		b.next = &move{kind: enter, task: r.task(r.small()), value: r.value()}
+	}
+	for i := range r.count() {
+		if r.bad {
+			break
+		}
+		b.stack = append(b.stack, r.frame(b))
+		r.bad = r.bad || (b.stack[i].task == nil) != (parent == nil && i == 0)
+	}
+	return b
+}
+
+func (r *restorer) frame(b *branch) (f frame) {
 	if i := r.small(); i > 0 {
 		f.task = r.task(i - 1)
 	}
@@ -317,6 +355,20 @@ func (r *restorer) frame() (f frame) {
 	f.begun, f.deadline, f.wake, f.tried, f.attemptEnds = r.varint(), r.varint(), r.varint(), r.varint(), r.varint()
 	f.items, _ = r.value().([]any)
 	f.round, f.attempt, f.caught = r.small(), r.uint32(), r.fault()
+	if n := r.count(); n > 0 {
+		r.bad = r.bad || f.task == nil || f.task.Kind != workflows.KindFork || n != len(f.task.Do)
+		for i := range n {
+			var inner *branch
+			if !r.bad && r.bool() {
+				inner = r.branch(b, i)
+			}
+			f.branches = append(f.branches, inner)
+		}
+	}
+	if results, _ := r.value().([]any); f.branches != nil {
+		r.bad = r.bad || len(results) != len(f.branches)
+		f.results = results
+	}
 	if r.bool() {
 		f.command = r.command(&f)
 	}

@@ -8,9 +8,10 @@ import (
 
 // timer is the next moment at which a frame wants to hear of the time.
 type timer struct {
-	at    int64
-	frame int
-	kind  timerKind
+	at     int64
+	branch *branch
+	frame  int
+	kind   timerKind
 }
 
 // timerKind orders what is due at once: the first goes first.
@@ -23,15 +24,15 @@ const (
 )
 
 // earliest is the timer that is due first; of those due at once, the one of
-// the innermost task.
+// the innermost task, and of several branches the one that is declared first.
 func (m *Machine) earliest() (timer, bool) {
 	var first timer
 	found := false
-	for i := len(m.stack) - 1; i >= 0; i-- {
-		f := &m.stack[i]
+	for b, i := range m.frames() {
+		f := &b.stack[i]
 		for kind, at := range [...]int64{f.wake, f.attemptEnds, f.deadline} {
 			if at != 0 && (!found || at < first.at) {
-				first, found = timer{at: at, frame: i, kind: timerKind(kind)}, true
+				first, found = timer{at: at, branch: b, frame: i, kind: timerKind(kind)}, true
 			}
 		}
 	}
@@ -59,7 +60,8 @@ func (m *Machine) fire() {
 }
 
 func (m *Machine) due(t timer) move {
-	f := &m.stack[t.frame]
+	m.on = t.branch
+	f := &m.on.stack[t.frame]
 	switch t.kind {
 	case wakes:
 		f.wake = 0
@@ -68,11 +70,11 @@ func (m *Machine) due(t timer) move {
 		}
 		return move{kind: finish, value: f.input}
 	case attemptEnds:
-		m.cut(t.frame + 1)
+		m.interrupt(t)
 		f.attemptEnds = 0
 		return move{kind: raise, fault: m.standard(workflows.TimeoutError, fmt.Sprintf("attempt %d took too long", f.attempt))}
 	}
-	m.cut(t.frame + 1)
+	m.interrupt(t)
 	m.drop(f)
 	f.phase, f.deadline = inOutput, 0
 	if f.task != nil {
@@ -83,11 +85,17 @@ func (m *Machine) due(t timer) move {
 	return move{kind: raise, fault: fault}
 }
 
+// interrupt cancels all that goes on inside the task of a timer.
+func (m *Machine) interrupt(t timer) {
+	m.cut(t.branch, t.frame+1)
+	m.cutBranches(&t.branch.stack[t.frame])
+}
+
 // deadline is the earliest end of a timeout around the top frame; 0 for none.
 func (m *Machine) deadline() int64 {
 	var first int64
-	for i := range m.stack {
-		for _, at := range [...]int64{m.stack[i].attemptEnds, m.stack[i].deadline} {
+	for f := range m.around() {
+		for _, at := range [...]int64{f.attemptEnds, f.deadline} {
 			if at != 0 && (first == 0 || at < first) {
 				first = at
 			}

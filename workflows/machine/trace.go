@@ -1,8 +1,10 @@
 package machine
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/weftrun/weft/workflows"
@@ -14,7 +16,7 @@ type Step struct {
 	Parent  uint32 // step of the task around it; 0 for none
 	Name    string
 	Pointer string // JSON Pointer of the task
-	Kind    string // call, http, do, emit, for, listen, raise, run, set, switch, try, wait
+	Kind    string // call, http, do, emit, for, fork, listen, raise, run, set, switch, try, wait
 	Status  StepStatus
 	Attempt uint32 // which try of the enclosing try it is, or how many attempts a try has made
 	Started time.Time
@@ -55,9 +57,7 @@ const TraceValueMax = 64 << 10
 // progress before and those that have begun since, in order of beginning.
 func (m *Machine) Trace(entries iter.Seq[Entry]) ([]Step, error) {
 	m.trace = &recorder{index: map[uint32]int{}}
-	for i := 1; i < len(m.stack); i++ {
-		m.trace.begun(m, i)
-	}
+	m.trace.inProgress(m, m.trace.begun)
 	for e := range entries {
 		if _, err := m.Advance(e); err != nil {
 			return nil, err
@@ -83,17 +83,42 @@ func (r *recorder) step(number uint32) *Step {
 
 func moment(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
-// begun tells of the task at a place of the stack.
-func (r *recorder) begun(m *Machine, at int) {
-	f := &m.stack[at]
-	r.index[f.step] = len(r.steps)
-	r.steps = append(r.steps, Step{
-		ID: f.step, Name: f.task.Name, Pointer: f.task.Pointer, Kind: f.task.Kind.String(), Status: StepRunning,
-		Attempt: m.attemptNow(), Started: moment(f.begun), Parent: m.stack[at-1].step,
-	})
+// inProgress has fn called with the tasks in progress, in the order in which
+// they began.
+func (r *recorder) inProgress(m *Machine, fn func(b *branch, i int)) {
+	type place struct {
+		b *branch
+		i int
+	}
+	var all []place
+	for b, i := range m.frames() {
+		if b.stack[i].task != nil {
+			all = append(all, place{b, i})
+		}
+	}
+	slices.SortFunc(all, func(x, y place) int { return cmp.Compare(x.b.stack[x.i].step, y.b.stack[y.i].step) })
+	for _, at := range all {
+		fn(at.b, at.i)
+	}
 }
 
-func (r *recorder) entered(m *Machine) { r.begun(m, len(m.stack)-1) }
+// begun tells of the task at a place of a branch.
+func (r *recorder) begun(b *branch, i int) {
+	f := &b.stack[i]
+	r.index[f.step] = len(r.steps)
+	s := Step{
+		ID: f.step, Name: f.task.Name, Pointer: f.task.Pointer, Kind: f.task.Kind.String(), Status: StepRunning,
+		Attempt: attempts(outwards(b, i)), Started: moment(f.begun),
+	}
+	if i > 0 {
+		s.Parent = b.stack[i-1].step
+	} else if b.parent != nil {
+		s.Parent = b.parent.top().step
+	}
+	r.steps = append(r.steps, s)
+}
+
+func (r *recorder) entered(m *Machine) { r.begun(m.on, len(m.on.stack)-1) }
 
 func (r *recorder) closed(m *Machine, f *frame, status StepStatus) *Step {
 	s := r.step(f.step)
@@ -162,16 +187,16 @@ func (r *recorder) note(e Entry) {
 
 // open tells of the steps that go on.
 func (r *recorder) open(m *Machine) {
-	for i := 1; i < len(m.stack); i++ {
-		f := &m.stack[i]
+	r.inProgress(m, func(b *branch, i int) {
+		f := &b.stack[i]
 		s := r.step(f.step)
 		r.inside(s, f)
-		if i < len(m.stack)-1 {
-			continue
+		if i < len(b.stack)-1 || f.branches != nil {
+			return
 		}
-		s.Waiting = m.Waiting()
+		s.Waiting = m.waitingFor(f)
 		if s.Status == StepParked {
 			s.Waiting = s.Notes[len(s.Notes)-1].Text
 		}
-	}
+	})
 }

@@ -27,10 +27,16 @@ func (m *Machine) outside(f *frame, err error) move {
 	return m.failed(workflows.ExpressionError, err)
 }
 
-// raise looks downwards for a try that catches the fault.
+// raise looks downwards for a try that catches the fault. A fault that a branch
+// of a fork does not catch is the fork's, and the other branches are cancelled.
 func (m *Machine) raise(fault *Fault) move {
 	for {
 		f := m.top()
+		if f == nil {
+			m.on = m.on.parent
+			m.cutBranches(m.top())
+			continue
+		}
 		if f.task == nil {
 			m.faulted(fault)
 			return move{}
