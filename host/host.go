@@ -21,6 +21,7 @@ import (
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
+	"github.com/weftrun/weft/workflows/graph"
 )
 
 // Options of a host. The zero value of each field but DB means its default.
@@ -256,4 +257,19 @@ func WithVersion(file string, source []byte, version string) ([]byte, error) {
 func Validate(file string, source []byte) error {
 	_, err := workflows.Parse(file, source)
 	return err
+}
+
+// GraphFormats are what Graph draws.
+var GraphFormats = []string{"svg", "mermaid"}
+
+// Graph is a picture of a workflow, offline, in one of GraphFormats.
+func Graph(file string, source []byte, format string) (string, error) {
+	def, err := workflows.Parse(file, source)
+	if err != nil {
+		return "", err
+	}
+	if format == "mermaid" {
+		return graph.Mermaid(def), nil
+	}
+	return graph.SVG(def)
 }

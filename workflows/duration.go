@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +33,33 @@ func (d *Duration) Eval(dot any, s Scope) (time.Duration, error) {
 		return 0, weft.Errorf(weft.InvalidArgument, "workflows.Duration.Eval", "%s gives no ISO 8601 duration but %s", d.expr, AppendJSON(nil, v))
 	}
 	return ParseDuration(text)
+}
+
+// String is the length as people read it, such as 1h30m or 2d, or the
+// expression that gives it.
+func (d *Duration) String() string {
+	if d.expr != nil {
+		return d.expr.String()
+	}
+	return ShowDuration(d.fixed)
+}
+
+// ShowDuration is d as people read it, such as 1h30m or 2d.
+func ShowDuration(d time.Duration) string {
+	s := ""
+	for _, unit := range []struct {
+		long time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if n := d / unit.long; n > 0 {
+			s += strconv.FormatInt(int64(n), 10) + unit.name
+			d -= n * unit.long
+		}
+	}
+	if d > 0 || s == "" {
+		s += strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s"
+	}
+	return s
 }
 
 // ParseDuration reads an ISO 8601 duration such as PT1H30M.

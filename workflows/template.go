@@ -1,6 +1,11 @@
 package workflows
 
-import "github.com/weftrun/weft"
+import (
+	"maps"
+	"slices"
+
+	"github.com/weftrun/weft"
+)
 
 // Template is a value with expressions in it: a string that is ${ } as a
 // whole, anywhere inside lists and mappings.
@@ -19,6 +24,15 @@ func (t *Template) Constant() (any, bool) {
 
 // Expr is the expression that the template is as a whole, or nil.
 func (t *Template) Expr() *Expr { return t.expr }
+
+// Keys are the names of a template that is a mapping, sorted where it has no
+// expressions, else in the order of the text.
+func (t *Template) Keys() []string {
+	if m, ok := t.constant.(map[string]any); ok {
+		return slices.Sorted(maps.Keys(m))
+	}
+	return t.keys
+}
 
 // Eval fills the expressions in, where . is dot. A value larger than max fails.
 func (t *Template) Eval(dot any, s Scope, max int) (any, error) {

@@ -20,6 +20,7 @@ var examples = map[string]string{
 	"weft workflow":          "weft workflow list",
 	"weft workflow apply":    "weft workflow apply workflows/examples",
 	"weft workflow validate": "weft workflow validate place-order.yaml",
+	"weft workflow graph":    "weft workflow graph place-order.yaml >place-order.svg",
 	"weft workflow show":     "weft workflow show place-order:1",
 	"weft workflow list":     "weft workflow list",
 	"weft run":               "weft run list",

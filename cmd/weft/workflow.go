@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,7 @@ func (a *app) workflowCommand() *cobra.Command {
 				return nil
 			})
 		}),
+		a.graphCommand(),
 		verb("show NAME[:VERSION]", "Show a workflow's YAML", func(ctx context.Context, args []string) error {
 			name, version, _ := strings.Cut(args[0], ":")
 			res, err := a.workflows().GetWorkflow(ctx, &weftv1.GetWorkflowRequest{Namespace: a.namespace, Name: name, Version: version})
@@ -65,6 +67,27 @@ func (a *app) workflowCommand() *cobra.Command {
 			}
 			return a.table(res, "NAME VERSION TITLE", rows)
 		}))
+}
+
+func (a *app) graphCommand() *cobra.Command {
+	var format string
+	c := verb("graph FILE", "Draw a workflow, offline", func(_ context.Context, args []string) error {
+		if !slices.Contains(host.GraphFormats, format) {
+			return usagef("-f %s; write %s", format, strings.Join(host.GraphFormats, " or "))
+		}
+		src, err := os.ReadFile(args[0])
+		if err != nil {
+			return err
+		}
+		picture, err := host.Graph(args[0], src, format)
+		if err != nil {
+			return refused(args[0], strings.Split(err.Error(), "\n"))
+		}
+		return a.print(fields("file", args[0], "format", format, "graph", picture), "%s", picture)
+	})
+	c.Flags().StringVarP(&format, "format", "f", host.GraphFormats[0], strings.Join(host.GraphFormats, " or "))
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(host.GraphFormats, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
+	return c
 }
 
 // apply deploys a workflow; its problems are an error.
