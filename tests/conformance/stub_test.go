@@ -1,0 +1,168 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weftrun/weft"
+)
+
+// stub plays the hosts that the features call, on one server of this machine.
+type stub struct {
+	server *httptest.Server
+
+	mu   sync.Mutex
+	keys map[string]int // guarded by mu: calls of each path, each idempotency key once, in order
+	seen map[string]int // guarded by mu: the number of a call, by its key
+	last map[string]string
+}
+
+func newStub() *stub {
+	s := &stub{keys: map[string]int{}, seen: map[string]int{}, last: map[string]string{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET petstore.swagger.io/v2/pet/findByStatus", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, []any{pet(1, r.FormValue("status")), pet(2, r.FormValue("status"))})
+	})
+	mux.HandleFunc("GET petstore.swagger.io/v2/pet/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if id, err := strconv.Atoi(r.PathValue("id")); err == nil && (id == 1 || id == 2) {
+			answer(w, pet(id, "available"))
+			return
+		}
+		http.NotFound(w, r)
+	})
+	mux.HandleFunc("GET petstore.swagger.io/v2/swagger.json", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, petstore)
+	})
+	mux.HandleFunc("GET httpbin.org/basic-auth/{user}/{password}", func(w http.ResponseWriter, r *http.Request) {
+		user, password, ok := r.BasicAuth()
+		if !ok || user != r.PathValue("user") || password != r.PathValue("password") {
+			http.Error(w, "", http.StatusUnauthorized)
+			return
+		}
+		answer(w, map[string]any{"authenticated": true, "user": user})
+	})
+	mux.HandleFunc("shop.example/", s.shop)
+	s.server = httptest.NewServer(mux)
+	return s
+}
+
+func (s *stub) close() { s.server.Close() }
+
+func pet(id int, status string) map[string]any {
+	return map[string]any{"id": id, "name": fmt.Sprint("pet ", id), "status": status}
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the caller may be gone
+}
+
+// petstore is as much of the pet store's description as is asked for.
+const petstore = `{
+	"swagger": "2.0", "host": "petstore.swagger.io", "basePath": "/v2", "schemes": ["https", "http"],
+	"paths": {
+		"/pet/findByStatus": { "get": { "operationId": "findPetsByStatus", "parameters": [
+			{ "name": "status", "in": "query", "required": true, "type": "array", "items": { "type": "string" }, "collectionFormat": "multi" } ] } },
+		"/pet/{petId}": { "get": { "operationId": "getPetById", "parameters": [
+			{ "name": "petId", "in": "path", "required": true, "type": "integer" } ] } }
+	}
+}`
+
+// shop is the host of our own features. A call that comes again with its
+// idempotency key counts once and is answered as it was.
+func (s *stub) shop(w http.ResponseWriter, r *http.Request) {
+	n := s.count(r)
+	part := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case part[0] == "fail" && len(part) == 3: // /fail/503/2: twice, then well
+		status, _ := strconv.Atoi(part[1])
+		times, _ := strconv.Atoi(part[2])
+		if n <= times {
+			http.Error(w, "no", status)
+			return
+		}
+	case part[0] == "fail":
+		http.NotFound(w, r)
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	answer(w, map[string]any{"call": n, "method": r.Method, "path": r.URL.Path, "query": r.URL.RawQuery,
+		"authorization": r.Header.Get("Authorization"), "colour": r.Header.Get("Colour"), "body": string(body)})
+}
+
+func (s *stub) count(r *http.Request) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := r.Header.Get("Idempotency-Key")
+	if s.seen[key] == 0 {
+		s.keys[r.URL.Path]++
+		s.seen[key] = s.keys[r.URL.Path]
+	}
+	return s.seen[key]
+}
+
+// calls is how often a path of the shop was called.
+func (s *stub) calls(path string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys[path]
+}
+
+// door is the way out, which leads to the stub alone. A path that begins with
+// /slow/ answers after so many milliseconds.
+type door struct{ *stub }
+
+func (d door) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
+	fail := func(code weft.Code, err error) (weft.Response, error) {
+		return weft.Response{}, weft.Errorf(code, "conformance.door.Do", "%w", err)
+	}
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return fail(weft.InvalidArgument, err)
+	}
+	if rest, ok := strings.CutPrefix(u.Path, "/slow/"); ok {
+		ms, _ := strconv.Atoi(rest)
+		select {
+		case <-time.After(time.Duration(ms) * time.Millisecond):
+		case <-ctx.Done():
+			return fail(weft.DeadlineExceeded, ctx.Err())
+		}
+	}
+	q, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
+	if err != nil {
+		return fail(weft.InvalidArgument, err)
+	}
+	for name, v := range r.Headers {
+		q.Header.Set(name, v)
+	}
+	q.Header.Set("Idempotency-Key", r.IdempotencyKey)
+	q.URL.Scheme, q.URL.Host, q.Host = "http", d.server.Listener.Addr().String(), u.Host
+	// A connection that stays open would keep virtual time from passing.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{}).DialContext}}
+	res, err := client.Do(q)
+	if err != nil {
+		return fail(weft.Unavailable, err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return fail(weft.Unavailable, err)
+	}
+	headers := map[string]string{}
+	for name := range res.Header {
+		headers[strings.ToLower(name)] = res.Header.Get(name)
+	}
+	return weft.Response{Status: res.StatusCode, Headers: headers, Body: body}, nil
+}

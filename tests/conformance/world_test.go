@@ -1,0 +1,214 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/bus"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/store"
+)
+
+const ns = "default"
+
+// endMax is how long a run may take, in virtual time.
+const endMax = 30 * 24 * time.Hour
+
+// world is one playing of a scenario. It outlives the crash.
+type world struct {
+	path    string
+	stub    *stub
+	dieAt   int // moment at which the process dies; 0 for never
+	crashed bool
+	life    *process
+
+	name   string // of the workflow that is executed
+	input  []byte
+	starts int
+	run    engine.Run // the latest that was started, or looked for
+	events int        // published
+}
+
+// play plays the scenario in a bubble of virtual time. The process dies at the
+// given moment, if it comes to it, and another takes its place.
+func (s *scenario) play(t *testing.T, dieAt int) (crashed bool, err error) {
+	w := &world{path: filepath.Join(t.TempDir(), "weft.db"), stub: newStub(), dieAt: dieAt}
+	defer w.stub.close()
+	synctest.Test(t, func(t *testing.T) {
+		if err = w.open(); err != nil {
+			return
+		}
+		for _, step := range s.steps {
+			if err = step.do(w); err != nil {
+				err = fmt.Errorf("%s: %w", step.text, err)
+				break
+			}
+		}
+		w.life.disarm()
+		err = errors.Join(err, w.life.close(context.Background()))
+	})
+	return w.crashed, err
+}
+
+// process is one life of weft, from an opened file to a crash or an end.
+type process struct {
+	*engine.Engine
+	db    *store.DB
+	cat   *catalog.Catalog
+	bus   *bus.Bus
+	serve sync.WaitGroup
+	life  context.Context // ends with the process, or with a crash
+	end   context.CancelFunc
+
+	mu      sync.Mutex
+	moments int // guarded by mu
+	dieAt   int // guarded by mu
+}
+
+// errDead is what everything meets that a dead process still tries.
+var errDead = errors.New("the process is dead")
+
+func (w *world) open() (err error) {
+	p := &process{}
+	if !w.crashed {
+		p.dieAt = w.dieAt
+	}
+	ctx := context.Background()
+	p.life, p.end = context.WithCancel(ctx)
+	// Only the process dies here, so nothing waits for the disk; a snapshot every
+	// few entries has most runs begin in the middle.
+	if p.db, err = store.Open(ctx, store.Options{Path: w.path, Sync: "normal", Checkpoint: time.Hour, Readers: 2, Fault: p.fault}); err != nil {
+		return err
+	}
+	if p.cat, err = catalog.Open(ctx, p.db, nil, catalog.Options{}); err != nil {
+		return err
+	}
+	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5})
+	p.bus = bus.New(p.db, bus.Options{})
+	w.life = p
+	if err := p.Start(ctx); err != nil {
+		return err
+	}
+	p.serve.Go(func() {
+		_ = p.bus.Consume(p.life, bus.Group{Namespace: ns, Name: "workflows", Handle: func(ctx context.Context, e weft.Event, ack func(*store.Tx) error) error {
+			return p.Accept(ctx, ns, e, ack)
+		}}) // it ends with the process
+	})
+	return nil
+}
+
+func (p *process) fault(store.Moment) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.moments++
+	if p.dieAt == 0 || p.moments < p.dieAt {
+		return nil
+	}
+	p.end()
+	return errDead
+}
+
+// disarm lets the process live on to its end.
+func (p *process) disarm() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dieAt = 0
+}
+
+// close ends the process; what it has not committed within ctx is lost.
+func (p *process) close(ctx context.Context) error {
+	p.end()
+	p.serve.Wait()
+	return errors.Join(p.Close(ctx), p.db.Close())
+}
+
+// restart ends the process and begins another on the same file.
+func (w *world) restart() error {
+	if err := w.life.close(context.Background()); err != nil {
+		return err
+	}
+	return w.open()
+}
+
+// survive does something that is safe to do twice: again if the process dies.
+func (w *world) survive(do func(context.Context, *process) error) error {
+	for {
+		p := w.life
+		err := do(p.life, p)
+		if p.life.Err() == nil {
+			return err
+		}
+		if err := w.bury(); err != nil {
+			return err
+		}
+	}
+}
+
+// bury clears up after a crash and begins again after an outage.
+func (w *world) bury() error {
+	w.crashed = true
+	cut, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = w.life.close(cut) // it cannot flush: the disk is gone
+	time.Sleep(time.Second)
+	return w.open()
+}
+
+// pass lets time go by.
+func (w *world) pass(d time.Duration) error {
+	until := time.Now().Add(d)
+	return w.survive(func(ctx context.Context, _ *process) error {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+}
+
+// deploy applies a definition; the one that is executed is the first of them.
+func (w *world) deploy(text string) error {
+	return w.survive(func(ctx context.Context, p *process) error {
+		a, err := p.cat.Apply(ctx, ns, "flow.yaml", []byte(text))
+		w.name = a.Space + "/" + a.Name
+		return err
+	})
+}
+
+// start starts a run of the workflow, once, whoever dies meanwhile.
+func (w *world) start() error {
+	w.starts++
+	return w.survive(func(ctx context.Context, p *process) (err error) {
+		w.run, _, err = p.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: w.name, Input: w.input, Key: fmt.Sprint("start ", w.starts)})
+		return err
+	})
+}
+
+// ended waits until the run is over.
+func (w *world) ended() error {
+	if w.run.ID == "" {
+		return errors.New("no run was started")
+	}
+	until := time.Now().Add(endMax)
+	return w.survive(func(ctx context.Context, p *process) error {
+		wait, cancel := context.WithDeadline(ctx, until)
+		defer cancel()
+		run, err := p.Wait(wait, ns, w.run.ID)
+		if err == nil {
+			w.run = run
+		} else if now, failed := p.Run(ctx, ns, w.run.ID); failed == nil {
+			err = fmt.Errorf("it has not ended but is %s: %s", now.Status, now.Reason)
+		}
+		return err
+	})
+}
