@@ -258,14 +258,13 @@ func (p *parser) read(n *node, what string) Read {
 
 func (p *parser) uses(n *node) {
 	refused := map[string]string{
-		"functions":       "write the call out where it is needed, or upload a handler and call name:version@default",
-		"extensions":      "write the tasks out where they are needed",
-		"secrets":         "let a handler read the secret: grant it to its module",
-		"authentications": "set the header in the call, or call a handler that holds the secret",
-		"catalogs":        "upload the handler and call name:version@default",
+		"functions":  "write the call out where it is needed, or upload a handler and call name:version@default",
+		"extensions": "write the tasks out where they are needed",
+		"secrets":    "let a handler read the secret: grant it to its module",
+		"catalogs":   "upload the handler and call name:version@default",
 	}
 	p.use = &node{kind: isMap}
-	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts"}, refused) {
+	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications"}, refused) {
 		return
 	}
 	p.use = n
@@ -279,6 +278,7 @@ func (p *parser) uses(n *node) {
 		}
 	}
 	named("errors", func(n *node) { p.raised(n) })
+	named("authentications", func(n *node) { p.policy(n) })
 	named("timeouts", func(n *node) { p.timeout(n, inTask) })
 	named("retries", func(n *node) {
 		p.within(func() { p.retry(n) }, "error")

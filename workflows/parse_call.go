@@ -10,7 +10,6 @@ import (
 var refusedCalls = map[string]string{
 	"asyncapi": "emit an event, or listen for one",
 	"grpc":     "call a handler that calls the peer",
-	"openapi":  "write it as call: http",
 	"mcp":      "call a handler that speaks to the server",
 	"a2a":      "call a handler that speaks to the agent",
 }
@@ -28,6 +27,11 @@ func (p *parser) call(t *Task, n *node) {
 		t.Kind = KindHTTP
 		if p.require(n, "the task "+t.Name, "with") {
 			t.HTTP = p.http(n.get("with"))
+		}
+	case name == "openapi":
+		t.Kind = KindHTTP
+		if p.require(n, "the task "+t.Name, "with") {
+			t.HTTP = p.openAPI(n.get("with"))
 		}
 	default:
 		t.Kind = KindCall
@@ -63,15 +67,20 @@ func (p *parser) http(n *node) *HTTP {
 	if b := n.get("body"); b != nil {
 		h.Body = p.template(b, "body", inTask)
 	}
-	if r := n.get("redirect"); r != nil {
-		yes, ok := r.value.(bool)
-		if !ok {
-			p.wrong(r, "redirect", "write true or false", "redirect must be a boolean, not %s", r.kind)
-		}
-		h.Redirect = yes
-	}
-	h.Endpoint = p.endpoint(n.get("endpoint"))
+	h.Redirect = p.redirect(n.get("redirect"))
+	h.Endpoint, h.Auth = p.endpoint(n.get("endpoint"))
 	return h
+}
+
+func (p *parser) redirect(n *node) bool {
+	if n == nil {
+		return false
+	}
+	yes, ok := n.value.(bool)
+	if !ok {
+		p.wrong(n, "redirect", "write true or false", "redirect must be a boolean, not %s", n.kind)
+	}
+	return yes
 }
 
 // optionalMapping reads a mapping, or one expression that gives a mapping.
@@ -105,14 +114,17 @@ func (e Endpoint) Expr() *Expr { return e.expr }
 // Parts is the URI cut at its variables: text, name, text, name, ... text.
 func (e Endpoint) Parts() []string { return e.parts }
 
-func (p *parser) endpoint(n *node) Endpoint {
-	if n.kind == isMap {
-		refused := map[string]string{"authentication": "set the header in the call, or call a handler that holds the secret"}
-		if !p.fields(n, "endpoint", []string{"uri"}, refused) || !p.require(n, "endpoint", "uri") {
-			return Endpoint{}
-		}
-		n = n.get("uri")
+func (p *parser) endpoint(n *node) (Endpoint, *Auth) {
+	if n.kind != isMap {
+		return p.uri(n), nil
 	}
+	if !p.fields(n, "endpoint", []string{"uri", "authentication"}, nil) || !p.require(n, "endpoint", "uri") {
+		return Endpoint{}, nil
+	}
+	return p.uri(n.get("uri")), p.authentication(n.get("authentication"))
+}
+
+func (p *parser) uri(n *node) Endpoint {
 	text := p.text(n, "endpoint")
 	if n.kind != isString {
 		return Endpoint{}

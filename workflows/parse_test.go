@@ -45,14 +45,11 @@ func TestRefused(t *testing.T) {
 
 // The examples of the specification, and what each one uses that does not run.
 var specExamples = map[string]string{
-	"accumulate-room-readings":                        "listen to all, call openapi",
-	"authentication-bearer":                           "authentication",
-	"authentication-bearer-uri-format":                "authentication",
-	"authentication-oauth2":                           "authentication",
-	"authentication-oauth2-secret":                    "secrets, authentication",
-	"authentication-oidc":                             "authentication",
-	"authentication-oidc-secret":                      "secrets, authentication",
-	"authentication-reusable":                         "authentication",
+	"accumulate-room-readings":                        "listen to all",
+	"authentication-oauth2":                           "oauth2",
+	"authentication-oauth2-secret":                    "secrets",
+	"authentication-oidc":                             "oidc",
+	"authentication-oidc-secret":                      "secrets",
 	"call-asyncapi-publish":                           "call asyncapi",
 	"call-asyncapi-subscribe-consume-amount":          "call asyncapi",
 	"call-asyncapi-subscribe-consume-forever-foreach": "call asyncapi",
@@ -65,8 +62,6 @@ var specExamples = map[string]string{
 	"call-http-query-parameters":                      "input.schema",
 	"call-http-redirect":                              "input.schema",
 	"call-mcp":                                        "call mcp",
-	"call-openapi":                                    "call openapi",
-	"call-openapi-redirect":                           "call openapi",
 	"listen-to-all":                                   "listen to all",
 	"listen-to-all read-envelope":                     "listen to all",
 	"listen-to-any-forever-foreach":                   "until, foreach",

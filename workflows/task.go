@@ -106,8 +106,13 @@ type HTTP struct {
 	Headers  *Template // these three may be nil
 	Query    *Template
 	Body     *Template
+	Auth     *Auth // may be nil
 	Output   HTTPOutput
 	Redirect bool // follow redirects, and take a 3xx for success
+
+	// OpenAPI, when not nil, makes it a call of an operation: Endpoint, Method
+	// and Auth are those of the document that describes it.
+	OpenAPI *OpenAPI
 }
 
 // HTTPOutput is what an HTTP call gives.

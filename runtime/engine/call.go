@@ -158,26 +158,15 @@ func (k *call) fail(err error) {
 	_, _ = a.apply(machine.Entry{Kind: machine.Failed, At: a.e.now().UnixMicro(), Step: k.c.Step, Fault: machine.FaultOf(err)})
 }
 
-// http makes the call of a call-http task.
-func (k *call) http() {
-	q := k.c.HTTP
-	res, err := k.carry(k.ctx, weft.Request{Namespace: k.a.row.Namespace, Caller: k.a.row.Workflow + "/" + k.c.Name, Method: q.Method, URL: q.URL,
-		Headers: maps.Clone(q.Headers), Body: q.Body, NoRedirect: q.NoRedirect}, store.Ticket{})
-	var abort *wasm.Abort
-	if errors.As(err, &abort) {
-		err = abort.Err
-	}
-	if err != nil {
-		k.fail(err)
-		return
-	}
-	k.finish(machine.EncodeHTTP(res), &txn{e: k.a.e, loss: k.a.e.losses.Load()})
-}
-
 // carry makes an outbound call of the step. It waits until all that led here is
 // durable, asks the world only what the journal does not know yet, and notes
 // the answer.
 func (k *call) carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error) {
+	return k.ask(ctx, r, seen, nil)
+}
+
+// ask is carry; keep, when not nil, makes of an answer what is noted of it.
+func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep func(weft.Response) (weft.Response, error)) (weft.Response, error) {
 	n := k.ordinal
 	k.ordinal++
 	hash := hashOf(r)
@@ -198,6 +187,9 @@ func (k *call) carry(ctx context.Context, r weft.Request, seen store.Ticket) (we
 	}
 	if r.Peer != "" {
 		k.a.e.parked.answered(r.Namespace, r.Peer)
+	}
+	if err == nil && keep != nil {
+		res, err = keep(res)
 	}
 	k.record(outcome{hash: hash, res: res, err: err})
 	return res, err

@@ -44,6 +44,22 @@ type HTTPRequest struct {
 	Headers    map[string]string
 	Body       []byte
 	NoRedirect bool
+	Auth       *Credentials // may be nil
+	OpenAPI    *OpenAPICall // not nil: the request fetches the document of this call
+}
+
+// Credentials say who calls. They are added when the request is made, and are
+// no part of what a workflow sees of it.
+type Credentials struct {
+	Scheme       workflows.AuthScheme
+	User, Secret string
+}
+
+// OpenAPICall is the call of an operation that a document describes.
+type OpenAPICall struct {
+	Operation  string
+	Parameters map[string]any
+	Auth       *Credentials // may be nil
 }
 
 // Effects is what one entry leads to.

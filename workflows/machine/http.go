@@ -30,6 +30,13 @@ func (m *Machine) request(f *frame) (*HTTPRequest, error) {
 		return nil, err
 	}
 	r := &HTTPRequest{Method: h.Method, URL: uri, Headers: map[string]string{}, NoRedirect: !h.Redirect}
+	if r.Auth, err = m.credentials(f, h.Auth); err != nil {
+		return nil, err
+	}
+	if h.OpenAPI != nil {
+		r.OpenAPI, err = m.openAPI(f, h.OpenAPI)
+		return r, err
+	}
 	if h.Headers != nil {
 		headers, err := m.mapping(f, h.Headers, "headers")
 		if err != nil {
@@ -53,6 +60,49 @@ func (m *Machine) request(f *frame) (*HTTPRequest, error) {
 	}
 	r.Body = workflows.EncodeContent(v, r.Headers["content-type"])
 	return r, nil
+}
+
+func (m *Machine) credentials(f *frame, a *workflows.Auth) (*Credentials, error) {
+	if a == nil {
+		return nil, nil
+	}
+	c := &Credentials{Scheme: a.Scheme}
+	for _, field := range []struct {
+		from *workflows.Template
+		to   *string
+	}{{a.User, &c.User}, {a.Password, &c.Secret}, {a.Token, &c.Secret}} {
+		if field.from == nil {
+			continue
+		}
+		v, err := field.from.Eval(f.input, m, workflows.OutputMax)
+		if err != nil {
+			return nil, err
+		}
+		s, ok := v.(string)
+		if !ok {
+			return nil, errors.New("authentication: a name, password or token must be a string")
+		}
+		*field.to = s
+	}
+	if a.Scheme == workflows.AuthBasic && strings.Contains(c.User, ":") {
+		return nil, errors.New("authentication.basic: a username with a colon cannot be sent")
+	}
+	if strings.ContainsAny(c.User+c.Secret, "\r\n\x00") {
+		return nil, errors.New("authentication: a name, password or token has a line break in it")
+	}
+	return c, nil
+}
+
+func (m *Machine) openAPI(f *frame, o *workflows.OpenAPI) (*OpenAPICall, error) {
+	c := &OpenAPICall{Operation: o.Operation}
+	var err error
+	if o.Parameters != nil {
+		if c.Parameters, err = m.mapping(f, o.Parameters, "parameters"); err != nil {
+			return nil, err
+		}
+	}
+	c.Auth, err = m.credentials(f, o.Auth)
+	return c, err
 }
 
 func (m *Machine) uri(f *frame, h *workflows.HTTP) (string, error) {
@@ -145,6 +195,30 @@ func EncodeHTTP(r weft.Response) []byte {
 	return append(dst, r.Body...)
 }
 
+// EncodeOperation is the Data of the entry Finished that answers a CallHTTP
+// with an OpenAPI: which request was made of it, and the answer.
+func EncodeOperation(q *HTTPRequest, r weft.Response) []byte {
+	dst := appendBytes(appendBytes(nil, q.Method), q.URL)
+	dst = binary.AppendUvarint(dst, uint64(len(q.Headers)))
+	for _, name := range slices.Sorted(maps.Keys(q.Headers)) {
+		dst = appendBytes(appendBytes(dst, name), q.Headers[name])
+	}
+	return append(dst, EncodeHTTP(r)...)
+}
+
+func decodeOperation(src []byte) (*HTTPRequest, []byte, error) {
+	d := decoder{src: src}
+	q := &HTTPRequest{Method: d.string(), URL: d.string(), Headers: map[string]string{}}
+	for range min(d.uvarint(), uint64(len(src))) {
+		name := d.string()
+		q.Headers[name] = d.string()
+	}
+	if d.bad {
+		return nil, nil, errors.New("the recorded OpenAPI call is damaged")
+	}
+	return q, d.src, nil
+}
+
 func decodeHTTP(src []byte) (weft.Response, error) {
 	d := decoder{src: src}
 	r := weft.Response{Status: int(d.uint32()), Headers: map[string]string{}}
@@ -179,6 +253,12 @@ func runtimeFault(detail string) *Fault {
 }
 
 func httpResult(h *workflows.HTTP, q *HTTPRequest, data []byte) (any, *Fault) {
+	var err error
+	if h.OpenAPI != nil {
+		if q, data, err = decodeOperation(data); err != nil {
+			return nil, runtimeFault(err.Error())
+		}
+	}
 	r, err := decodeHTTP(data)
 	if err != nil {
 		return nil, runtimeFault(err.Error())

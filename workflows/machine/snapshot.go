@@ -240,6 +240,19 @@ func (w *encoder) command(c *Command) {
 			w.text(c.HTTP.Headers[name])
 		}
 		w.bytes(c.HTTP.Body)
+		w.credentials(c.HTTP.Auth)
+		if o := c.HTTP.OpenAPI; o != nil {
+			w.value(o.Parameters)
+			w.credentials(o.Auth)
+		}
+	}
+}
+
+// credentials writes what the task does not tell; nothing where it has none.
+func (w *encoder) credentials(c *Credentials) {
+	if c != nil {
+		w.text(c.User)
+		w.text(c.Secret)
 	}
 }
 
@@ -399,10 +412,23 @@ func (r *restorer) command(f *frame) *Command {
 		if body := r.owned(); len(body) > 0 {
 			c.HTTP.Body = body
 		}
+		c.HTTP.Auth = r.credentials(f.task.HTTP.Auth)
+		if o := f.task.HTTP.OpenAPI; o != nil {
+			c.HTTP.OpenAPI = &OpenAPICall{Operation: o.Operation}
+			c.HTTP.OpenAPI.Parameters, _ = r.value().(map[string]any)
+			c.HTTP.OpenAPI.Auth = r.credentials(o.Auth)
+		}
 	default:
 		r.bad = true
 	}
 	return c
+}
+
+func (r *restorer) credentials(a *workflows.Auth) *Credentials {
+	if a == nil {
+		return nil
+	}
+	return &Credentials{Scheme: a.Scheme, User: r.string(), Secret: r.string()}
 }
 
 // nestingMax bounds what is inside each other in a damaged snapshot.

@@ -1,0 +1,88 @@
+package workflows
+
+// Auth is how a call says who calls.
+type Auth struct {
+	Scheme         AuthScheme
+	User, Password *Template // of basic and digest
+	Token          *Template // of bearer
+}
+
+// AuthScheme is a way to say who calls.
+type AuthScheme int
+
+// The schemes.
+const (
+	AuthBasic AuthScheme = iota + 1
+	AuthBearer
+	AuthDigest
+)
+
+var authSchemes = map[string]AuthScheme{"basic": AuthBasic, "bearer": AuthBearer, "digest": AuthDigest}
+
+var refusedSchemes = map[string]string{
+	"oauth2": "call a handler that fetches the token, and give it to bearer",
+	"oidc":   "call a handler that fetches the token, and give it to bearer",
+}
+
+// authentication reads a policy, or the name of one under use.authentications;
+// n may be nil.
+func (p *parser) authentication(n *node) *Auth {
+	if n == nil {
+		return nil
+	}
+	if n.kind == isMap && n.get("use") != nil {
+		if !p.fields(n, "authentication", []string{"use"}, nil) {
+			return nil
+		}
+		name := n.get("use")
+		if p.text(name, "authentication.use"); name.kind != isString {
+			return nil
+		}
+		n = p.named(name, "authentications")
+	} else if n.kind == isString {
+		n = p.named(n, "authentications")
+	}
+	if n == nil {
+		return nil
+	}
+	return p.policy(n)
+}
+
+// policy reads what stands under authentication.
+func (p *parser) policy(n *node) *Auth {
+	if !p.fields(n, "authentication", []string{"basic", "bearer", "digest"}, refusedSchemes) {
+		return nil
+	}
+	if len(n.pairs) != 1 {
+		p.wrong(n, "authentication", "write authentication: { bearer: { token: ... } }", "authentication must name one of basic, bearer, digest")
+		return nil
+	}
+	f := n.pairs[0]
+	a := &Auth{Scheme: authSchemes[f.key]}
+	if a.Scheme == 0 {
+		return nil // reported above
+	}
+	keys := []string{"username", "password"}
+	if a.Scheme == AuthBearer {
+		keys = []string{"token"}
+	}
+	what := "authentication." + f.key
+	refused := map[string]string{"use": "there are no secrets yet: let a handler that holds the secret make the call"}
+	if !p.fields(f.value, what, keys, refused) || f.value.get("use") == nil && !p.require(f.value, what, keys...) {
+		return nil
+	}
+	a.User, a.Password, a.Token = p.credential(f.value, "username"), p.credential(f.value, "password"), p.credential(f.value, "token")
+	return a
+}
+
+func (p *parser) credential(n *node, key string) *Template {
+	v := n.get(key)
+	if v == nil {
+		return nil
+	}
+	t := p.template(v, key, inTask)
+	if _, ok := t.Constant(); ok && v.kind != isString {
+		p.wrong(v, key, "put it in quotes", "%s must be a string, not %s", key, v.kind)
+	}
+	return t
+}
