@@ -16,9 +16,7 @@ import (
 
 // failing are the scenarios of the CTK that do not pass, and what they miss.
 // One that passes all the same fails the test, so that the table shrinks.
-var failing = map[string]string{
-	"Fork Task With Competing Concurrent Sub Tasks": "fork",
-}
+var failing = map[string]string{}
 
 // TestCTK runs the Conformance Test Kit, with petstore.swagger.io and
 // httpbin.org played by a server on this machine.
