@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -22,6 +23,8 @@ import (
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
 	"github.com/weftrun/weft/workflows/graph"
+	"github.com/weftrun/weft/workflows/machine"
+	"github.com/weftrun/weft/workflows/trial"
 )
 
 // Options of a host. The zero value of each field but DB means its default.
@@ -272,4 +275,31 @@ func Graph(file string, source []byte, format string) (string, error) {
 		return graph.Mermaid(def), nil
 	}
 	return graph.SVG(def)
+}
+
+// Outcome is what came of a case of a test, Step one of its steps.
+type (
+	Outcome = trial.Outcome
+	Step    = machine.Step
+)
+
+// Test runs the cases of a test of workflows, offline, each also with crashes
+// where that is asked for, and hands over what came of each. The workflows are
+// where the test says, seen from its file.
+func Test(file string, source []byte, crashes bool, done func(Outcome) error) error {
+	t, err := trial.Parse(file, source, func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(file), name)
+		}
+		return os.ReadFile(name)
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range t.Cases {
+		if err := done(c.Run(crashes)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -23,6 +23,7 @@ var examples = map[string]string{
 	"weft workflow graph":    "weft workflow graph place-order.yaml >place-order.svg",
 	"weft workflow show":     "weft workflow show place-order:1",
 	"weft workflow list":     "weft workflow list",
+	"weft test":              "weft test --crash-everywhere workflows/examples/tests",
 	"weft run":               "weft run list",
 	"weft run start":         "weft run start place-order --input @order.json --follow",
 	"weft run list":          "weft run list --status parked,running --workflow place-order",

@@ -51,6 +51,11 @@ func TestScripts(t *testing.T) {
 			e.Setenv("WEFT_LISTEN", address)
 			e.Setenv("WEFT_SERVER", "http://"+address)
 			e.Setenv("WEFT_DB", filepath.Join(e.WorkDir, "weft.db"))
+			examples, err := filepath.Abs(filepath.Join(root, "workflows/examples"))
+			if err != nil {
+				return err
+			}
+			e.Setenv("EXAMPLES", examples)
 			e.Setenv("WEFT_CACHE", filepath.Join(shared, "cache"))
 			e.Values[server{}] = &server{}
 			return os.CopyFS(e.WorkDir, os.DirFS(filepath.Join(shared, "files")))
