@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -33,10 +32,10 @@ func (a *app) testCommand() *cobra.Command {
 				}
 				return ctx.Err()
 			})
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				return refused(file, strings.Split(err.Error(), "\n"))
 			}
-			return nil
+			return err
 		})
 		if a.output == "table" && err == nil {
 			a.printf("%d passed, %d failed\n", passed, failed)
@@ -83,6 +82,9 @@ func (a *app) outcome(file string, o host.Outcome, steps bool) error {
 	return nil
 }
 
+// stepsMax is how many steps of one run are shown.
+const stepsMax = 500
+
 // runTree prints the steps of a run, and below a step those of the run that it ran.
 func (a *app) runTree(o host.Outcome, parent string, step uint32, deep int) {
 	for i, r := range o.Runs {
@@ -90,11 +92,17 @@ func (a *app) runTree(o host.Outcome, parent string, step uint32, deep int) {
 			continue
 		}
 		var all []*weftv1.Step
-		for _, s := range r.Steps {
-			all = append(all, stepOf(s))
-			a.printf("  %s\n", a.line(all[len(all)-1], depth(all[len(all)-1], all)+deep))
+		for n, s := range r.Steps {
+			if n == stepsMax {
+				a.printf("    and %d steps more\n", len(r.Steps)-n)
+				break
+			}
+			step := stepOf(s)
+			all = append(all, step)
+			inside := depth(step, all) + deep
+			a.printf("  %s\n", a.line(step, inside))
 			if s.Kind == "run" {
-				a.runTree(o, r.ID, s.ID, depth(all[len(all)-1], all)+deep+1)
+				a.runTree(o, r.ID, s.ID, inside+1)
 			}
 		}
 	}
@@ -132,11 +140,7 @@ func outcomeFields(file string, o host.Outcome) (*structpb.Struct, error) {
 	m := map[string]any{"file": file, "case": o.Case, "passed": len(o.Failures) == 0, "failures": failures, "status": o.Status,
 		"took": o.Took.String(), "crashes": float64(o.Crashes), "steps": steps}
 	if o.Output != nil {
-		var v any
-		if err := json.Unmarshal(o.Output, &v); err != nil {
-			return nil, err
-		}
-		m["output"] = v
+		m["outputJson"] = string(o.Output) // a number of JSON may be more than a double holds
 	}
 	if f := o.Fault; f != nil {
 		m["fault"] = map[string]any{"type": f.Type, "status": float64(f.Status), "title": f.Title, "detail": f.Detail, "instance": f.Instance}
