@@ -88,6 +88,8 @@ func (b *builder) task(t *workflows.Task) *node {
 	switch t.Kind {
 	case workflows.KindDo, workflows.KindFor:
 		n.panels = []*panel{{flow: b.list(t.Do)}}
+	case workflows.KindFork:
+		n.panels = []*panel{{flow: &flow{nodes: b.tasks(t.Do)}}}
 	case workflows.KindTry:
 		catch := &panel{title: "catch", lines: caught(t.Catch)}
 		if len(t.Catch.Do) > 0 {

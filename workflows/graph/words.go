@@ -69,6 +69,10 @@ func work(t *workflows.Task) []string {
 			lines = append(lines, "while "+t.For.While.String())
 		}
 		return lines
+	case workflows.KindFork:
+		if t.Fork.Compete {
+			return []string{"the first one wins"}
+		}
 	case workflows.KindListen:
 		return heard(t.Listen)
 	case workflows.KindRaise:
