@@ -29,6 +29,7 @@ type Definition struct {
 	handlers                 []handlerUse
 	workflows                []WorkflowUse
 	triggers                 []EventFilter
+	schedules                []Schedule
 	read                     Read
 	listens                  []string
 	filters                  []EventFilter

@@ -234,14 +234,10 @@ func (p *parser) evaluate(n *node) {
 }
 
 func (p *parser) schedule(n *node) {
-	refused := map[string]string{
-		"every": "start runs from outside, or on an event with schedule.on",
-		"cron":  "start runs from outside, or on an event with schedule.on",
-		"after": "end the workflow with an emit, and start it on that event with schedule.on",
-	}
-	if n == nil || !p.fields(n, "schedule", []string{"on", "read"}, refused) {
+	if n == nil || !p.fields(n, "schedule", []string{"cron", "every", "after", "on", "read"}, nil) {
 		return
 	}
+	p.times(n)
 	on, read := n.get("on"), n.get("read")
 	if read != nil && on == nil {
 		p.wrong(read, "read", "name the events under schedule.on", "schedule.read needs schedule.on")

@@ -80,7 +80,6 @@ var specExamples = map[string]string{
 	"run-return-stderr":                               "run",
 	"run-script-with-stdin-and-arguments":             "run",
 	"run-shell-stdin-and-arguments":                   "run",
-	"schedule-cron":                                   "schedule.cron",
 	"star-wars-homeworld":                             "input.schema",
 }
 
