@@ -92,6 +92,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 		return nil, err
 	}
 	h.cat.OnChange(h.subscribe)
+	h.cat.OnChange(h.engine.Rescheduled)
 	h.subscribe()
 	h.groups.Go(func() { h.cat.Preload(h.life) })
 	h.groups.Go(func() { h.bus.Retain(h.life) })

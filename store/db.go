@@ -104,7 +104,10 @@ var upgrades = map[int64]string{
 		create index run_workflow on run (ns, workflow, status, id);
 		create index run_parent on run (parent) where parent is not null;
 		create index run_tie on run (tie, status, id) where tie <> 0;
-		create table snapshot (run text primary key, seq integer not null, data blob not null) strict, without rowid;`,
+		create table snapshot (run text primary key, seq integer not null, data blob not null) strict, without rowid;
+		create table schedule (ns text not null, space text not null, name text not null, kind text not null, version text not null,
+			next integer, run text, primary key (ns, space, name, kind)) strict, without rowid;
+		create index schedule_next on schedule (next) where next is not null;`,
 }
 
 // Open opens or creates the file. It fails when another process has it open,

@@ -220,6 +220,9 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 		if err != nil || len(runs) != 1 || runs[0].ID != "r" || runs[0].Parent != "" {
 			t.Errorf("%v %v", runs, err)
 		}
+		if _, ok, err := db.NextSchedule(t.Context()); err != nil || ok {
+			t.Errorf("%v %v", ok, err)
+		}
 		db.Close()
 	}
 }

@@ -34,6 +34,18 @@ create table workflow (
   primary key (ns, space, name, version)
 ) strict, without rowid;
 
+create table schedule (                   -- when time starts a workflow: its newest version
+  ns      text not null,
+  space   text not null,
+  name    text not null,
+  kind    text not null,                  -- workflows.ScheduleKind
+  version text not null,
+  next    integer,                        -- when the next run is due; null while run goes on
+  run     text,                           -- after whose end the next is due
+  primary key (ns, space, name, kind)
+) strict, without rowid;
+create index schedule_next on schedule (next) where next is not null;
+
 -- What is running.
 
 create table run (

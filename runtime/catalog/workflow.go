@@ -85,11 +85,42 @@ func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definitio
 	}
 	w.def = pinned
 	row := store.Workflow{Namespace: ns, Space: a.Space, Name: a.Name, Version: a.Version, Source: pinned.Source(), Digest: w.digest, Created: w.created.UnixMilli()}
-	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.InsertWorkflow(row) }); err != nil {
+	err = c.db.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.InsertWorkflow(row); err != nil {
+			return err
+		}
+		was := c.space(ns).workflows[w.key()]
+		return succeed(tx, ns, was, sorted(append(slices.Clone(was), w), (*workflow).version))
+	})
+	if err != nil {
 		return Applied{}, err
 	}
 	c.update(ns, func(s *space) { s.addWorkflow(w) })
 	return a, nil
+}
+
+// succeed gives the schedule to the newest version, if it is another than
+// before: time starts that one from now on, and no other.
+func succeed(tx *store.Tx, ns string, before, after []*workflow) error {
+	was, _ := newest(before, "", (*workflow).version)
+	is, ok := newest(after, "", (*workflow).version)
+	if was == is {
+		return nil
+	}
+	if !ok {
+		space, name, _ := was.def.ID()
+		return tx.SetSchedules(ns, space, name, nil)
+	}
+	space, name, version := is.def.ID()
+	var rows []store.Schedule
+	for _, s := range is.def.Schedules() {
+		row := store.Schedule{Namespace: ns, Space: space, Workflow: name, Kind: string(s.Kind), Version: version}
+		if first := s.First(time.Now()); !first.IsZero() {
+			row.Next = first.UnixMilli()
+		}
+		rows = append(rows, row)
+	}
+	return tx.SetSchedules(ns, space, name, rows)
 }
 
 // runnable refuses a definition that runs a workflow which is not there. It
@@ -230,11 +261,19 @@ func (c *Catalog) removeWorkflow(ctx context.Context, ns string, w *workflow, li
 	if busy {
 		return weft.Errorf(weft.FailedPrecondition, "catalog.Catalog.RemoveWorkflow", "runs of %s:%s have not ended", w.key(), i.Version).WithHint("cancel them, or wait")
 	}
-	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.DeleteWorkflow(ns, i.Space, i.Name, i.Version) }); err != nil {
+	was := c.space(ns).workflows[w.key()]
+	left := slices.DeleteFunc(slices.Clone(was), func(o *workflow) bool { return o == w })
+	err = c.db.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.DeleteWorkflow(ns, i.Space, i.Name, i.Version); err != nil {
+			return err
+		}
+		return succeed(tx, ns, was, left)
+	})
+	if err != nil {
 		return err
 	}
 	c.update(ns, func(s *space) {
-		s.workflows[w.key()] = slices.DeleteFunc(slices.Clone(s.workflows[w.key()]), func(o *workflow) bool { return o.version() == i.Version })
+		s.workflows[w.key()] = left
 		if len(s.workflows[w.key()]) == 0 {
 			delete(s.workflows, w.key())
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"strings"
 	"sync"
 
 	"github.com/weftrun/weft"
@@ -556,6 +557,9 @@ func (c *commit) rows(tx *store.Tx) error {
 			return err
 		}
 	}
+	if err := c.a.e.schedule.ended(tx, c.a.def, &c.row); err != nil {
+		return err
+	}
 	tx.OnCommit(c.durable)
 	return nil
 }
@@ -591,6 +595,9 @@ func (c *commit) durable() {
 	a.mu.Unlock()
 	if c.row.Wake != 0 {
 		a.e.timers.at(c.row.Wake)
+	}
+	if c.row.Ended != 0 && strings.HasPrefix(c.row.Key, scheduleKey) {
+		a.e.timers.at(0) // the next one may be due
 	}
 	if c.row.Peer != "" {
 		a.e.parked.add(c.row.Namespace, c.row.Peer)

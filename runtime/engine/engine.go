@@ -115,11 +115,12 @@ type Engine struct {
 	starting map[startKey]*reservation // guarded by mu: starts with a key that are not yet durable
 	closed   bool                      // guarded by mu
 
-	turns  *turnQueue
-	timers *timers
-	parked *peerQueue
-	family *family
-	watch  *watchers
+	turns    *turnQueue
+	timers   *timers
+	schedule *schedule
+	parked   *peerQueue
+	family   *family
+	watch    *watchers
 
 	life   context.Context // ends when Close begins to cut calls off
 	cut    context.CancelFunc
@@ -136,6 +137,7 @@ func New(db *store.DB, cat Catalog, out Outbound, o Options) *Engine {
 	e.life, e.cut = context.WithCancel(context.Background())
 	e.turns = newTurnQueue(e, o.Turns)
 	e.timers = newTimers(e)
+	e.schedule = &schedule{e: e}
 	e.parked = newPeerQueue(e)
 	e.family = newFamily(e)
 	db.OnFailure(store.Failure{Failed: e.watch.wake, Lost: e.lost, Again: e.again})

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -20,6 +21,9 @@ type StartRun struct {
 	Version   string // empty for the newest
 	Input     []byte // JSON; empty for null
 	Key       string
+
+	id   string                // of the run; empty for a new one
+	also func(*store.Tx) error // rows of the commit that makes the run durable
 }
 
 // KeyMax bounds an idempotency key, in bytes.
@@ -73,6 +77,8 @@ func (e *Engine) checkStart(s *StartRun) error {
 		return weft.Errorf(weft.InvalidArgument, "engine.Engine.StartRun", "the input is not JSON")
 	case len(s.Key) > KeyMax:
 		return weft.Errorf(weft.InvalidArgument, "engine.Engine.StartRun", "the idempotency key has %d bytes, the limit is %d", len(s.Key), KeyMax)
+	case strings.HasPrefix(s.Key, scheduleKey):
+		return weft.Errorf(weft.InvalidArgument, "engine.Engine.StartRun", "idempotency keys that begin with %q are for runs that time starts", scheduleKey)
 	}
 	return nil
 }
@@ -81,7 +87,10 @@ func (e *Engine) checkStart(s *StartRun) error {
 // that the key has started the run of this id before.
 func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartRun) (*actor, string, error) {
 	now := e.now()
-	row := e.newRow(s.Namespace, e.opts.NewID(), def)
+	if s.id == "" {
+		s.id = e.opts.NewID()
+	}
+	row := e.newRow(s.Namespace, s.id, def)
 	row.Key = s.Key
 	if s.Key != "" {
 		if other, err := e.reserve(ctx, &row); err != nil || other != "" {
@@ -90,6 +99,9 @@ func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartR
 	}
 	a := newActor(e, def, row)
 	a.fresh, a.started = true, make(chan struct{})
+	if s.also != nil {
+		a.also = append(a.also, s.also)
+	}
 	err := e.adoptNew(a)
 	if err == nil {
 		a.mu.Lock()

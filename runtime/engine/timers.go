@@ -8,8 +8,8 @@ import (
 	"github.com/weftrun/weft/workflows/machine"
 )
 
-// timers wakes runs when their time has come. The times are in the index of
-// runs; only the next one is in memory.
+// timers wakes runs, and starts workflows, when their time has come. The times
+// are in the tables; only the next one is in memory.
 type timers struct {
 	e    *Engine
 	kick chan struct{}
@@ -28,7 +28,7 @@ const (
 
 func newTimers(e *Engine) *timers { return &timers{e: e, kick: make(chan struct{}, 1)} }
 
-// at tells that a run is due at ms.
+// at tells that something is due at ms.
 func (t *timers) at(ms int64) {
 	t.mu.Lock()
 	sooner := t.next == 0 || ms < t.next
@@ -47,6 +47,7 @@ func (t *timers) run() {
 		if err := t.look(); err != nil && t.e.life.Err() == nil {
 			t.e.log.Error("timers not read, will try again", "error", err)
 		}
+		t.e.schedule.look()
 		t.sleep()
 	}
 }
@@ -79,7 +80,7 @@ func (t *timers) look() error {
 	return nil
 }
 
-// sleep waits until the next run is due. A burst of short timers costs one look
+// sleep waits until the next run or start is due. A burst of short timers costs one look
 // a gap.
 func (t *timers) sleep() {
 	gap := time.NewTimer(lookGap)
@@ -101,6 +102,9 @@ func (t *timers) doze() bool {
 	at, ok, err := t.e.db.NextWake(t.e.life, 0)
 	if err == nil && ok {
 		wait = min(wait, time.UnixMilli(at).Sub(now))
+	}
+	if at, ok := t.e.schedule.next(); ok {
+		wait = min(wait, at.Sub(now))
 	}
 	t.plan(now.Add(wait).UnixMilli())
 	timer := time.NewTimer(wait)
