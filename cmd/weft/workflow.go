@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -63,9 +64,13 @@ func (a *app) workflowCommand() *cobra.Command {
 			}
 			var rows [][]string
 			for _, w := range res.Workflows {
-				rows = append(rows, []string{w.Space + "/" + w.Name, w.Version, w.Title})
+				next := "-"
+				if w.NextStartTime != nil {
+					next = w.NextStartTime.AsTime().Format(time.RFC3339)
+				}
+				rows = append(rows, []string{w.Space + "/" + w.Name, w.Version, next, w.Title})
 			}
-			return a.table(res, "NAME VERSION TITLE", rows)
+			return a.table(res, "NAME VERSION NEXT TITLE", rows)
 		}))
 }
 

@@ -132,8 +132,10 @@ func grantsFrom(g *weftv1.Grants) weft.Grants {
 	return weft.Grants{Peers: g.GetPeers(), HTTP: g.GetHttp(), Events: g.GetEvents(), State: g.GetState(), Config: g.GetConfig(), Secrets: g.GetSecrets()}
 }
 
-func workflowOf(w catalog.WorkflowInfo) *weftv1.Workflow {
-	return &weftv1.Workflow{Space: w.Space, Name: w.Name, Version: w.Version, Title: w.Title, CreateTime: timestamp(w.Created)}
+// workflowOf takes the next start from starts, which are by space/name:version.
+func workflowOf(w catalog.WorkflowInfo, starts map[string]time.Time) *weftv1.Workflow {
+	return &weftv1.Workflow{Space: w.Space, Name: w.Name, Version: w.Version, Title: w.Title, CreateTime: timestamp(w.Created),
+		NextStartTime: timestamp(starts[w.Space+"/"+w.Name+":"+w.Version])}
 }
 
 // problemsOf is what is wrong with a workflow; ok is false for another error.

@@ -166,20 +166,30 @@ func (f flows) Validate(_ context.Context, q *weftv1.ValidateRequest) (*weftv1.V
 	return &weftv1.ValidateResponse{Problems: problems}, nil
 }
 
-func (f flows) GetWorkflow(_ context.Context, q *weftv1.GetWorkflowRequest) (*weftv1.GetWorkflowResponse, error) {
-	w, err := f.Catalog.WorkflowInfo(weft.NamespaceOr(q.Namespace), q.Name, q.Version)
+func (f flows) GetWorkflow(ctx context.Context, q *weftv1.GetWorkflowRequest) (*weftv1.GetWorkflowResponse, error) {
+	ns := weft.NamespaceOr(q.Namespace)
+	w, err := f.Catalog.WorkflowInfo(ns, q.Name, q.Version)
 	if err != nil {
 		return nil, err
 	}
-	out := workflowOf(w)
+	starts, err := f.Engine.NextStarts(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	out := workflowOf(w, starts)
 	out.Source = string(w.Source)
 	return &weftv1.GetWorkflowResponse{Workflow: out}, nil
 }
 
-func (f flows) ListWorkflows(_ context.Context, q *weftv1.ListWorkflowsRequest) (*weftv1.ListWorkflowsResponse, error) {
+func (f flows) ListWorkflows(ctx context.Context, q *weftv1.ListWorkflowsRequest) (*weftv1.ListWorkflowsResponse, error) {
+	ns := weft.NamespaceOr(q.Namespace)
+	starts, err := f.Engine.NextStarts(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
 	out := &weftv1.ListWorkflowsResponse{}
-	for _, w := range f.Catalog.Workflows(weft.NamespaceOr(q.Namespace)) {
-		out.Workflows = append(out.Workflows, workflowOf(w))
+	for _, w := range f.Catalog.Workflows(ns) {
+		out.Workflows = append(out.Workflows, workflowOf(w, starts))
 	}
 	return out, nil
 }

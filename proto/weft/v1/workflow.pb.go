@@ -30,6 +30,7 @@ type Workflow struct {
 	Title         string                 `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
 	Source        string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"` // YAML with every handler pinned; empty in lists
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	NextStartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=next_start_time,json=nextStartTime,proto3" json:"next_start_time,omitempty"` // when time starts it next; not set for never, and while its after waits for a run to end
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -102,6 +103,13 @@ func (x *Workflow) GetSource() string {
 func (x *Workflow) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Workflow) GetNextStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextStartTime
 	}
 	return nil
 }
@@ -612,7 +620,7 @@ var File_weft_v1_workflow_proto protoreflect.FileDescriptor
 
 const file_weft_v1_workflow_proto_rawDesc = "" +
 	"\n" +
-	"\x16weft/v1/workflow.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x01\n" +
+	"\x16weft/v1/workflow.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x01\n" +
 	"\bWorkflow\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\tR\x05space\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -620,7 +628,8 @@ const file_weft_v1_workflow_proto_rawDesc = "" +
 	"\x05title\x18\x04 \x01(\tR\x05title\x12\x16\n" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12;\n" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"w\n" +
+	"createTime\x12B\n" +
+	"\x0fnext_start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rnextStartTime\"w\n" +
 	"\aProblem\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\x05R\x04line\x12\x16\n" +
@@ -686,24 +695,25 @@ var file_weft_v1_workflow_proto_goTypes = []any{
 }
 var file_weft_v1_workflow_proto_depIdxs = []int32{
 	10, // 0: weft.v1.Workflow.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 1: weft.v1.ApplyResponse.workflow:type_name -> weft.v1.Workflow
-	1,  // 2: weft.v1.ApplyResponse.problems:type_name -> weft.v1.Problem
-	1,  // 3: weft.v1.ValidateResponse.problems:type_name -> weft.v1.Problem
-	0,  // 4: weft.v1.GetWorkflowResponse.workflow:type_name -> weft.v1.Workflow
-	0,  // 5: weft.v1.ListWorkflowsResponse.workflows:type_name -> weft.v1.Workflow
-	2,  // 6: weft.v1.WorkflowService.Apply:input_type -> weft.v1.ApplyRequest
-	4,  // 7: weft.v1.WorkflowService.Validate:input_type -> weft.v1.ValidateRequest
-	6,  // 8: weft.v1.WorkflowService.GetWorkflow:input_type -> weft.v1.GetWorkflowRequest
-	8,  // 9: weft.v1.WorkflowService.ListWorkflows:input_type -> weft.v1.ListWorkflowsRequest
-	3,  // 10: weft.v1.WorkflowService.Apply:output_type -> weft.v1.ApplyResponse
-	5,  // 11: weft.v1.WorkflowService.Validate:output_type -> weft.v1.ValidateResponse
-	7,  // 12: weft.v1.WorkflowService.GetWorkflow:output_type -> weft.v1.GetWorkflowResponse
-	9,  // 13: weft.v1.WorkflowService.ListWorkflows:output_type -> weft.v1.ListWorkflowsResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	10, // 1: weft.v1.Workflow.next_start_time:type_name -> google.protobuf.Timestamp
+	0,  // 2: weft.v1.ApplyResponse.workflow:type_name -> weft.v1.Workflow
+	1,  // 3: weft.v1.ApplyResponse.problems:type_name -> weft.v1.Problem
+	1,  // 4: weft.v1.ValidateResponse.problems:type_name -> weft.v1.Problem
+	0,  // 5: weft.v1.GetWorkflowResponse.workflow:type_name -> weft.v1.Workflow
+	0,  // 6: weft.v1.ListWorkflowsResponse.workflows:type_name -> weft.v1.Workflow
+	2,  // 7: weft.v1.WorkflowService.Apply:input_type -> weft.v1.ApplyRequest
+	4,  // 8: weft.v1.WorkflowService.Validate:input_type -> weft.v1.ValidateRequest
+	6,  // 9: weft.v1.WorkflowService.GetWorkflow:input_type -> weft.v1.GetWorkflowRequest
+	8,  // 10: weft.v1.WorkflowService.ListWorkflows:input_type -> weft.v1.ListWorkflowsRequest
+	3,  // 11: weft.v1.WorkflowService.Apply:output_type -> weft.v1.ApplyResponse
+	5,  // 12: weft.v1.WorkflowService.Validate:output_type -> weft.v1.ValidateResponse
+	7,  // 13: weft.v1.WorkflowService.GetWorkflow:output_type -> weft.v1.GetWorkflowResponse
+	9,  // 14: weft.v1.WorkflowService.ListWorkflows:output_type -> weft.v1.ListWorkflowsResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_workflow_proto_init() }
