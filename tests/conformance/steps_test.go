@@ -67,7 +67,7 @@ func arrange(ctx *godog.ScenarioContext, add adder) {
 	})
 	ctx.Step(`^weft is restarted$`, func() error {
 		return add(func(w *world) error {
-			return w.survive(func(context.Context, *process) error { return w.restart() })
+			return w.restart()
 		})
 	})
 	ctx.Step(`^this event is published:$`, func(text *godog.DocString) error {
@@ -346,9 +346,10 @@ func (w *world) published(kind string, n int) error {
 	})
 }
 
-// eventually gives what must come about a minute to do so, and to stay so.
+// eventually gives what must come about some time to do so, and to stay so. No
+// scenario has a timer that is due then.
 func (w *world) eventually(check func(context.Context, *process) error) error {
-	if err := w.pass(time.Minute); err != nil {
+	if err := w.pass(95 * time.Second); err != nil {
 		return err
 	}
 	return w.survive(check)

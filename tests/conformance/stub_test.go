@@ -3,6 +3,7 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -96,10 +97,46 @@ func (s *stub) shop(w http.ResponseWriter, r *http.Request) {
 	case part[0] == "fail":
 		http.NotFound(w, r)
 		return
+	case r.URL.Path == "/openapi.json":
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, shelves)
+		return
+	case r.URL.Path == "/digest":
+		digest(w, r)
+		return
 	}
 	body, _ := io.ReadAll(r.Body)
 	answer(w, map[string]any{"call": n, "method": r.Method, "path": r.URL.Path, "query": r.URL.RawQuery,
 		"authorization": r.Header.Get("Authorization"), "colour": r.Header.Get("Colour"), "body": string(body)})
+}
+
+// shelves describes one operation of the shop.
+const shelves = `{
+	"openapi": "3.0.3", "servers": [ { "url": "/v1" } ],
+	"paths": { "/shelves/{shelf}/items": {
+		"parameters": [ { "name": "shelf", "in": "path", "required": true } ],
+		"post": { "operationId": "addItem", "parameters": [ { "name": "colour", "in": "header" }, { "name": "tag", "in": "query" } ],
+			"requestBody": { "content": { "application/json": {} } } } } }
+}`
+
+// digest lets ada in, with the password lovelace, as RFC 7616 has it.
+func digest(w http.ResponseWriter, r *http.Request) {
+	const realm, nonce = "shop", "n0nce"
+	sum := func(parts ...string) string {
+		return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(parts, ":"))))
+	}
+	field := map[string]string{}
+	for _, part := range strings.Split(strings.TrimPrefix(r.Header.Get("Authorization"), "Digest "), ", ") {
+		name, v, _ := strings.Cut(part, "=")
+		field[name] = strings.Trim(v, `"`)
+	}
+	want := sum(sum("ada", realm, "lovelace"), nonce, field["nc"], field["cnonce"], "auth", sum(r.Method, r.URL.Path))
+	if field["response"] != want || field["opaque"] != "o" {
+		w.Header().Set("WWW-Authenticate", `Digest realm="`+realm+`", qop="auth", algorithm=SHA-256, nonce="`+nonce+`", opaque="o"`)
+		http.Error(w, "who?", http.StatusUnauthorized)
+		return
+	}
+	answer(w, map[string]any{"ok": true})
 }
 
 func (s *stub) count(r *http.Request) int {

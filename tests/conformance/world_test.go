@@ -20,7 +20,7 @@ import (
 const ns = "default"
 
 // endMax is how long a run may take, in virtual time.
-const endMax = 30 * 24 * time.Hour
+const endMax = 90 * time.Minute
 
 // world is one playing of a scenario. It outlives the crash.
 type world struct {
@@ -69,17 +69,21 @@ type process struct {
 	end   context.CancelFunc
 
 	mu      sync.Mutex
-	moments int // guarded by mu
+	moments int // guarded by mu: how many there have been, in all lives
 	dieAt   int // guarded by mu
 }
 
 // errDead is what everything meets that a dead process still tries.
 var errDead = errors.New("the process is dead")
 
+// open begins a life of weft on the file.
 func (w *world) open() (err error) {
 	p := &process{}
 	if !w.crashed {
 		p.dieAt = w.dieAt
+	}
+	if w.life != nil {
+		p.moments = w.life.moments
 	}
 	ctx := context.Background()
 	p.life, p.end = context.WithCancel(ctx)
@@ -94,7 +98,9 @@ func (w *world) open() (err error) {
 	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5})
 	p.bus = bus.New(p.db, bus.Options{})
 	w.life = p
-	if err := p.Start(ctx); err != nil {
+	if err := p.Start(ctx); p.died() {
+		return w.bury()
+	} else if err != nil {
 		return err
 	}
 	p.serve.Go(func() {
@@ -102,6 +108,7 @@ func (w *world) open() (err error) {
 			return p.Accept(ctx, ns, e, ack)
 		}}) // it ends with the process
 	})
+	synctest.Wait() // a group that is new begins with what comes after it
 	return nil
 }
 
@@ -114,6 +121,13 @@ func (p *process) fault(store.Moment) error {
 	}
 	p.end()
 	return errDead
+}
+
+// died reports whether the process has come to the moment of its crash.
+func (p *process) died() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dieAt > 0 && p.moments >= p.dieAt
 }
 
 // disarm lets the process live on to its end.
@@ -130,9 +144,13 @@ func (p *process) close(ctx context.Context) error {
 	return errors.Join(p.Close(ctx), p.db.Close())
 }
 
-// restart ends the process and begins another on the same file.
+// restart ends the process and begins another on the same file. It may crash
+// at the end.
 func (w *world) restart() error {
-	if err := w.life.close(context.Background()); err != nil {
+	err := w.life.close(context.Background())
+	if w.life.died() {
+		w.crashed = true
+	} else if err != nil {
 		return err
 	}
 	return w.open()
@@ -143,7 +161,7 @@ func (w *world) survive(do func(context.Context, *process) error) error {
 	for {
 		p := w.life
 		err := do(p.life, p)
-		if p.life.Err() == nil {
+		if !p.died() {
 			return err
 		}
 		if err := w.bury(); err != nil {
