@@ -221,6 +221,10 @@ func (p *parser) then(n *node, list []*Task) Then {
 func (p *parser) set(t *Task, n *node) {
 	t.Kind = KindSet
 	set := n.get("set")
+	if set.kind == isMap && len(set.pairs) == 0 {
+		p.wrong(set, "set", "name at least one value, or write ${ {} }", "set is empty")
+		return
+	}
 	if set.kind == isMap || set.kind == isString {
 		if text, ok := set.value.(string); ok {
 			if _, is := marked(text); !is {
@@ -256,7 +260,9 @@ func (p *parser) run(t *Task, n *node) {
 		Name:      p.matches(w.get("name"), "run.workflow.name", nameForm, "write it as in the document of that workflow"),
 		Version:   p.matches(w.get("version"), "run.workflow.version", versionForm, "write the whole version such as '1.0.0'"),
 	}}
-	if in := w.get("input"); in != nil {
+	if in := w.get("input"); in != nil && in.kind != isMap {
+		p.wrong(in, "input", "leave it out to give the task's input, which input.from shapes", "run.workflow.input must be a mapping, not %s", in.kind)
+	} else if in != nil {
 		t.Run.Input = p.template(in, "run.workflow.input", inTask)
 	}
 	if a := head.get("await"); a != nil {
@@ -341,6 +347,11 @@ func (p *parser) forEach(t *Task, n *node) {
 		At:   p.variable(head.get("at"), "for.at", "index"),
 	}
 	if in := head.get("in"); in.kind == isList {
+		for _, item := range in.items {
+			if item.kind != isMap {
+				p.wrong(item, "in", "write such a list as an expression: ${ [1, 2] }", "for.in must be a list of mappings, and one of it is %s", item.kind)
+			}
+		}
 		t.For.In = p.template(in, "for.in", inTask)
 	} else if e := p.expr(in, "for.in", inTask); e != nil {
 		t.For.In = &Template{expr: e}
@@ -448,6 +459,11 @@ func (p *parser) errorFilter(n *node) map[string]any {
 		}
 		if s, ok := f.value.value.(string); ok && strings.Contains(s, "${") {
 			p.wrong(f.value, f.key, "compare in catch.when", "catch.errors.with takes fixed values only")
+		}
+		if _, whole := f.value.value.(int); key == "status" && !whole {
+			p.wrong(f.value, f.key, "write a status such as 503", "catch.errors.with.status must be a whole number")
+		} else if key != "status" {
+			p.text(f.value, "catch.errors.with."+f.key)
 		}
 		with[key] = f.value.plain()
 	}
