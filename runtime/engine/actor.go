@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/store"
@@ -36,6 +37,8 @@ type actor struct {
 	queued  int                           // guarded by mu: flushes that are not durable
 	todo    []machine.Command             // guarded by mu: calls to make
 	turning bool                          // guarded by mu: in the turn queue or in a turn
+	workers int                           // guarded by mu: who makes its calls: the turn and its helpers
+	moved   sync.Cond                     // on mu: a helper has ended, or something is at hand
 	gone    bool                          // guarded by mu: left memory; load it again
 	steps   map[uint32]*step              // guarded by mu: calls that have notes
 	had     map[[2]string]bool            // guarded by mu: source and id of events delivered since it came to memory
@@ -55,6 +58,7 @@ type step struct {
 	peer     string    // what it is parked on now; empty when it may be tried
 	why      string    // the reason that was noted last
 	text     string    // the same with its time, for people
+	until    time.Time // when it may be tried again
 	child    string    // the run that it waits for
 }
 
@@ -182,7 +186,9 @@ func (e *Engine) load(ctx context.Context, id string) (*actor, error) {
 }
 
 func newActor(e *Engine, def *workflows.Definition, row store.Run) *actor {
-	return &actor{e: e, id: row.ID, def: def, row: row, m: machine.New(def, info(row)), steps: map[uint32]*step{}}
+	a := &actor{e: e, id: row.ID, def: def, row: row, m: machine.New(def, info(row)), steps: map[uint32]*step{}}
+	a.moved.L = &a.mu
+	return a
 }
 
 func partOf(id string) int { return int(crc32.ChecksumIEEE([]byte(id)) % 256) }
@@ -194,7 +200,7 @@ func (a *actor) settleParked() {
 		if c.Kind == machine.RunWorkflow {
 			a.step(c.Step).child = a.childID(c)
 		} else if s := a.steps[c.Step]; s != nil && s.parked != 0 {
-			s.peer, s.text = a.row.Peer, a.row.Reason
+			s.peer = a.row.Peer
 		}
 	}
 }
@@ -219,6 +225,9 @@ func (a *actor) apply(en machine.Entry) (machine.Effects, error) {
 	}
 	a.keep(en)
 	eff.Accepted = eff.Accepted && !full
+	if en.Kind < machine.Attempted && len(a.todo)+len(a.cancels) > 0 {
+		a.cutLate()
+	}
 	switch en.Kind {
 	case machine.Cancelled:
 		a.row.Reason = string(en.Data)
@@ -295,7 +304,8 @@ func (a *actor) note(en machine.Entry) error {
 		s := a.step(en.Step)
 		s.outcomes = append(s.outcomes, o)
 	case machine.Parked:
-		if s := a.step(en.Step); s.parked == 0 {
+		s := a.step(en.Step)
+		if s.text = string(en.Data); s.parked == 0 {
 			s.parked = en.At
 		}
 	case machine.Finished, machine.Failed:
@@ -340,11 +350,13 @@ func (a *actor) planned(step uint32) bool {
 	return false
 }
 
-// carryOn schedules a turn when there are calls to make, and otherwise queues
-// what was decided. The caller holds mu.
+// carryOn schedules a turn when there are calls to make, or helps the one that
+// goes on, and otherwise queues what was decided. The caller holds mu.
 func (a *actor) carryOn() {
 	switch {
 	case a.turning:
+		a.assist()
+		a.moved.Signal()
 	case len(a.todo) > 0 || a.m.More():
 		a.turning = true
 		a.e.turns.add(a)
@@ -454,7 +466,8 @@ func (a *actor) outline() {
 	}
 }
 
-// waiting is why the run waits, until when, and for which peer. The caller holds mu.
+// waiting is why the run waits, until when, and for which peer: of several, the
+// one that may be tried first, for all are tried then. The caller holds mu.
 func (a *actor) waiting(status Status) (reason string, wake int64, peer string) {
 	if status.Ended() {
 		return "", 0, ""
@@ -465,23 +478,42 @@ func (a *actor) waiting(status Status) (reason string, wake int64, peer string) 
 	if a.m.Status() == machine.StatusPaused {
 		return a.m.Waiting(), 0, ""
 	}
+	waits := status == Parked
+	var until time.Time
 	for _, c := range a.m.Outstanding() {
 		s := a.steps[c.Step]
-		if s != nil && s.child != "" {
-			reason = "run " + s.child + " of " + c.Run.Workflow.String()
-		}
-		if s == nil || s.peer == "" {
+		if s == nil || s.peer == "" && s.child == "" {
 			continue
 		}
-		peer, reason = s.peer, s.text
+		waits = true
+		if s.peer == "" {
+			continue
+		}
+		if peer == "" || s.until.Before(until) {
+			peer, until = s.peer, s.until
+		}
 		if limit := ceilMillis(s.parked + c.ParkMax.Microseconds()); wake == 0 || limit < wake {
 			wake = limit
 		}
 	}
-	if reason == "" && status == Parked {
-		reason = a.m.Waiting()
+	if waits {
+		reason = a.m.WaitingFor(a.callWaits)
 	}
 	return reason, wake, peer
+}
+
+// callWaits says for people what a call without an answer waits for, or nothing
+// where the machine knows it as well. The caller holds mu.
+func (a *actor) callWaits(c machine.Command) string {
+	switch s := a.steps[c.Step]; {
+	case s == nil:
+		return ""
+	case s.child != "":
+		return "run " + s.child + " of " + c.Run.Workflow.String()
+	case s.peer != "":
+		return s.text
+	}
+	return ""
 }
 
 func ceilMillis(us int64) int64 { return (us + 999) / 1000 }

@@ -111,6 +111,10 @@ func (k *call) finish(output []byte, t *txn) (stale bool) {
 	a := k.a
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if !a.m.Awaits(k.c.Step) {
+		a.answered(k.c.Step) // too late: nothing of it stays
+		return false
+	}
 	change, ok, err := t.prepare()
 	if err != nil {
 		a.answered(k.c.Step)
@@ -148,7 +152,7 @@ func (k *call) fail(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.answered(k.c.Step)
-	if a.e.life.Err() != nil {
+	if a.e.life.Err() != nil || !a.m.Awaits(k.c.Step) {
 		return
 	}
 	var open *weft.OpenError

@@ -42,6 +42,7 @@ type Options struct {
 	Log *slog.Logger
 
 	Turns       int           // runs that make progress at once; default 256
+	Calls       int           // calls of one run in flight; default 16
 	Runs        int           // live runs in memory; default 100,000
 	Recover     int           // runs resumed at once after a restart; default 256
 	StepsMax    int           // calls in one turn before others have theirs; default 256
@@ -66,6 +67,7 @@ func (o *Options) fill() {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	def(&o.Turns, 256)
+	def(&o.Calls, 16)
 	def(&o.Runs, 100_000)
 	def(&o.Recover, 256)
 	def(&o.StepsMax, 256)

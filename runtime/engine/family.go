@@ -194,7 +194,7 @@ func (k *call) run() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.answered(k.c.Step)
-	if !a.waits(k.c.Step) || a.e.life.Err() != nil {
+	if !a.m.Awaits(k.c.Step) || a.e.life.Err() != nil {
 		return // given up meanwhile, or to be done after the next start
 	}
 	if !there {
@@ -203,7 +203,7 @@ func (k *call) run() {
 			return
 		}
 	}
-	if a.waits(k.c.Step) { // it is not detached, nor could it not begin
+	if a.m.Awaits(k.c.Step) { // it is not detached, nor could it not begin
 		a.step(k.c.Step).child = id
 	}
 }
@@ -218,15 +218,6 @@ func (e *Engine) exists(ctx context.Context, id string) (bool, error) {
 	}
 	_, there, err := e.db.Run(ctx, id)
 	return there, err
-}
-
-func (a *actor) waits(step uint32) bool {
-	for _, c := range a.m.Outstanding() {
-		if c.Step == step {
-			return true
-		}
-	}
-	return false
 }
 
 // bear makes a run of another workflow and lets it go. The caller holds mu;

@@ -23,7 +23,10 @@ func (a *actor) park(c machine.Command, open *weft.OpenError) bool {
 			return true // the run has ended meanwhile
 		}
 	}
-	s.peer, s.why, s.text = open.Peer, open.Reason, open.Error()
+	s.peer, s.why, s.text, s.until = open.Peer, open.Reason, open.Error(), open.Until
+	if s.until.IsZero() {
+		s.until = now.Add(a.e.opts.PollPeer)
+	}
 	a.e.parked.opened(a.row.Namespace, open.Peer, open.Until)
 	return true
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -145,18 +146,16 @@ func (a *actor) tick() error {
 		return nil
 	}
 	_, err := a.apply(machine.Entry{Kind: machine.Fired, At: now})
-	a.cutLate()
 	return err
 }
 
-// cutLate ends the calls in flight whose steps have timed out. The caller holds mu.
+// cutLate ends the calls in flight, and drops those to make, that the run no
+// longer waits for: their steps have timed out, or another branch has won. The
+// caller holds mu.
 func (a *actor) cutLate() {
-	wanted := map[uint32]bool{}
-	for _, c := range a.m.Outstanding() {
-		wanted[c.Step] = true
-	}
+	a.todo = slices.DeleteFunc(a.todo, func(c machine.Command) bool { return !a.m.Awaits(c.Step) })
 	for step, cancel := range a.cancels {
-		if !wanted[step] {
+		if !a.m.Awaits(step) {
 			cancel()
 		}
 	}

@@ -81,44 +81,94 @@ func (q *turnQueue) close() {
 	}
 }
 
-// turn makes the run's calls, one after the other, until none is at hand, or
-// others should have their turn.
+// turn makes the run's calls until none is at hand and none in flight, or others
+// should have their turn. One call at a time needs no other goroutine; where
+// branches call at once, helpers make the other calls.
 func (a *actor) turn() {
-	began, n := time.Now(), 0
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.workers = 1
 	for {
-		a.mu.Lock()
-		if len(a.todo) == 0 && (!a.m.More() || a.err != nil) {
-			a.turning = false
+		switch rests := a.work(); {
+		case !rests && a.workers == 1: // others should have theirs
+			a.workers = 0
+			if a.breathe() == nil { // else the run goes on after a restart
+				a.e.turns.add(a)
+			}
+			return
+		case !rests:
+			_ = a.breathe() // after an error nothing stays at hand
+		case a.workers == 1:
+			a.workers, a.turning = 0, false
 			a.flush()
-			a.mu.Unlock()
 			return
+		default:
+			a.flush()
+			a.moved.Wait()
 		}
-		if n++; n > a.e.opts.StepsMax || time.Since(began) > a.e.opts.TurnMax && n > 1 {
-			a.yield()
-			return
-		}
-		if a.m.More() {
-			_, _ = a.apply(machine.Entry{Kind: machine.Continued, At: a.e.now().UnixMicro()}) // an error has stopped the run
-			a.mu.Unlock()
-			continue
-		}
-		c := a.todo[0]
-		a.todo = a.todo[1:]
-		call := a.begin(c)
-		a.mu.Unlock()
-		call.make()
 	}
 }
 
-// yield ends a turn with work left. It waits for the flush before this one, so
-// that a run is never more than two flushes ahead of the disk. The caller holds
-// mu, which is released.
-func (a *actor) yield() {
+// work makes calls, one after the other, until none is at hand; false says that
+// it has made as many as a turn may. The caller holds mu, which is released
+// while a call is made.
+func (a *actor) work() bool {
+	began, n := time.Now(), 0
+	for a.atHand() {
+		if n++; n > a.e.opts.StepsMax || time.Since(began) > a.e.opts.TurnMax && n > 1 {
+			return false
+		}
+		if a.m.More() {
+			_, _ = a.apply(machine.Entry{Kind: machine.Continued, At: a.e.now().UnixMicro()}) // an error has stopped the run
+			continue
+		}
+		k := a.next()
+		a.assist()
+		a.mu.Unlock()
+		k.make()
+		a.mu.Lock()
+	}
+	return true
+}
+
+// atHand reports whether there is something to do at once. The caller holds mu.
+func (a *actor) atHand() bool { return len(a.todo) > 0 || a.m.More() && a.err == nil }
+
+// next begins the next call. The caller holds mu.
+func (a *actor) next() *call {
+	c := a.todo[0]
+	a.todo = a.todo[1:]
+	return a.begin(c)
+}
+
+// assist finds a helper for each call that waits while the turn is busy, as
+// many as one run may have in flight. The caller holds mu.
+func (a *actor) assist() {
+	for len(a.todo) > 0 && a.workers > 0 && a.workers < a.e.opts.Calls {
+		a.workers++
+		go a.help(a.next())
+	}
+}
+
+// help makes a call beside the turn, and those that follow. The turn waits for it.
+func (a *actor) help(k *call) {
+	k.make()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for !a.work() {
+		_ = a.breathe() // after an error nothing stays at hand
+	}
+	a.workers--
+	a.moved.Signal()
+}
+
+// breathe queues what has been decided, and waits for the flush before, so that
+// a run is never more than two flushes ahead of the disk. The caller holds mu,
+// which is released meanwhile.
+func (a *actor) breathe() error {
 	before := a.last
 	a.flush()
 	a.mu.Unlock()
-	if err := before.Wait(a.e.life); err != nil {
-		return // the disk has failed or the engine ends: the run goes on after a restart
-	}
-	a.e.turns.add(a)
+	defer a.mu.Lock()
+	return before.Wait(a.e.life)
 }

@@ -340,6 +340,12 @@ func (m *Machine) waits(step uint32) (*branch, *frame) {
 	return nil, nil
 }
 
+// Awaits reports whether the call of a step is without an answer.
+func (m *Machine) Awaits(step uint32) bool {
+	b, _ := m.waits(step)
+	return b != nil
+}
+
 func (m *Machine) answered(step uint32) bool {
 	for _, e := range m.held {
 		if e.Step == step {

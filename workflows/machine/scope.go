@@ -93,13 +93,24 @@ func dateTime(micros int64) map[string]any {
 const waitsTold = 3
 
 // Waiting says for people what the run waits for.
-func (m *Machine) Waiting() string {
+func (m *Machine) Waiting() string { return m.WaitingFor(func(Command) string { return "" }) }
+
+// WaitingFor is Waiting, where call may know better what the call of a branch
+// waits for.
+func (m *Machine) WaitingFor(call func(Command) string) string {
 	if m.paused && !m.status.Ended() {
 		return m.waitingFor(m.root.top())
 	}
 	var all []string
 	for b := range m.leaves() {
-		if s := m.waitingFor(b.top()); s != "" {
+		s, f := "", b.top()
+		if f.command != nil {
+			s = call(*f.command)
+		}
+		if s == "" {
+			s = m.waitingFor(f)
+		}
+		if s != "" {
 			all = append(all, s)
 		}
 	}
