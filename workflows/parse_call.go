@@ -213,20 +213,7 @@ func (p *parser) attribute(f pair, at place) *Template {
 	return t
 }
 
-func (p *parser) listen(t *Task, n *node) {
-	t.Kind = KindListen
-	head := n.get("listen")
-	if !p.fields(head, "listen", []string{"to", "read"}, nil) || !p.require(head, "listen", "to") {
-		return
-	}
-	t.Listen = &Listen{
-		Read:    p.read(head.get("read"), "listen.read"),
-		Filters: p.strategy(head.get("to"), "listen.to", inTask),
-	}
-	p.def.filters = append(p.def.filters, t.Listen.Filters...)
-}
-
-// strategy reads which events to take: one, or any of several.
+// strategy reads which events start a run: one, or any of several.
 func (p *parser) strategy(n *node, what string, at place) []EventFilter {
 	refused := map[string]string{
 		"all":   "listen for one event after the other",

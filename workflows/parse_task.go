@@ -12,14 +12,13 @@ import (
 var baseKeys = []string{"if", "input", "output", "export", "timeout", "then", "metadata"}
 
 // taskExtras are the keys that go with the one that makes a task what it is.
-var taskExtras = map[string][]string{"call": {"with"}, "for": {"while", "do"}, "try": {"catch"}}
+var taskExtras = map[string][]string{"call": {"with"}, "for": {"while", "do"}, "listen": {"foreach"}, "try": {"catch"}}
 
 // The order matters: a for has a do of its own.
 var taskKeys = []string{"call", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait", "do"}
 
 var refusedKeys = map[string]string{
-	"foreach": "listen for one event, and put the listen into a for to take several",
-	"retry":   "put it under catch of a try around the task",
+	"retry": "put it under catch of a try around the task",
 }
 
 // tasks reads a list of tasks that run one after the other. The pointer is

@@ -45,7 +45,6 @@ func TestRefused(t *testing.T) {
 
 // The examples of the specification, and what each one uses that does not run.
 var specExamples = map[string]string{
-	"accumulate-room-readings":                        "listen to all",
 	"authentication-oauth2":                           "oauth2",
 	"authentication-oauth2-secret":                    "secrets",
 	"authentication-oidc":                             "oidc",
@@ -62,11 +61,6 @@ var specExamples = map[string]string{
 	"call-http-query-parameters":                      "input.schema",
 	"call-http-redirect":                              "input.schema",
 	"call-mcp":                                        "call mcp",
-	"listen-to-all":                                   "listen to all",
-	"listen-to-all read-envelope":                     "listen to all",
-	"listen-to-any-forever-foreach":                   "until, foreach",
-	"listen-to-any-until-condition":                   "until",
-	"listen-to-any-until-consumed":                    "until",
 	"mock-service-extension":                          "extensions",
 	"run-container":                                   "run",
 	"run-container-cleanup-always":                    "run",

@@ -23,7 +23,7 @@ type Task struct {
 	Then    Then
 	ParkMax time.Duration // how long a call may stay parked; metadata.weft.park of the task or around it
 
-	Do     []*Task // of do and for, the body of try, and the branches of fork
+	Do     []*Task // of do, for and foreach, the body of try, and the branches of fork
 	Call   *Call
 	HTTP   *HTTP
 	Emit   *Emit
@@ -201,10 +201,28 @@ type Attribute struct {
 	Value *Template
 }
 
-// Listen waits for one event that one of the filters takes.
+// Listen waits for events. Its output is the list of those that it took.
 type Listen struct {
+	Strategy
+	Read Read
+	Each *Each // may be nil
+}
+
+// Strategy says which events to take, and when it is enough: one that any of
+// the filters takes, unless All, Until or Stop say otherwise.
+type Strategy struct {
 	Filters []EventFilter
-	Read    Read
+	All     bool      // one event for each filter
+	Until   *Expr     // events until this holds on the list of them
+	Stop    *Strategy // events until those of another strategy have come
+}
+
+// Each is what is done with each event that a listen takes, before the next one.
+// The tasks are Task.Do.
+type Each struct {
+	Item, At string
+	Output   *Template // what stands in the listen's output for the event; nil for the event
+	Export   *Template // may be nil
 }
 
 // Read says how an event is handed to a workflow.

@@ -83,8 +83,13 @@ type frame struct {
 	deadline int64 // end of its timeout; 0 for none
 	wake     int64 // end of a wait or of the delay before a retry; 0 for none
 
-	items []any // of a for
+	items []any // of a for; of a listen, the events that it has taken
 	round int
+
+	bytes   int    // of a listen, the data of its events, all together
+	outputs []any  // what foreach has made of them
+	met     []bool // filters that have had their event, where all need one
+	stopped []bool // the same of until
 
 	attempt     uint32 // of a try, from 1
 	tried       int64  // when the first attempt began
@@ -104,6 +109,7 @@ const (
 	inBody   phase = iota // the task does its work; for a try, the tasks under try
 	inDelay               // a try waits before it starts over
 	inCatch               // the tasks under catch.do
+	inEach                // a listen works on the event that it took last
 	inOutput              // output.as and export.as
 )
 

@@ -97,6 +97,42 @@ func TestAnInboxIsBounded(t *testing.T) {
 	}
 }
 
+func TestAListenIsBounded(t *testing.T) {
+	started := func() *Machine {
+		m := machineOf(t, "do: [ { a: { listen: { to: { any: [], until: 'false' } } } } ]")
+		if _, err := m.Advance(Entry{Kind: Started, At: noon}); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	hear := func(m *Machine, data []byte) {
+		t.Helper()
+		if _, err := m.Advance(Entry{Kind: Delivered, At: noon, Event: &weft.Event{ID: "1", Source: "/s", Type: "e", Data: data}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := started()
+	for i := range ListenMax + 1 {
+		if m.Status() != Running {
+			t.Fatalf("after %d events the run is %s", i, m.Status())
+		}
+		hear(m, nil)
+	}
+	if f := m.Fault(); f == nil || f.Instance != "/do/0/a" || !strings.Contains(f.Detail, "more than 10000 events") {
+		t.Errorf("after too many events the fault is %+v", f)
+	}
+	large := []byte(`"` + strings.Repeat("x", ListenBytesMax/2) + `"`)
+	m = started()
+	hear(m, large)
+	if m.Status() != Running {
+		t.Fatalf("half of the bytes are too many: %+v", m.Fault())
+	}
+	hear(m, large)
+	if m.Status() != Faulted {
+		t.Errorf("a listen keeps more than %d bytes", ListenBytesMax)
+	}
+}
+
 func TestFaultOf(t *testing.T) {
 	cases := []struct {
 		err  error

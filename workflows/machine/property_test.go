@@ -84,7 +84,7 @@ func (a *author) task(depth, nest int) {
 	case "emit":
 		a.line(depth, "emit: { event: { with: { type: told, data: %s } } }", a.value())
 	case "listen":
-		a.line(depth, "listen: { to: { one: { with: { type: %s }, correlate: { k: { from: .subject } } } } }", a.pick("e1", "e2"))
+		a.listen(depth, nest)
 	case "raise":
 		a.line(depth, "if: %s", a.pick("true", ".n == 1"))
 		a.line(depth, "raise: { error: { type: 'https://x.example/e', status: 4%02d } }", a.r.IntN(3))
@@ -100,6 +100,33 @@ func (a *author) task(depth, nest int) {
 	case "try":
 		a.try(depth, nest)
 	}
+}
+
+func (a *author) listen(depth, nest int) {
+	filter := func() string {
+		return "{ with: { type: " + a.pick("e1", "e2", "e3") + " }" + a.pick("", ", correlate: { k: { from: .subject } }") + " }"
+	}
+	any := "any: " + a.pick("[]", "[ "+filter()+", "+filter()+" ]")
+	to := a.pick("one: "+filter(), "all: [ "+filter()+", "+filter()+" ]", any, any+", until: 'length > 1'", any+", until: { one: "+filter()+" }",
+		any+", until: { all: [ "+filter()+", "+filter()+" ] }")
+	a.line(depth, "listen: { to: { %s }, read: %s }", to, a.pick("data", "envelope", "raw"))
+	if a.r.IntN(3) != 0 {
+		return
+	}
+	a.line(depth, "foreach:")
+	a.line(depth+1, "item: event")
+	a.vars = append(a.vars, "event")
+	if nest > 0 {
+		a.line(depth+1, "do:")
+		a.tasks(depth+2, nest-1)
+	}
+	if a.r.IntN(2) == 0 {
+		a.line(depth+1, "output: { as: '${ {n: $index, was: (. | type)} }' }")
+	}
+	if a.r.IntN(2) == 0 {
+		a.line(depth+1, "export: { as: '${ [$event | type] }' }")
+	}
+	a.vars = a.vars[:len(a.vars)-1]
 }
 
 func (a *author) fork(depth, nest int) {

@@ -317,6 +317,11 @@ func (m *Machine) listDone(f *frame, value any) move {
 		return m.nextRound(f, value)
 	case f.phase == inCatch:
 		return m.caught(f, value)
+	case f.phase == inEach:
+		if next := m.worked(f, value); next.kind != rest {
+			return next
+		}
+		return m.search(f)
 	}
 	return move{kind: finish, value: value}
 }

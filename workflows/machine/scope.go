@@ -38,7 +38,7 @@ func (m *Machine) Variable(v workflows.Variable) any {
 	return m.local(v.Name)
 }
 
-// local is the variable of the nearest for or catch that has the name.
+// local is the variable of the nearest for, foreach or catch that has the name.
 func (m *Machine) local(name string) any {
 	for f := range m.around() {
 		if f.task == nil {
@@ -52,6 +52,14 @@ func (m *Machine) local(name string) any {
 				return f.items[f.round]
 			case name == f.task.For.At:
 				return f.round
+			}
+		case workflows.KindListen:
+			switch {
+			case f.phase != inEach:
+			case name == f.task.Listen.Each.Item:
+				return f.items[len(f.items)-1]
+			case name == f.task.Listen.Each.At:
+				return len(f.items) - 1
 			}
 		case workflows.KindTry:
 			if f.caught != nil && name == f.task.Catch.As {
@@ -140,22 +148,25 @@ func (m *Machine) waitingFor(f *frame) string {
 	case f.task.Kind == workflows.KindWait:
 		return "timer until " + clock
 	case f.task.Kind == workflows.KindListen:
-		return "event " + eventNames(f.task.Listen.Filters)
+		return "event " + eventNames(f)
 	}
 	return ""
 }
 
-func eventNames(filters []workflows.EventFilter) string {
-	names := ""
-	for i, f := range filters {
-		t := f.Type()
-		if t == "" {
-			t = "of any type"
-		}
-		if i > 0 {
-			names += " or "
-		}
-		names += t
+func eventNames(f *frame) string {
+	l, word := f.task.Listen, " or "
+	if l.All {
+		word = " and "
 	}
-	return names
+	var names []string
+	for i, filter := range l.Filters {
+		switch t := filter.Type(); {
+		case f.met != nil && f.met[i]:
+		case t == "":
+			names = append(names, "of any type")
+		default:
+			names = append(names, t)
+		}
+	}
+	return strings.Join(names, word)
 }

@@ -106,6 +106,13 @@ func (w *encoder) bool(b bool) {
 	}
 }
 
+func (w *encoder) bools(list []bool) {
+	w.uint(uint64(len(list)))
+	for _, b := range list {
+		w.bool(b)
+	}
+}
+
 func (w *encoder) value(v any) {
 	switch v := v.(type) {
 	case nil:
@@ -208,6 +215,10 @@ func (w *encoder) frame(f *frame) {
 	}
 	w.value(f.items)
 	w.uint(uint64(f.round))
+	w.value(f.outputs)
+	w.uint(uint64(f.bytes))
+	w.bools(f.met)
+	w.bools(f.stopped)
 	w.uint(uint64(f.attempt))
 	w.fault(f.caught)
 	w.uint(uint64(len(f.branches)))
@@ -266,6 +277,13 @@ type restorer struct {
 }
 
 func (r *restorer) bool() bool { return r.byte() == 1 }
+
+func (r *restorer) bools() (list []bool) {
+	for range r.count() {
+		list = append(list, r.bool())
+	}
+	return list
+}
 
 // count is a number of things that follow, each of at least one byte.
 func (r *restorer) count() int {
@@ -367,7 +385,10 @@ func (r *restorer) frame(b *branch) (f frame) {
 	f.raw, f.input, f.result, f.output = r.value(), r.value(), r.value(), r.value()
 	f.begun, f.deadline, f.wake, f.tried, f.attemptEnds = r.varint(), r.varint(), r.varint(), r.varint(), r.varint()
 	f.items, _ = r.value().([]any)
-	f.round, f.attempt, f.caught = r.small(), r.uint32(), r.fault()
+	f.round = r.small()
+	f.outputs, _ = r.value().([]any)
+	f.bytes, f.met, f.stopped = r.small(), r.bools(), r.bools()
+	f.attempt, f.caught = r.uint32(), r.fault()
 	if n := r.count(); n > 0 {
 		r.bad = r.bad || f.task == nil || f.task.Kind != workflows.KindFork || n != len(f.task.Do)
 		for i := range n {
