@@ -294,3 +294,29 @@ func TestManyForksAtOnce(t *testing.T) {
 		t.Errorf("the count is %s", got)
 	}
 }
+
+func TestAListenToSeveralEventsGoesOnAfterARestart(t *testing.T) {
+	h, _ := newSwitched(t, engine.Options{DrainMax: 50 * time.Millisecond})
+	h.deploy("talk", `do:
+  - talk:
+      listen:
+        to:
+          any: [ { with: { type: said }, correlate: { room: { from: .room } } } ]
+          until: { one: { with: { type: left }, correlate: { room: { from: .room } } } }
+      foreach: { do: [ { one: { call: count, with: { key: '${ $item }' } } } ], output: { as: .count } }
+`)
+	id := h.start("talk", "{}").ID
+	for i, e := range []struct{ kind, room, data string }{
+		{"said", "a", `"x"`}, {"said", "b", `"x"`}, {"left", "b", `0`}, {"said", "a", `"x"`}, {"said", "a", `"x"`}, {"left", "a", `0`},
+	} {
+		h.until(id, engine.Parked)
+		ev := weft.Event{ID: string(rune('0' + i)), Source: "/t", Type: e.kind, Data: []byte(e.data), Extensions: map[string]string{"room": e.room}}
+		if err := h.Accept(t.Context(), ns, ev, nil); err != nil {
+			t.Fatal(err)
+		}
+		h.restart()
+	}
+	if run := h.wait(id); string(run.Output) != `[1,2,3]` {
+		t.Fatalf("%s %s %+v", run.Status, run.Output, run.Fault)
+	}
+}
