@@ -123,25 +123,27 @@ type RunFilter struct {
 	Limit                      int
 }
 
-// Runs lists runs, the newest first. Each status is a stretch of an index;
-// what they give is merged.
+// Runs lists runs, the newest first. Each status is a stretch of an index; all
+// are read in one statement, for a run may go from one to the other meanwhile.
 func (db *DB) Runs(ctx context.Context, f RunFilter) (runs []Run, err error) {
-	where, args := "ns=?", []any{f.Namespace}
+	where, one := "ns=?", []any{f.Namespace}
 	and := func(cond, arg string) {
 		if arg != "" {
-			where, args = where+" and "+cond, append(args, arg)
+			where, one = where+" and "+cond, append(one, arg)
 		}
 	}
 	and("workflow=?", f.Workflow)
 	and("space=?", f.Space)
 	and("id<?", f.Before)
 	and("id>=?", f.From)
-	query := "select " + runColumns + " from run where " + where + " and status=? order by id desc limit ?"
-	for _, status := range f.Statuses {
-		err := db.Query(ctx, query, append(slices.Clone(args), status, f.Limit), func(row Row) error { runs = append(runs, row.run()); return nil })
-		if err != nil {
-			return nil, err
-		}
+	stretch := "select * from (select " + runColumns + " from run where " + where + " and status=? order by id desc limit ?)"
+	stretches, args := make([]string, len(f.Statuses)), []any{}
+	for i, status := range f.Statuses {
+		stretches[i], args = stretch, append(append(args, one...), status, f.Limit)
+	}
+	err = db.Query(ctx, strings.Join(stretches, " union all "), args, func(row Row) error { runs = append(runs, row.run()); return nil })
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(runs, func(a, b Run) int { return strings.Compare(b.ID, a.ID) })
 	return runs[:min(len(runs), f.Limit)], nil

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -348,4 +349,37 @@ func TestRunsAreListedByWhatTheyAre(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v", name, ids, err, c.want)
 		}
 	}
+}
+
+// Runs go from one status to the next while they are listed: a page has each once.
+func TestAPageHasARunOnce(t *testing.T) {
+	h := newHouse(t)
+	h.deploy("blink", "do:\n  - nap: { wait: PT0.001S }\n  - n: { set: { a: 1 } }\n")
+	stop := make(chan struct{})
+	var starts sync.WaitGroup
+	for range 4 {
+		starts.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					h.start("blink", `{}`)
+				}
+			}
+		})
+	}
+	for range 300 {
+		runs, _, err := h.List(t.Context(), engine.ListRuns{Namespace: ns, PageSize: 50})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 1; i < len(runs); i++ {
+			if runs[i-1].ID == runs[i].ID {
+				t.Fatalf("run %s is there as %s and as %s", runs[i].ID, runs[i-1].Status, runs[i].Status)
+			}
+		}
+	}
+	close(stop)
+	starts.Wait()
 }
