@@ -175,11 +175,14 @@ func (e *Engine) load(ctx context.Context, id string) (*actor, error) {
 			return nil, err
 		}
 	}
+	parked := Status(row.Status) == Parked
+	if parked {
+		a.settleParked() // what is due now begins something else
+	}
 	if err := a.tick(); err != nil {
 		return nil, err
 	}
-	if Status(row.Status) == Parked {
-		a.settleParked()
+	if parked {
 		return a, nil
 	}
 	return a, a.proceed()
@@ -193,9 +196,12 @@ func newActor(e *Engine, def *workflows.Definition, row store.Run) *actor {
 
 func partOf(id string) int { return int(crc32.ChecksumIEEE([]byte(id)) % 256) }
 
-// settleParked keeps a run that was loaded from its row parked on its peer
-// until somebody says otherwise. The caller holds mu.
+// settleParked keeps a run that was loaded from its row parked on its peer, or
+// on the run that it runs, until somebody says otherwise. The caller holds mu.
 func (a *actor) settleParked() {
+	if a.m.Status() == machine.StatusPaused {
+		return // when it is resumed its calls are made, and its runs looked for
+	}
 	for _, c := range a.m.Outstanding() {
 		if c.Kind == machine.RunWorkflow {
 			a.step(c.Step).child = a.childID(c)

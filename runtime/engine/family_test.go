@@ -88,6 +88,37 @@ func TestAParentIsToldAfterARestart(t *testing.T) {
 	}
 }
 
+// The run was paused while its turn to run the other had not come, and the row
+// says no more than that it is parked.
+func TestAPausedRunStillRunsWhatItHadNotBegunTo(t *testing.T) {
+	h := newHouse(t)
+	h.close()
+	h.opts.Turns, h.opts.DrainMax = 1, 10*time.Millisecond
+	h.open()
+	h.deploy("one", "do:\n  - it: { set: { a: 1 } }\n")
+	h.deploy("parent", fmt.Sprintf(runsChild, "one"))
+	h.deploy("ask", "do:\n  - it: { call: ask, with: { procedures: [bank/Charge] } }\n")
+	h.gate.set(func(g *fakeGate) { g.hang = true })
+	h.start("ask", `{}`)
+	for h.gate.calls.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	id := h.start("parent", `{}`).ID // waits for its turn
+	if _, err := h.Pause(t.Context(), ns, id, "by hand"); err != nil {
+		t.Fatal(err)
+	}
+	h.restart()
+	h.gate.set(func(g *fakeGate) { g.hang = false })
+	if _, err := h.Resume(t.Context(), ns, id); err != nil {
+		t.Fatal(err)
+	}
+	h.opts.Turns = 0
+	h.restart()
+	if run := h.wait(id); run.Status != engine.Completed || string(run.Output) != `{"a":1}` {
+		t.Errorf("%s %s %+v", run.Status, run.Output, run.Fault)
+	}
+}
+
 func TestCancellingARunCancelsTheRunsThatItRuns(t *testing.T) {
 	h := newHouse(t)
 	h.deploy("nap", "do:\n  - nap: { wait: PT1H }\n")
