@@ -26,7 +26,7 @@ var (
 func write(r *rand.Rand) []text {
 	var all []text
 	for i := range 2 + r.IntN(3) {
-		a := &author{r: r}
+		a := &author{r: r, n: i}
 		name := "w" + strconv.Itoa(i)
 		a.line(0, "document: { dsl: '1.0.3', namespace: sim, name: %s, version: '1.0.0'%s }", name, a.maybe(3, ", metadata: { weft: { park: PT3M } }"))
 		if i > 0 && r.IntN(2) == 0 {
@@ -45,9 +45,15 @@ func write(r *rand.Rand) []text {
 // author writes a random workflow. It ends, if peers heal and clients answer.
 type author struct {
 	r     *rand.Rand
+	n     int // which workflow it is
 	b     strings.Builder
 	lists int
 }
+
+// runnable reports whether other workflows may run this one. It does not
+// listen: one event could reach it and the run that runs it at the same moment,
+// and how it ended would race with the event.
+func (a *author) runnable() bool { return a.n%2 == 0 }
 
 func (a *author) line(depth int, format string, args ...any) {
 	fmt.Fprintf(&a.b, "%s%s\n", strings.Repeat("  ", depth), fmt.Sprintf(format, args...))
@@ -84,7 +90,13 @@ func (a *author) task(depth, nest int) {
 	if nest > 0 {
 		kinds = append(kinds, "for", "for", "try", "try", "try", "try", "try")
 	}
+	if a.n > 0 {
+		kinds = append(kinds, "run", "run")
+	}
 	kind := a.pick(kinds)
+	if kind == "listen" && a.runnable() {
+		kind = "wait"
+	}
 	if kind == "raise" && a.r.IntN(3) > 0 {
 		kind = "call"
 	}
@@ -102,6 +114,8 @@ func (a *author) task(depth, nest int) {
 	case "http":
 		a.line(depth, "call: http")
 		a.line(depth, "with: { method: post, endpoint: 'http://shop.example/order', body: { n: %s } }", a.value())
+	case "run":
+		a.line(depth, "run: {%s workflow: { namespace: sim, name: w%d, version: '1.0.0', input: { n: 1 } } }", a.maybe(4, " await: false,"), a.r.IntN((a.n+1)/2)*2)
 	case "emit":
 		a.line(depth, "emit: { event: { with: { type: %s, data: { n: %s } } } }", a.pick(told), a.value())
 	case "listen":

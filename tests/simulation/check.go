@@ -40,6 +40,7 @@ func (w *world) check() {
 	w.checkState(f)
 	w.checkEvents(f)
 	w.checkStarts(f)
+	w.checkFamilies(f)
 	for _, c := range w.facts {
 		w.checkFact(f, c)
 	}
@@ -125,7 +126,7 @@ func (w *world) checkRun(f *file, s *story) {
 	if row.Reason == "" {
 		say("it is %s without a reason", status)
 	}
-	if !isPaused(row.Reason) && !f.listens[id] {
+	if !isPaused(row.Reason) && !f.listens[id] && !f.waitsForChild(s) {
 		say("nothing will wake it: it is %s because %q", status, row.Reason)
 	}
 }
@@ -214,7 +215,9 @@ func (w *world) checkEvents(f *file) {
 func (w *world) checkStarts(f *file) {
 	runs := map[string]int{} // by workflow and key
 	for _, s := range f.stories {
-		runs[s.row.Workflow+" "+strings.Split(s.row.Key, " ")[0]]++
+		if s.row.Parent == "" {
+			runs[s.row.Workflow+" "+strings.Split(s.row.Key, " ")[0]]++
+		}
 	}
 	for _, t := range w.code.all {
 		asked, unsure := 0, 0
@@ -240,6 +243,42 @@ func (w *world) checkStarts(f *file) {
 			w.violate("workflow %s has %d runs from %d events", t.name, n, len(events))
 		}
 	}
+}
+
+// checkFamilies wants one child for each step that runs one, told of to its
+// parent when it has ended, and cancelled when nobody waits for it any more.
+func (w *world) checkFamilies(f *file) {
+	steps := map[string]string{}
+	for _, id := range slices.Sorted(maps.Keys(f.stories)) {
+		s := f.stories[id]
+		if s.row.Parent == "" {
+			continue
+		}
+		step := s.row.Parent + "/" + strconv.Itoa(int(s.row.Step))
+		if other := steps[step]; other != "" {
+			w.violate("step %s has two children: %s and %s", step, other, id)
+		}
+		steps[step] = id
+		parent := f.stories[s.row.Parent]
+		switch {
+		case parent == nil:
+			w.violate("run %s has no parent %s", id, s.row.Parent)
+		case s.endedAt != 0 && parent.open(s.row.Step):
+			w.violate("run %s has ended, and step %s waits for it", id, step)
+		case s.endedAt == 0 && s.row.Tie != 0 && !parent.open(s.row.Step):
+			w.violate("run %s goes on, and step %s, which ran it, does not wait for it", id, step)
+		}
+	}
+}
+
+// waitsForChild reports whether a run waits for another that has not ended.
+func (f *file) waitsForChild(s *story) bool {
+	for _, child := range f.stories {
+		if child.row.Parent == s.row.ID && child.endedAt == 0 && s.open(child.row.Step) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkHands wants every event of the log in every run that it was due to.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -123,8 +124,23 @@ func (s *story) status() string {
 	switch st := s.m.Status(); {
 	case st.Ended():
 		return st.String()
-	case st == machine.StatusPaused || s.m.Idle():
+	case st == machine.StatusPaused || s.m.Idle() || s.runsOther():
 		return "parked"
 	}
 	return "running"
+}
+
+// runsOther reports whether the run is in a step that runs another.
+func (s *story) runsOther() bool {
+	for _, c := range s.m.Outstanding() {
+		if c.Kind != machine.RunWorkflow {
+			return false
+		}
+	}
+	return true
+}
+
+// open reports whether a step has no answer yet.
+func (s *story) open(step uint32) bool {
+	return slices.ContainsFunc(s.m.Outstanding(), func(c machine.Command) bool { return c.Step == step })
 }

@@ -123,7 +123,7 @@ func (w *world) followed(p *process, key string) {
 // parts takes the key of a run's call apart; ok is false for another's.
 func parts(key string) (run string, step, attempt, ordinal uint32, ok bool) {
 	run, rest, ok := strings.Cut(key, "/")
-	if !ok || !strings.HasPrefix(run, "r") {
+	if !ok {
 		return "", 0, 0, 0, false
 	}
 	n, err := fmt.Sscanf(rest, "%d/%d/%d", &step, &attempt, &ordinal)

@@ -29,7 +29,6 @@ type process struct {
 	effects int            // guarded by mu
 	asked   map[string]int // guarded by mu: how often a pause of that name was made
 	ids     int            // guarded by mu
-	draws   int            // guarded by mu
 }
 
 // errDead is what everything meets that a dead process still tries.
@@ -172,9 +171,5 @@ func (p *process) newID() string {
 	return fmt.Sprintf("r%02d-%03d", p.n, p.ids)
 }
 
-func (p *process) chance() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.draws++
-	return uint64(p.w.chance(1<<62, "chance", p.n, p.draws))
-}
+// chance is the same for all who ask at one moment: it does not matter who is first.
+func (p *process) chance() uint64 { return uint64(p.w.chance(1<<62, "chance", time.Now().UnixNano())) }
