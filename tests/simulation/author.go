@@ -22,11 +22,15 @@ var (
 	peer  = []string{"bank", "post", "ware"}
 )
 
-// write makes the workflows of a world: some started by clients, some by events.
-func write(r *rand.Rand) []text {
+// write makes the workflows of a world: some started by clients, some by events;
+// with families, some run others.
+func write(r *rand.Rand, families bool) []text {
 	var all []text
 	for i := range 2 + r.IntN(3) {
-		a := &author{r: r, n: i}
+		a := &author{r: r}
+		if families {
+			a.older = i
+		}
 		name := "w" + strconv.Itoa(i)
 		a.line(0, "document: { dsl: '1.0.3', namespace: sim, name: %s, version: '1.0.0'%s }", name, a.maybe(3, ", metadata: { weft: { park: PT3M } }"))
 		if i > 0 && r.IntN(2) == 0 {
@@ -45,15 +49,10 @@ func write(r *rand.Rand) []text {
 // author writes a random workflow. It ends, if peers heal and clients answer.
 type author struct {
 	r     *rand.Rand
-	n     int // which workflow it is
+	older int // workflows that it may run: those before it, or none
 	b     strings.Builder
 	lists int
 }
-
-// runnable reports whether other workflows may run this one. It does not
-// listen: one event could reach it and the run that runs it at the same moment,
-// and how it ended would race with the event.
-func (a *author) runnable() bool { return a.n%2 == 0 }
 
 func (a *author) line(depth int, format string, args ...any) {
 	fmt.Fprintf(&a.b, "%s%s\n", strings.Repeat("  ", depth), fmt.Sprintf(format, args...))
@@ -90,13 +89,10 @@ func (a *author) task(depth, nest int) {
 	if nest > 0 {
 		kinds = append(kinds, "for", "for", "try", "try", "try", "try", "try")
 	}
-	if a.n > 0 {
+	if a.older > 0 {
 		kinds = append(kinds, "run", "run")
 	}
 	kind := a.pick(kinds)
-	if kind == "listen" && a.runnable() {
-		kind = "wait"
-	}
 	if kind == "raise" && a.r.IntN(3) > 0 {
 		kind = "call"
 	}
@@ -115,7 +111,7 @@ func (a *author) task(depth, nest int) {
 		a.line(depth, "call: http")
 		a.line(depth, "with: { method: post, endpoint: 'http://shop.example/order', body: { n: %s } }", a.value())
 	case "run":
-		a.line(depth, "run: {%s workflow: { namespace: sim, name: w%d, version: '1.0.0', input: { n: 1 } } }", a.maybe(4, " await: false,"), a.r.IntN((a.n+1)/2)*2)
+		a.line(depth, "run: {%s workflow: { namespace: sim, name: w%d, version: '1.0.0', input: { n: 1 } } }", a.maybe(4, " await: false,"), a.r.IntN(a.older))
 	case "emit":
 		a.line(depth, "emit: { event: { with: { type: %s, data: { n: %s } } } }", a.pick(told), a.value())
 	case "listen":
