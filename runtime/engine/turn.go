@@ -137,7 +137,11 @@ func (a *actor) atHand() bool { return len(a.todo) > 0 || a.m.More() && a.err ==
 // next begins the next call. The caller holds mu.
 func (a *actor) next() *call {
 	c := a.todo[0]
-	a.todo = a.todo[1:]
+	if a.todo[0] = (machine.Command{}); len(a.todo) == 1 {
+		a.todo = a.todo[:0] // its room serves the next
+	} else {
+		a.todo = a.todo[1:]
+	}
 	return a.begin(c)
 }
 
