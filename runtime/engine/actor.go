@@ -643,7 +643,7 @@ func (c *commit) durable() {
 	if c.fresh && c.row.Key != "" {
 		a.e.unreserve(&c.row)
 	}
-	a.e.watch.notify(c.row.ID)
+	a.e.watch.notify(&c.row)
 }
 
 // release lets the run leave memory when nothing is at hand and all is durable.

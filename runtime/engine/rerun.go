@@ -49,10 +49,11 @@ func (e *Engine) Rerun(ctx context.Context, ns, id string, step uint32) (Run, er
 	if err != nil {
 		return Run{}, err
 	}
-	if err := a.acknowledge(ctx); err != nil {
+	made, err := a.acknowledge(ctx)
+	if err != nil {
 		return Run{}, err
 	}
-	return e.Run(ctx, ns, a.id)
+	return fromRow(made)
 }
 
 // before is the part of a journal that a rerun from a step takes over.

@@ -55,13 +55,14 @@ func (e *Engine) StartRun(ctx context.Context, s StartRun) (run Run, existed boo
 		run, err := e.Run(ctx, s.Namespace, id)
 		return run, true, err
 	}
-	if err := a.acknowledge(ctx); err != nil {
+	row, err := a.acknowledge(ctx)
+	if err != nil {
 		if e.db.Err() != nil {
-			e.unreserve(&a.row) // it will never be durable: others with the key must not wait for it
+			e.unreserve(&row) // it will never be durable: others with the key must not wait for it
 		}
 		return Run{}, false, err
 	}
-	run, err = e.Run(ctx, s.Namespace, id)
+	run, err = fromRow(row)
 	return run, false, err
 }
 
@@ -125,21 +126,20 @@ func (e *Engine) newRow(ns, id string, def *workflows.Definition) store.Run {
 		Status: int(Running), Started: e.now().UnixMilli()}
 }
 
-// acknowledge returns when the run's start is durable. It waits a moment for
-// the first turn, so that both share a commit.
-func (a *actor) acknowledge(ctx context.Context) error {
+// acknowledge returns the run as it was queued, when that is durable. It waits a
+// moment for the first turn, so that the start and the turn share a commit.
+func (a *actor) acknowledge(ctx context.Context) (store.Run, error) {
 	wait := time.NewTimer(a.e.opts.AckDelay)
 	defer wait.Stop()
 	select {
 	case <-a.started:
 	case <-wait.C:
 	case <-ctx.Done():
-		return ctx.Err()
 	}
 	a.mu.Lock()
-	t := a.flush()
+	t, row := a.flush(), a.row
 	a.mu.Unlock()
-	return t.Wait(ctx)
+	return row, t.Wait(ctx)
 }
 
 type startKey struct{ ns, space, workflow, key string }
