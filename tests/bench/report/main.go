@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -69,11 +70,11 @@ func loads(ctx context.Context, dir string, args []string) error {
 	numbers := strings.Split(*at, ",")
 	all, syncs := make([][]bench.Load, len(numbers)), []time.Duration{}
 	for range *rounds {
-		sync, err := bench.Fsync(dir)
+		took, err := bench.Fsync(dir)
 		if err != nil {
 			return err
 		}
-		syncs = append(syncs, sync)
+		syncs = append(syncs, took)
 		for i, text := range numbers {
 			n, err := strconv.Atoi(text)
 			if err != nil {
@@ -86,6 +87,7 @@ func loads(ctx context.Context, dir string, args []string) error {
 			all[i] = append(all[i], l)
 		}
 	}
+	stop()
 	one, err := bench.LiveRun(ctx, dir, 5000)
 	if err != nil {
 		return err
@@ -104,7 +106,7 @@ func loads(ctx context.Context, dir string, args []string) error {
 
 func us(d time.Duration) string { return d.Round(time.Microsecond).String() }
 
-// profiled writes a profile to a file until the answer is called.
+// profiled writes a profile to a file until stop is called; again is no matter.
 func profiled(file string) (stop func(), err error) {
 	if file == "" {
 		return func() {}, nil
@@ -113,7 +115,7 @@ func profiled(file string) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() { pprof.StopCPUProfile(); f.Close() }, pprof.StartCPUProfile(f)
+	return sync.OnceFunc(func() { pprof.StopCPUProfile(); f.Close() }), pprof.StartCPUProfile(f)
 }
 
 // parked parks runs in a process that ends as a killed one does, and starts
