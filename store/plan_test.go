@@ -21,7 +21,7 @@ func TestReadsFollowAnIndex(t *testing.T) {
 		}
 	}
 	for _, f := range []RunFilter{{}, {Workflow: "w"}, {Space: "s", Workflow: "w"}, {Before: "b"}, {From: "a"}, {Workflow: "w", Before: "b", From: "a"}} {
-		f.Namespace, f.Statuses, f.Limit = "a", []int{1}, 1
+		f.Namespace, f.Statuses, f.Limit = "a", []int{1, 2}, 1
 		must(db.Runs(ctx, f))
 	}
 	must(db.Due(ctx, 1, Wake{}, 1))
@@ -40,7 +40,8 @@ func TestReadsFollowAnIndex(t *testing.T) {
 	defer func() { db.readers <- reader }()
 	for query := range reader.stmts {
 		err := db.writer.query("explain query plan "+query, make([]any, strings.Count(query, "?")), func(r Row) error {
-			if how := r.Text(3); !strings.HasPrefix(how, "SEARCH") {
+			how := r.Text(3)
+			if scan, table := strings.CutPrefix(how, "SCAN "); table && !strings.HasPrefix(scan, "(") || strings.Contains(how, "TEMP B-TREE") {
 				t.Errorf("%s: %s", query, how)
 			}
 			return nil
