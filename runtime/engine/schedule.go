@@ -128,7 +128,7 @@ func (s *schedule) next() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	next := time.UnixMilli(at)
-	if next.Before(s.held) {
+	if next.Before(s.held) && !s.fresh.Load() {
 		next = s.held
 	}
 	return next, true
