@@ -72,6 +72,8 @@ type Effects struct {
 	// Cut are the RunWorkflow commands that the run has given up: what they
 	// started and nobody waits for is to be cancelled.
 	Cut []Command
+	// Life are the transitions that Follow asks for, in order.
+	Life []Transition
 	// More says that the run goes on at once with an entry Continued.
 	More bool
 }

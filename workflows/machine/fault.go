@@ -45,8 +45,8 @@ func clipped(s string) string {
 	return s[:n]
 }
 
-// value is the fault as expressions read it.
-func (f *Fault) value() map[string]any {
+// Value is the fault as expressions read it.
+func (f *Fault) Value() map[string]any {
 	v := map[string]any{"type": f.Type, "status": f.Status, "instance": f.Instance}
 	if f.Title != "" {
 		v["title"] = f.Title

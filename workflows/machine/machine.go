@@ -43,7 +43,8 @@ type Machine struct {
 	cuts     []Command // of this entry, see Effects.Cut
 	slice    int       // tasks begun by this entry
 	workflow any       // $workflow, made when first read
-	trace    *recorder // nil but under Trace
+	trace    witness   // nil but under Trace and Follow
+	life     *life     // nil but under Follow
 }
 
 // state is all that the entries so far have made. It holds data only.
@@ -144,7 +145,7 @@ func (m *Machine) Advance(e Entry) (Effects, error) {
 		}
 		return Effects{Accepted: true}, nil
 	}
-	before := m.now
+	before, paused, ended := m.now, m.paused, m.status.Ended()
 	m.now = max(m.now, e.At)
 	m.out, m.cuts, m.slice = nil, nil, 0
 	if e.Kind != Continued {
@@ -153,9 +154,17 @@ func (m *Machine) Advance(e Entry) (Effects, error) {
 	if e.Kind == Rerun {
 		m.shift(e.At - before)
 	}
+	if m.life != nil {
+		m.life.before(m, e)
+	}
 	m.fire()
-	accepted := m.apply(e)
-	return Effects{Commands: m.commands(), Accepted: accepted, Cut: m.cuts, More: m.More()}, nil
+	eff := Effects{Accepted: m.apply(e)}
+	eff.Commands, eff.Cut, eff.More = m.commands(), m.cuts, m.More()
+	if m.life != nil {
+		m.life.after(m, paused, ended)
+		eff.Life = m.life.told
+	}
+	return eff, nil
 }
 
 // More reports whether the run goes on at once with an entry Continued.

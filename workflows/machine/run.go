@@ -114,6 +114,9 @@ func (m *Machine) enter(t *workflows.Task, raw any) move {
 		}
 		f.deadline = m.now + d.Microseconds()
 	}
+	if m.trace != nil {
+		m.trace.started(m, f)
+	}
 	return m.body(f)
 }
 
@@ -349,7 +352,7 @@ func (m *Machine) leaveAll() {
 		for f := m.top(); f != nil && f.task != nil; f = m.top() {
 			m.cutBranches(f)
 			if m.trace != nil {
-				m.trace.closed(m, f, StepCompleted)
+				m.trace.left(m, f)
 			}
 			m.pop()
 		}

@@ -63,7 +63,7 @@ func (m *Machine) local(name string) any {
 			}
 		case workflows.KindTry:
 			if f.caught != nil && name == f.task.Catch.As {
-				return f.caught.value()
+				return f.caught.Value()
 			}
 		}
 	}

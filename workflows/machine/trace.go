@@ -56,15 +56,16 @@ const TraceValueMax = 64 << 10
 // Trace folds the entries that follow and tells the steps that were in
 // progress before and those that have begun since, in order of beginning.
 func (m *Machine) Trace(entries iter.Seq[Entry]) ([]Step, error) {
-	m.trace = &recorder{index: map[uint32]int{}}
-	m.trace.inProgress(m, m.trace.begun)
+	r := &recorder{index: map[uint32]int{}}
+	m.trace = r
+	m.inProgress(r.begun)
 	for e := range entries {
 		if _, err := m.Advance(e); err != nil {
 			return nil, err
 		}
 	}
-	m.trace.open(m)
-	return m.trace.steps, nil
+	r.open(m)
+	return r.steps, nil
 }
 
 // recorder gathers the steps of a machine as it advances.
@@ -85,7 +86,7 @@ func moment(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
 // inProgress has fn called with the tasks in progress, in the order in which
 // they began.
-func (r *recorder) inProgress(m *Machine, fn func(b *branch, i int)) {
+func (m *Machine) inProgress(fn func(b *branch, i int)) {
 	type place struct {
 		b *branch
 		i int
@@ -155,6 +156,12 @@ func (r *recorder) completed(m *Machine, f *frame, output any) {
 	r.closed(m, f, StepCompleted).Output = shown(output)
 }
 
+func (r *recorder) left(m *Machine, f *frame) { r.closed(m, f, StepCompleted) }
+
+func (r *recorder) started(*Machine, *frame) {}
+
+func (r *recorder) retried(*Machine, *frame) {}
+
 func (r *recorder) skipped(m *Machine, f *frame) { r.closed(m, f, StepSkipped) }
 
 func (r *recorder) faulted(m *Machine, f *frame, fault *Fault) {
@@ -187,7 +194,7 @@ func (r *recorder) note(e Entry) {
 
 // open tells of the steps that go on.
 func (r *recorder) open(m *Machine) {
-	r.inProgress(m, func(b *branch, i int) {
+	m.inProgress(func(b *branch, i int) {
 		f := &b.stack[i]
 		s := r.step(f.step)
 		r.inside(s, f)

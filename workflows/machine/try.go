@@ -11,6 +11,9 @@ import (
 func (m *Machine) attempt(f *frame) move {
 	f.attempt++
 	f.phase, f.at, f.wake, f.caught, f.attemptEnds = inBody, 0, 0, nil, 0
+	if f.attempt > 1 && m.trace != nil {
+		m.trace.retried(m, f)
+	}
 	if r := f.task.Catch.Retry; r != nil && r.Attempt != nil {
 		d, err := r.Attempt.Eval(f.input, m)
 		if err != nil {
