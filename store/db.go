@@ -97,6 +97,7 @@ var upgrades = map[int64]string{
 		alter table run add column depth integer not null default 0;
 		alter table run add column tie integer not null default 0;
 		alter table run add column origin text;
+		alter table run add column quiet integer not null default 0;
 		drop index run_ns;
 		drop index run_status;
 		drop index run_workflow;

@@ -25,23 +25,24 @@ type Run struct {
 	Depth                    int    // runs around it
 	Tie                      int    // see runtime/engine
 	Origin                   string // what it is a rerun of, empty for none
+	Quiet                    bool   // it emits no lifecycle events
 }
 
-const runColumns = "id,ns,part,space,workflow,version,status,key,reason,wake,peer,entries,output,fault,started,updated,ended,parent,step,depth,tie,origin"
+const runColumns = "id,ns,part,space,workflow,version,status,key,reason,wake,peer,entries,output,fault,started,updated,ended,parent,step,depth,tie,origin,quiet"
 
 func (r Row) run() Run {
 	return Run{ID: r.Text(0), Namespace: r.Text(1), Part: int(r.Int(2)), Space: r.Text(3), Workflow: r.Text(4), Version: r.Text(5),
 		Status: int(r.Int(6)), Key: r.Text(7), Reason: r.Text(8), Wake: r.Int(9), Peer: r.Text(10), Entries: r.Int(11),
 		Output: r.Blob(12), Fault: r.Blob(13), Started: r.Int(14), Updated: r.Int(15), Ended: r.Int(16),
-		Parent: r.Text(17), Step: uint32(r.Int(18)), Depth: int(r.Int(19)), Tie: int(r.Int(20)), Origin: r.Text(21)}
+		Parent: r.Text(17), Step: uint32(r.Int(18)), Depth: int(r.Int(19)), Tie: int(r.Int(20)), Origin: r.Text(21), Quiet: r.Int(22) != 0}
 }
 
 // InsertRun adds a run; it conflicts when the id or the idempotency key is taken.
 func (tx *Tx) InsertRun(r *Run) error {
-	_, err := tx.Exec("insert into run("+runColumns+") values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	_, err := tx.Exec("insert into run("+runColumns+") values(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 		r.ID, r.Namespace, r.Part, r.Space, r.Workflow, r.Version, r.Status, orNull(r.Key), orNull(r.Reason), orNull(r.Wake), orNull(r.Peer),
 		r.Entries, r.Output, r.Fault, r.Started, r.Updated, orNull(r.Ended),
-		orNull(r.Parent), r.Step, r.Depth, r.Tie, orNull(r.Origin))
+		orNull(r.Parent), r.Step, r.Depth, r.Tie, orNull(r.Origin), r.Quiet)
 	return err
 }
 

@@ -70,7 +70,8 @@ create table run (
   step     integer not null,              -- of parent
   depth    integer not null,              -- runs around it
   tie      integer not null,              -- runtime/engine: what it and its parent owe each other
-  origin   text                           -- the run and the step that it is a rerun of
+  origin   text,                          -- the run and the step that it is a rerun of
+  quiet    integer not null               -- 1: it emits no lifecycle events
 ) strict, without rowid;
 create unique index run_key on run (ns, space, workflow, key) where key is not null;
 create index run_status on run (status, ns, id);

@@ -225,11 +225,13 @@ func (a *actor) apply(en machine.Entry) (machine.Effects, error) {
 		en = machine.Entry{Kind: machine.Exhausted, At: en.At, Data: fmt.Appendf(nil, "the run's history has %d entries, the limit; "+
 			"let it start another run for what is left", a.row.Entries)}
 	}
+	a.follow()
 	eff, err := a.m.Advance(en)
 	if err != nil {
 		return eff, a.stop(err)
 	}
 	a.keep(en)
+	a.announce(eff.Life, en.At)
 	eff.Accepted = eff.Accepted && !full
 	if en.Kind < machine.Attempted && len(a.todo)+len(a.cancels) > 0 {
 		a.cutLate()

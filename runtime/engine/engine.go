@@ -56,6 +56,7 @@ type Options struct {
 	StaleMax    int           // times a handler runs again because its state changed meanwhile; default 16
 	AckDelay    time.Duration // how long a start waits to share the commit of its first turn; default 1 ms
 	DrainMax    time.Duration // how long Close waits for calls in flight; default 10 s
+	Lifecycle   string        // none, workflow or task: whose lifecycle events are emitted; default none
 	PollPeer    time.Duration // how often a parked run looks again for a peer with no instance; default 1 minute
 
 	NewID  func() string // ids of runs and of calls without a key; default a ULID
@@ -84,6 +85,9 @@ func (o *Options) fill() {
 	def(&o.AckDelay, time.Millisecond)
 	def(&o.DrainMax, 10*time.Second)
 	def(&o.PollPeer, time.Minute)
+	if o.Lifecycle == "" {
+		o.Lifecycle = LifecycleNone
+	}
 	if o.NewID == nil {
 		o.NewID = func() string { return ulid.Make().String() }
 	}

@@ -229,6 +229,7 @@ func (a *actor) bear(id string, def *workflows.Definition, c machine.Command) er
 	if c.Run.Detached {
 		row.Tie = untied
 	}
+	row.Quiet = row.Quiet || a.row.Quiet
 	child := newActor(e, def, row)
 	child.fresh, child.started = true, make(chan struct{})
 	child.mu.Lock()

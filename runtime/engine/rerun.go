@@ -98,7 +98,7 @@ func answeredOnly(entries []machine.Entry) []machine.Entry {
 // copied is a new run with those entries, which goes on from there.
 func (e *Engine) copied(def *workflows.Definition, was store.Run, entries []machine.Entry, step uint32) (*actor, error) {
 	row := e.newRow(was.Namespace, e.opts.NewID(), def)
-	row.Origin = was.ID
+	row.Origin, row.Quiet = was.ID, row.Quiet || was.Quiet
 	if step > 0 {
 		row.Origin += " step " + strconv.Itoa(int(step))
 	}

@@ -123,7 +123,7 @@ func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartR
 func (e *Engine) newRow(ns, id string, def *workflows.Definition) store.Run {
 	space, name, version := def.ID()
 	return store.Run{ID: id, Namespace: ns, Part: partOf(id), Space: space, Workflow: name, Version: version,
-		Status: int(Running), Started: e.now().UnixMilli()}
+		Status: int(Running), Started: e.now().UnixMilli(), Quiet: quiet(def)}
 }
 
 // acknowledge returns the run as it was queued, when that is durable. It waits a
