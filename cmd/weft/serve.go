@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +16,9 @@ import (
 
 	"github.com/weftrun/weft/host"
 )
+
+// lifecycles are the words of --lifecycle-events.
+var lifecycles = []string{"none", "workflow", "task"}
 
 func (a *app) serveCommand(use, short string) *cobra.Command {
 	var listen, level string
@@ -26,6 +31,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		}
 		if err := onLoopback(listen); err != nil && !(insecure && use == "serve") {
 			return err
+		}
+		if !slices.Contains(lifecycles, o.Engine.Lifecycle) {
+			return usagef("--lifecycle-events %s; write %s", o.Engine.Lifecycle, strings.Join(lifecycles, ", "))
 		}
 		for _, dir := range folders {
 			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
@@ -72,6 +80,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().DurationVar(&o.RetainEvents, "retain-events", 7*24*time.Hour, "how long events are kept that every group has had; twice as long if one has not")
 	c.Flags().Int64Var(&o.RetainBytes, "retain-bytes", 4<<30, "how many bytes of events are kept; twice as many if a group has not had them")
 	c.Flags().DurationVar(&o.Engine.Retain, "retain-runs", 30*24*time.Hour, "how long runs are kept after their end")
+	c.Flags().StringVar(&o.Engine.Lifecycle, "lifecycle-events", "none", "whose lifecycle events are published: none, workflow, or task for both")
 	c.Flags().StringVar(&level, "log", "info", "debug, info, warn or error")
 	if use == "dev" {
 		c.Flags().StringArrayVar(&folders, "watch", nil, "`DIR` whose modules and workflows are deployed, and anew when they change")
