@@ -52,7 +52,9 @@ func (s *scenario) play(t *testing.T, dieAt int) (crashed bool, err error) {
 				break
 			}
 		}
-		w.life.disarm()
+		if !w.life.disarm() { // it died of what went on behind the last step
+			err = errors.Join(err, w.bury())
+		}
 		err = errors.Join(err, w.life.close(context.Background()))
 	})
 	return w.crashed, err
@@ -130,11 +132,15 @@ func (p *process) died() bool {
 	return p.dieAt > 0 && p.moments >= p.dieAt
 }
 
-// disarm lets the process live on to its end.
-func (p *process) disarm() {
+// disarm lets the process live on to its end, unless it has died before.
+func (p *process) disarm() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.dieAt > 0 && p.moments >= p.dieAt {
+		return false
+	}
 	p.dieAt = 0
+	return true
 }
 
 // close ends the process; what it has not committed within ctx is lost.

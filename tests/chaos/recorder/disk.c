@@ -76,6 +76,10 @@ __attribute__((constructor)) static void begin(void) {
   put('H', "", 0, NULL, 0);
 }
 
+/* end lets no write be cut off between the file and the record: a process that
+ * is recorded ends by exit of libc. */
+__attribute__((destructor)) static void end(void) { pthread_mutex_lock(&mu); }
+
 /* name_of is the name of a path in the folder, "/" for the folder itself, NULL for all else. */
 static const char *name_of(const char *path) {
   if (record < 0 || strncmp(path, dir, dir_len)) return NULL;
