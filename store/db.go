@@ -44,6 +44,7 @@ type DB struct {
 	done    chan struct{} // closed when the writer has ended
 	stop    chan struct{} // closed to end the checkpointer and the mending
 	stopped chan struct{}
+	gone    chan struct{} // closed when nothing more is read
 	mends   sync.WaitGroup
 	commits atomic.Int64
 	free    atomic.Int64 // bytes of the disk, as measured last
@@ -122,7 +123,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{opts: o, log: o.Log, lock: lock, next: newGroup(), readers: make(chan *conn, o.Readers),
-		done: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{})}
+		done: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}), gone: make(chan struct{})}
 	db.wake = sync.NewCond(&db.mu)
 	db.state = newState(db, o.StateBytes)
 	if err := db.connect(); err != nil {
@@ -248,6 +249,7 @@ func (db *DB) Close() error {
 	<-db.done
 	<-db.stopped
 	db.mends.Wait()
+	close(db.gone)
 	if db.torn.Load() {
 		return db.lock.Close() // the last connection to close would fold the log back, and forget it
 	}
@@ -277,6 +279,8 @@ func (db *DB) Query(ctx context.Context, query string, args []any, row func(Row)
 	var c *conn
 	select {
 	case c = <-db.readers:
+	case <-db.gone:
+		return weft.Errorf(weft.Unavailable, "store.DB.Query", "the database is closed")
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -276,3 +276,17 @@ func TestListenersArePaged(t *testing.T) {
 		}
 	}
 }
+
+func TestAReadAfterTheEndIsRefused(t *testing.T) {
+	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "weft.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = db.Query(t.Context(), "select 1", nil, func(store.Row) error { return nil })
+	if weft.CodeOf(err) != weft.Unavailable {
+		t.Errorf("%v", err)
+	}
+}

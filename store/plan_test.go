@@ -26,7 +26,7 @@ func TestReadsFollowAnIndex(t *testing.T) {
 	}
 	must(db.Due(ctx, 1, Wake{}, 1))
 	must(db.RunIDs(ctx, 1, RunID{}, 1))
-	must(db.ParkedOn(ctx, "a", "p", 1))
+	must(db.ParkedOn(ctx, "a", "p", "r", 1))
 	must(db.Tied(ctx, 1, 1, "", 1))
 	must(db.Children(ctx, "r", 1))
 	must(db.Listeners(ctx, "a", "t", "", 1))

@@ -260,9 +260,9 @@ func (db *DB) NextWake(ctx context.Context, after int64) (at int64, ok bool, err
 	return at, ok, err
 }
 
-// ParkedOn are runs parked on a peer, the oldest first.
-func (db *DB) ParkedOn(ctx context.Context, ns, peer string, limit int) ([]string, error) {
-	return db.texts(ctx, "select id from run where ns=? and peer=? order by id limit ?", ns, peer, limit)
+// ParkedOn are runs parked on a peer after the given one, the oldest first.
+func (db *DB) ParkedOn(ctx context.Context, ns, peer, after string, limit int) ([]string, error) {
+	return db.texts(ctx, "select id from run where ns=? and peer=? and id>? order by id limit ?", ns, peer, after, limit)
 }
 
 // PeersParkedOn calls fn for each peer that some run is parked on.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"strings"
@@ -292,10 +293,12 @@ func (a *actor) keep(en machine.Entry) {
 	a.changed = true
 }
 
+var errStopped = errors.New("the run goes no further in this process")
+
 // stop gives the run up in this process: its journal is whole, but the machine
 // cannot follow it.
 func (a *actor) stop(err error) error {
-	a.err = err
+	a.err = fmt.Errorf("%w: %w", errStopped, err)
 	a.todo = nil
 	a.e.log.Error("run stopped", "run", a.id, "workflow", a.row.Workflow, "error", err)
 	return err

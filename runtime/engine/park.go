@@ -127,20 +127,36 @@ func (q *peerQueue) answered(ns, peer string) {
 	}
 }
 
-// release lets the next wave go.
+// release lets the next wave go. A run that cannot go takes no other's place in it.
 func (q *peerQueue) release(k peerKey) {
 	n, ok := q.grow(k)
 	if !ok || q.e.life.Err() != nil {
 		return
 	}
-	ids, err := q.e.db.ParkedOn(q.e.life, k.ns, k.peer, n)
-	if err == nil && len(ids) == 0 {
-		q.forget(k)
-		return
-	}
-	for _, id := range ids {
-		if err := q.e.touch(q.e.life, id, (*actor).proceed); err != nil && q.e.life.Err() == nil {
-			q.e.log.Error("parked run not resumed", "run", id, "peer", k.peer, "error", err)
+	for after := ""; n > 0; {
+		ids, err := q.e.db.ParkedOn(q.e.life, k.ns, k.peer, after, n)
+		if err == nil && len(ids) == 0 {
+			if after == "" {
+				q.forget(k)
+			}
+			return
+		}
+		if err != nil {
+			if q.e.life.Err() == nil {
+				q.e.log.Error("parked runs not read, will try again", "peer", k.peer, "error", err)
+			}
+			return
+		}
+		for _, id := range ids {
+			after = id
+			err := q.e.touch(q.e.life, id, (*actor).proceed)
+			if err == nil {
+				n--
+			} else if q.e.life.Err() != nil {
+				return
+			} else {
+				q.e.log.Error("parked run not resumed", "run", id, "peer", k.peer, "error", err)
+			}
 		}
 	}
 }

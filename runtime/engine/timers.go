@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows/machine"
 )
@@ -15,8 +17,10 @@ type timers struct {
 	e    *Engine
 	kick chan struct{}
 
-	mu   sync.Mutex
-	next int64 // guarded by mu: Unix milliseconds of the next look; 0 while looking
+	mu     sync.Mutex
+	next   int64 // guarded by mu: Unix milliseconds of the next look; 0 while looking
+	looked int64 // guarded by mu: what was due by then has been fired, or cannot be in this process
+	missed bool  // guarded by mu: something that is due by then has come since
 }
 
 // duePage bounds the runs that are woken before the next look; lookGap is the
@@ -33,6 +37,7 @@ func newTimers(e *Engine) *timers { return &timers{e: e, kick: make(chan struct{
 func (t *timers) at(ms int64) {
 	t.mu.Lock()
 	sooner := t.next == 0 || ms < t.next
+	t.missed = t.missed || ms <= t.looked
 	t.mu.Unlock()
 	if sooner {
 		select {
@@ -59,16 +64,30 @@ func (t *timers) plan(next int64) {
 	t.mu.Unlock()
 }
 
-// look fires all that is due.
-func (t *timers) look() error {
+// look fires all that is due. What cannot be woken in this process, because its
+// journal does not fit or its workflow is gone, is told once, and left.
+func (t *timers) look() (err error) {
 	now := t.e.now().UnixMilli()
+	before := t.begin(now)
+	defer func() {
+		if err != nil {
+			t.again()
+		}
+	}()
 	for after := (store.Wake{}); t.e.life.Err() == nil; {
 		due, err := t.e.db.Due(t.e.life, now, after, duePage)
 		if err != nil {
 			return err
 		}
 		for _, w := range due {
-			if err := t.e.fire(w.Run); err != nil && t.e.life.Err() == nil {
+			err := t.e.fire(w.Run)
+			if err == nil || t.e.life.Err() != nil {
+				continue
+			}
+			if !lasting(err) {
+				t.again()
+			}
+			if w.At > before {
 				t.e.log.Error("timer not fired", "run", w.Run, "error", err)
 			}
 		}
@@ -79,6 +98,35 @@ func (t *timers) look() error {
 		t.e.turns.settle(t.e.life, duePage)
 	}
 	return nil
+}
+
+// lasting reports whether a run that could not be woken for err cannot be woken
+// later either, as long as this process lives.
+func lasting(err error) bool {
+	code := weft.CodeOf(err)
+	return errors.Is(err, errStopped) || code == weft.DataLoss || code == weft.NotFound
+}
+
+func (t *timers) begin(now int64) (before int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before, t.looked, t.missed = t.looked, now, false
+	return before
+}
+
+// again has all that is due be looked at once more.
+func (t *timers) again() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.missed = true
+}
+
+// pending is since when the next wake time is to be sought; ok is false when
+// there is something to be looked at now.
+func (t *timers) pending() (after int64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.looked, !t.missed
 }
 
 // sleep waits until the next run or start is due. A burst of short timers costs one look
@@ -99,8 +147,12 @@ func (t *timers) sleep() {
 // be due before: then it is true.
 func (t *timers) doze() bool {
 	t.plan(0) // what becomes durable from here on kicks
+	after, ok := t.pending()
+	if !ok {
+		return false
+	}
 	now, wait := t.e.now(), lookMax
-	at, ok, err := t.e.db.NextWake(t.e.life, 0)
+	at, ok, err := t.e.db.NextWake(t.e.life, after)
 	if err == nil && ok {
 		wait = min(wait, time.UnixMilli(at).Sub(now))
 	}
