@@ -65,8 +65,11 @@ func TestAFullDiskLosesNothingAndWeftGoesOnByItself(t *testing.T) {
 			}
 		})
 	}
+	acknowledged := func() int { mu.Lock(); defer mu.Unlock(); return len(begun) }
 	for range 3 {
-		time.Sleep(100 * time.Millisecond)
+		for before := acknowledged(); acknowledged() < before+10; {
+			time.Sleep(10 * time.Millisecond)
+		}
 		full.Store(true)
 		for h.db.Err() == nil {
 			time.Sleep(time.Millisecond)
