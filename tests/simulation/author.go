@@ -27,7 +27,7 @@ var (
 func write(r *rand.Rand, families bool) []text {
 	var all []text
 	for i := range 2 + r.IntN(3) {
-		a := &author{r: r}
+		a := &author{r: r, families: families}
 		if families {
 			a.older = i
 		}
@@ -48,10 +48,12 @@ func write(r *rand.Rand, families bool) []text {
 
 // author writes a random workflow. It ends, if peers heal and clients answer.
 type author struct {
-	r     *rand.Rand
-	older int // workflows that it may run: those before it, or none
-	b     strings.Builder
-	lists int
+	r        *rand.Rand
+	families bool
+	older    int // workflows that it may run: those before it, or none
+	b        strings.Builder
+	lists    int
+	forks    int // that it is within
 }
 
 func (a *author) line(depth int, format string, args ...any) {
@@ -87,14 +89,14 @@ func (a *author) tasks(depth, nest int) {
 func (a *author) task(depth, nest int) {
 	kinds := []string{"call", "call", "call", "call", "set", "wait", "wait", "http", "emit", "listen", "raise", "switch"}
 	if nest > 0 {
-		kinds = append(kinds, "for", "for", "try", "try", "try", "try", "try")
+		kinds = append(kinds, "for", "for", "fork", "fork", "try", "try", "try", "try", "try")
 	}
 	if a.older > 0 {
 		kinds = append(kinds, "run", "run")
 	}
 	kind := a.pick(kinds)
-	if kind == "raise" && a.r.IntN(3) > 0 {
-		kind = "call"
+	if kind == "raise" && a.r.IntN(3) > 0 || kind == "http" && a.forks > 0 && !a.families {
+		kind = "call" // two calls by HTTP that begin at one moment have no order
 	}
 	if kind == "listen" && a.r.IntN(3) > 0 || a.r.IntN(8) == 0 {
 		a.timeout(depth, kind)
@@ -125,9 +127,29 @@ func (a *author) task(depth, nest int) {
 		a.line(depth, "for: { each: i, in: '${ [range(%d)] }' }", a.r.IntN(5))
 		a.line(depth, "do:")
 		a.tasks(depth+1, nest-1)
+	case "fork":
+		a.fork(depth, nest)
 	case "try":
 		a.try(depth, nest)
 	}
+}
+
+// fork writes branches, now and then one that is a race.
+func (a *author) fork(depth, nest int) {
+	a.line(depth, "fork:")
+	if a.r.IntN(2) == 0 {
+		a.line(depth+1, "compete: true")
+	}
+	a.line(depth+1, "branches:")
+	a.lists++
+	list := a.lists
+	a.forks++
+	for i := range 2 + a.r.IntN(3) {
+		a.line(depth+2, "- b%d_%d:", list, i)
+		a.line(depth+4, "do:")
+		a.tasks(depth+5, nest-1)
+	}
+	a.forks--
 }
 
 // timeout ends at microseconds of its own, see odd.

@@ -101,7 +101,7 @@ func (s *peers) take(p *process, r weft.Request) {
 }
 
 // followed checks that a call of a run was made only when the file had its
-// reason, and not its answer.
+// reason, and neither its answer nor a reason to give it up.
 func (w *world) followed(p *process, key string) {
 	run, step, _, ordinal, ok := parts(key)
 	if !ok {
@@ -117,6 +117,11 @@ func (w *world) followed(p *process, key string) {
 	}
 	if slices.ContainsFunc(entries, func(e machine.Entry) bool { return e.Kind == machine.Outcome && e.Step == step && e.Ordinal == ordinal }) {
 		w.violate("the call %s was made again although its answer is in the journal", key)
+	}
+	row, _, err := p.db.Run(context.Background(), run)
+	w.must(err)
+	if s, err := tell(row, w.code.defs[row.Workflow], entries); err == nil && !s.open(step) {
+		w.violate("the call %s was made although the run does not wait for it", key)
 	}
 }
 
