@@ -64,14 +64,17 @@ func before(def *workflows.Definition, row store.Run, entries []machine.Entry, s
 		if _, err := m.Advance(en); err != nil {
 			return nil, err
 		}
+		ended, begun := m.Status().Ended(), step > 0 && m.Steps() >= step
 		switch {
-		case step > 0 && m.Steps() >= step:
+		case step == 0 && m.Status() == machine.Completed:
+			return nil, weft.Errorf(weft.FailedPrecondition, op, "run %s has completed, so it failed at no step", row.ID).WithHint("name the step to run it from: weft run describe %s", row.ID)
+		case ended && (begun || step == 0 && i == 0):
+			return nil, weft.Errorf(weft.FailedPrecondition, op, "run %s ended in the moment in which that step began: there is nothing to do anew", row.ID).
+				WithHint("name an earlier step, or start a new run: weft run describe %s", row.ID)
+		case ended && step == 0:
+			return answeredOnly(entries[:i]), nil
+		case begun:
 			return answeredOnly(entries[:i+1]), nil
-		case step == 0 && m.Status().Ended():
-			if m.Status() == machine.Completed {
-				return nil, weft.Errorf(weft.FailedPrecondition, op, "run %s has completed, so it failed at no step", row.ID).WithHint("name the step to run it from: weft run describe %s", row.ID)
-			}
-			return answeredOnly(entries[:max(i, 1)]), nil
 		}
 	}
 	return nil, weft.Errorf(weft.InvalidArgument, op, "run %s has no step %d: it came to step %d", row.ID, step, m.Steps())
@@ -96,7 +99,7 @@ func answeredOnly(entries []machine.Entry) []machine.Entry {
 }
 
 // copied is a new run with those entries, which goes on from there.
-func (e *Engine) copied(def *workflows.Definition, was store.Run, entries []machine.Entry, step uint32) (*actor, error) {
+func (e *Engine) copied(def *workflows.Definition, was store.Run, entries []machine.Entry, step uint32) (_ *actor, err error) {
 	row := e.newRow(was.Namespace, e.opts.NewID(), def)
 	row.Origin, row.Quiet = was.ID, row.Quiet || was.Quiet
 	if step > 0 {
@@ -106,11 +109,15 @@ func (e *Engine) copied(def *workflows.Definition, was store.Run, entries []mach
 	a.fresh, a.started = true, make(chan struct{})
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, en := range entries {
-		if _, err := a.m.Advance(en); err != nil {
+	for i, en := range entries {
+		eff, err := a.m.Advance(en)
+		if err != nil {
 			return nil, weft.Errorf(weft.FailedPrecondition, "engine.Engine.Rerun", "a copy of run %s takes another course, perhaps because it looks at its own id: %w", was.ID, err)
 		}
 		a.keep(en)
+		if step > 0 && i == len(entries)-1 {
+			a.emitFrom(step, eff.Commands)
+		}
 		if en.Kind == machine.Delivered {
 			a.also = append(a.also, func(tx *store.Tx) error {
 				_, err := tx.Receive(inboxOf(a.id), en.Event.Source, en.Event.ID)
@@ -121,6 +128,12 @@ func (e *Engine) copied(def *workflows.Definition, was store.Run, entries []mach
 	if err := e.adoptNew(a); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil { // nobody was told of it: it must not be written at the end
+			a.lose(err)
+			e.leave(a)
+		}
+	}()
 	if _, err := a.apply(machine.Entry{Kind: machine.Rerun, At: e.now().UnixMicro(), Data: []byte(row.Origin)}); err != nil {
 		return nil, err
 	}
@@ -134,4 +147,14 @@ func (e *Engine) copied(def *workflows.Definition, was store.Run, entries []mach
 	}
 	a.carryOn()
 	return a, nil
+}
+
+// emitFrom emits what the last entry that was taken over led to once the step
+// had begun: that is to be done anew. The caller holds mu.
+func (a *actor) emitFrom(step uint32, commands []machine.Command) {
+	for _, c := range commands {
+		if c.Kind == machine.Emit && c.Step >= step {
+			a.events = append(a.events, *c.Event)
+		}
+	}
 }

@@ -41,6 +41,7 @@ func (w *world) check() {
 	w.checkEvents(f)
 	w.checkStarts(f)
 	w.checkFamilies(f)
+	w.checkReruns(f)
 	for _, c := range w.facts {
 		w.checkFact(f, c)
 	}
@@ -215,7 +216,7 @@ func (w *world) checkEvents(f *file) {
 func (w *world) checkStarts(f *file) {
 	runs := map[string]int{} // by workflow and key
 	for _, s := range f.stories {
-		if s.row.Parent == "" {
+		if s.row.Parent == "" && s.row.Origin == "" {
 			runs[s.row.Workflow+" "+strings.Split(s.row.Key, " ")[0]]++
 		}
 	}
@@ -271,6 +272,47 @@ func (w *world) checkFamilies(f *file) {
 	}
 }
 
+// checkReruns wants one copy for each rerun, which begins as its origin did up to the step.
+func (w *world) checkReruns(f *file) {
+	copies := map[string]int{}
+	for _, id := range slices.Sorted(maps.Keys(f.stories)) {
+		s := f.stories[id]
+		if s.row.Origin == "" {
+			continue
+		}
+		copies[s.row.Origin]++
+		was, step := origin(s.row)
+		if origin := f.stories[was]; origin == nil || origin.endedAt == 0 {
+			w.violate("run %s is a copy of %s, which has not ended", id, was)
+		} else if why := s.follows(origin, step); why != "" {
+			w.violate("run %s is a copy of %s: %s", id, s.row.Origin, why)
+		}
+	}
+	asked, unsure := map[string]int{}, map[string]int{}
+	for _, c := range w.facts {
+		switch {
+		case c.verb != rerun || c.refused:
+		case c.acked:
+			asked[c.origin()]++
+		default:
+			unsure[c.origin()]++
+		}
+	}
+	for _, origin := range slices.Sorted(maps.Keys(copies)) {
+		if n := copies[origin]; n < asked[origin] || n > asked[origin]+unsure[origin] {
+			w.violate("there are %d copies of %s: %d clients were told of one, %d of nothing", n, origin, asked[origin], unsure[origin])
+		}
+	}
+}
+
+// origin is what the copy that a rerun makes is of.
+func (f *fact) origin() string {
+	if f.key == "0" {
+		return f.what
+	}
+	return f.what + " step " + f.key
+}
+
 // waitsForChild reports whether a run waits for another that has not ended.
 func (f *file) waitsForChild(s *story) bool {
 	for _, child := range f.stories {
@@ -291,7 +333,7 @@ func (w *world) checkHands(db *store.DB, f *file) {
 		}
 	}
 	for _, c := range w.facts {
-		if c.verb != start || !c.acked {
+		if c.verb != start && c.verb != rerun || !c.acked {
 			continue
 		}
 		s := f.stories[c.run.ID]
@@ -343,6 +385,8 @@ func (w *world) checkFact(f *file, c *fact) {
 		say("it saw %d entries, now there are %d", c.run.Entries, s.row.Entries)
 	}
 	switch {
+	case c.verb == rerun && s.row.Origin != c.origin():
+		say("the run is a copy of %q", s.row.Origin)
 	case c.verb == start && (s.row.Workflow != c.what || s.row.Key != c.key):
 		say("the run is one of %s with the key %q", s.row.Workflow, s.row.Key)
 	case c.verb == cancel && engine.Status(s.row.Status) != engine.Cancelled:

@@ -26,13 +26,14 @@ const (
 	resume  verb = "resume"
 	call    verb = "call" // a handler, outside any run
 	get     verb = "get"
+	rerun   verb = "rerun" // a run that has ended, from a step or from where it failed
 )
 
 // fact is what a client did and what it was told.
 type fact struct {
 	verb       verb
 	what       string // run, workflow, event type or script
-	key        string // of a start; id of an event; idempotency key of a call
+	key        string // of a start; id of an event; idempotency key of a call; step of a rerun
 	begun, end time.Time
 	told       string // what the answer says
 	acked      bool   // the client was told that it is done
@@ -54,7 +55,7 @@ const clientMax = 30 * time.Second
 
 // step is the next thing that the seed wants done.
 func (w *world) step() {
-	switch n := w.r.IntN(100); {
+	switch n := w.r.IntN(108); {
 	case n < 30:
 		w.do(start, "w"+strconv.Itoa(w.r.IntN(len(w.code.all))))
 	case n < 50:
@@ -75,8 +76,10 @@ func (w *world) step() {
 		w.peers.rise(w.somePeer())
 	case n < 97:
 		w.rest(time.Duration(1+w.r.IntN(30)) * time.Second)
-	default:
+	case n < 100:
 		w.restart()
+	default:
+		w.do(rerun, w.someRun())
 	}
 }
 
@@ -90,7 +93,7 @@ func (w *world) someRun() string {
 	defer w.mu.Unlock()
 	var known []string
 	for _, f := range w.facts {
-		if f.verb == start && f.acked {
+		if (f.verb == start || f.verb == rerun) && f.acked {
 			known = append(known, f.run.ID)
 		}
 	}
@@ -113,6 +116,8 @@ func (w *world) do(v verb, what string) {
 		}
 	case v == call:
 		f.key = "op-" + strconv.Itoa(n)
+	case v == rerun:
+		f.key = strconv.Itoa(w.r.IntN(2) * w.r.IntN(12))
 	case v == start && w.r.IntN(2) == 0:
 		f.key = "k" + strconv.Itoa(w.r.IntN(4))
 	}
@@ -155,6 +160,9 @@ func (w *world) act(ctx context.Context, p *process, f *fact) (err error) {
 	case get:
 		f.run, err = p.Run(ctx, ns, f.what)
 		f.told = f.run.Status.String()
+	case rerun:
+		f.run, err = p.Rerun(ctx, ns, f.what, f.step())
+		f.told = f.run.ID
 	case call:
 		err = w.call(ctx, p, f)
 	}
@@ -175,6 +183,12 @@ func (w *world) call(ctx context.Context, p *process, f *fact) error {
 func scriptOf(text string) string {
 	input, _ := json.Marshal(script{Do: strings.Split(text, ", ")}) // strings: cannot fail
 	return string(input)
+}
+
+// step is the one that a rerun is from; 0 is where the run failed.
+func (f *fact) step() uint32 {
+	n, _ := strconv.Atoi(f.key) // do wrote it
+	return uint32(n)
 }
 
 func (f *fact) event() weft.Event {

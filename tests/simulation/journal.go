@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +46,7 @@ type story struct {
 	def     *workflows.Definition
 	m       *machine.Machine
 	entries []machine.Entry
+	own     int             // number of the first entry that is not taken over from another run
 	endedAt int64           // Unix microseconds; 0 for not
 	adds    map[string]bool // notes that its finished steps left, see worker.add
 	events  map[string]bool // ids of the events that it gave to the log
@@ -56,8 +58,14 @@ type story struct {
 func tell(row store.Run, def *workflows.Definition, entries []machine.Entry) (*story, error) {
 	s := &story{row: row, def: def, entries: entries, m: machine.New(def, machine.Info{RunID: row.ID, Namespace: row.Namespace}),
 		adds: map[string]bool{}, events: map[string]bool{}, heard: map[string]int{}}
+	for i, e := range entries {
+		if e.Kind == machine.Rerun {
+			s.own = i
+		}
+	}
+	_, from := origin(row)
 	finished := map[uint32]bool{}
-	for _, e := range entries {
+	for i, e := range entries {
 		open := map[uint32]machine.Command{}
 		for _, c := range s.m.Outstanding() {
 			open[c.Step] = c
@@ -67,7 +75,7 @@ func tell(row store.Run, def *workflows.Definition, entries []machine.Entry) (*s
 			return nil, err
 		}
 		for _, c := range eff.Commands {
-			if c.Kind == machine.Emit {
+			if c.Kind == machine.Emit && (i >= s.own || i == s.own-1 && from > 0 && c.Step >= from) {
 				s.events[c.Event.ID] = true
 			}
 		}
@@ -77,12 +85,12 @@ func tell(row store.Run, def *workflows.Definition, entries []machine.Entry) (*s
 				s.doubled = append(s.doubled, strconv.Itoa(int(e.Step)))
 			}
 			finished[e.Step] = true
-			if e.Kind == machine.Finished && open[e.Step].Kind == machine.CallHandler {
+			if i >= s.own && e.Kind == machine.Finished && open[e.Step].Kind == machine.CallHandler {
 				s.step(open[e.Step])
 			}
 		case e.Kind == machine.Delivered:
 			s.heard[e.Event.ID]++
-		case e.Kind == machine.Paused:
+		case e.Kind == machine.Paused && i >= s.own:
 			s.paused++
 		}
 		if s.endedAt == 0 && s.m.Status().Ended() {
@@ -102,6 +110,58 @@ func (s *story) step(c machine.Command) {
 	for _, e := range events {
 		s.events[e] = true
 	}
+}
+
+// origin is of which run a run is a copy, and from which step.
+func origin(row store.Run) (run string, step uint32) {
+	run, text, _ := strings.Cut(row.Origin, " step ")
+	n, _ := strconv.Atoi(text) // nothing for 0
+	return run, uint32(n)
+}
+
+// follows is what is wrong with the entries that a copy took over: they must be
+// the origin's, all that changed the run and no note of a call that was not
+// answered, until the step began or, without one, the run would have ended.
+func (s *story) follows(origin *story, step uint32) string {
+	m := machine.New(s.def, machine.Info{RunID: s.row.ID, Namespace: s.row.Namespace})
+	rest := origin.entries
+	for i, e := range s.entries[:s.own] {
+		for len(rest) > 0 && rest[0].Kind >= machine.Attempted && !reflect.DeepEqual(rest[0], e) {
+			rest = rest[1:]
+		}
+		if len(rest) == 0 || !reflect.DeepEqual(rest[0], e) {
+			return fmt.Sprintf("entry %d is not the one of its origin", i)
+		}
+		rest = rest[1:]
+		if step > 0 && m.Steps() >= step {
+			return fmt.Sprintf("entry %d was taken over and came after the step", i)
+		}
+		if _, err := m.Advance(e); err != nil {
+			return err.Error()
+		}
+	}
+	for _, c := range m.Outstanding() {
+		for _, e := range s.entries[:s.own] {
+			if e.Kind >= machine.Attempted && e.Step == c.Step {
+				return fmt.Sprintf("it believes a peer that answered step %d of its origin", c.Step)
+			}
+		}
+	}
+	for len(rest) > 0 && rest[0].Kind >= machine.Attempted {
+		rest = rest[1:]
+	}
+	if len(rest) == 0 {
+		return "it took over all"
+	}
+	if m.Steps() < step {
+		return "it begins before the step"
+	}
+	if step == 0 {
+		if _, err := m.Advance(rest[0]); err != nil || !m.Status().Ended() {
+			return "it begins before the step at which its origin failed"
+		}
+	}
+	return ""
 }
 
 // traces is what a call of work leaves in the state and in the log.

@@ -35,6 +35,9 @@ var plants = []plant{
 	{"the branches that lose a race go on", "runtime/engine/timers.go",
 		"		if !a.m.Awaits(step) {\n", "		if step == 0 {\n",
 		"TestSeed", "although the run does not wait for it"},
+	{"a rerun believes a peer that answered its origin", "runtime/engine/rerun.go",
+		"		if en.Kind < machine.Attempted || answered[en.Step] {\n", "		if en.Kind < machine.Attempted || len(answered) >= 0 {\n",
+		"TestSeed", "it believes a peer"},
 }
 
 // TestPlantedBugsAreFound builds this package again with a bug in the engine,

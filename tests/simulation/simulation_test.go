@@ -57,7 +57,7 @@ func TestSeed(t *testing.T) {
 		sum.Commits += r.Commits
 		sum.Lived += r.Lived
 	}
-	for _, kind := range []string{"finished", "failed", "fired", "delivered", "cancelled", "paused", "resumed", "attempted", "outcome", "parked", "run completed", "run faulted"} {
+	for _, kind := range []string{"finished", "failed", "fired", "delivered", "cancelled", "paused", "resumed", "attempted", "outcome", "parked", "rerun", "run completed", "run faulted"} {
 		if *oneSeed < 0 && entries[kind] == 0 {
 			t.Errorf("the worlds are not various enough: no %s in %v", kind, entries)
 		}
