@@ -33,8 +33,12 @@ func write(r *rand.Rand, families bool) []text {
 		}
 		name := "w" + strconv.Itoa(i)
 		a.line(0, "document: { dsl: '1.0.3', namespace: sim, name: %s, version: '1.0.0'%s }", name, a.maybe(3, ", metadata: { weft: { park: PT3M } }"))
-		if i > 0 && r.IntN(2) == 0 {
+		switch {
+		case i > 0 && r.IntN(2) == 0:
 			a.line(0, "schedule: { on: { one: { with: { type: %s } } } }", a.pick(begin))
+		case r.IntN(5) == 0:
+			a.line(0, "schedule: { %s }", a.pick([]string{"every: PT5S", "every: PT31S", "after: PT3S", "after: PT40S", "every: PT20S, after: PT10S",
+				"cron: '* * * * *'", "cron: 'CRON_TZ=Asia/Kolkata 1-59/2 5 * * *'"}))
 		}
 		if r.IntN(5) == 0 {
 			a.line(0, "timeout: { after: PT%d.000%dS }", 1+r.IntN(300), 137+r.IntN(300))

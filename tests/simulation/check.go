@@ -42,6 +42,7 @@ func (w *world) check() {
 	w.checkStarts(f)
 	w.checkFamilies(f)
 	w.checkReruns(f)
+	w.checkSchedules(f)
 	for _, c := range w.facts {
 		w.checkFact(f, c)
 	}

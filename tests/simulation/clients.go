@@ -55,7 +55,7 @@ const clientMax = 30 * time.Second
 
 // step is the next thing that the seed wants done.
 func (w *world) step() {
-	switch n := w.r.IntN(108); {
+	switch n := w.r.IntN(110); {
 	case n < 30:
 		w.do(start, "w"+strconv.Itoa(w.r.IntN(len(w.code.all))))
 	case n < 50:
@@ -78,6 +78,8 @@ func (w *world) step() {
 		w.rest(time.Duration(1+w.r.IntN(30)) * time.Second)
 	case n < 100:
 		w.restart()
+	case n < 102:
+		w.apply(true)
 	default:
 		w.do(rerun, w.someRun())
 	}

@@ -38,6 +38,12 @@ var plants = []plant{
 	{"a rerun believes a peer that answered its origin", "runtime/engine/rerun.go",
 		"		if en.Kind < machine.Attempted || answered[en.Step] {\n", "		if en.Kind < machine.Attempted || len(answered) >= 0 {\n",
 		"TestSeed", "it believes a peer"},
+	{"what was due in an outage is made up for one by one", "runtime/engine/schedule.go",
+		"	due := when.Latest(time.UnixMilli(row.Next), now)\n", "	due := time.UnixMilli(row.Next)\n",
+		"TestSeed", "was started when a later one was due"},
+	{"the end of a run does not set the next time", "runtime/engine/schedule.go",
+		"	return tx.Reschedule(waits, when.Next(time.UnixMilli(run.Ended)).UnixMilli(), \"\")\n", "	_, _ = waits, when\n	return nil\n",
+		"TestSeed", "and weft was well"},
 }
 
 // TestPlantedBugsAreFound builds this package again with a bug in the engine,

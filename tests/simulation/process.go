@@ -55,6 +55,7 @@ func (w *world) open() {
 	if err := p.Start(ctx); err != nil {
 		panic(err)
 	}
+	w.well()
 }
 
 // bury ends what is left of a dead process. What it had not committed is lost.
@@ -75,6 +76,7 @@ func (p *process) bury() {
 // close ends the process gracefully; if it dies meanwhile, it is dead.
 func (p *process) close() {
 	begun := time.Now()
+	p.w.ill()
 	p.end()
 	err := p.Close(context.Background())
 	if err != nil && !p.isDead() {
@@ -123,6 +125,7 @@ func (p *process) effect(what string) error {
 	}
 	p.w.happened("%d %s", p.n, what)
 	if p.effects++; p.effects == p.dieAt {
+		p.w.ill()
 		p.why = fmt.Sprintf("%s, effect %d", what, p.effects)
 		close(p.dead)
 		return errDead
@@ -143,6 +146,9 @@ func (p *process) reach(ctx context.Context, most time.Duration, name, what stri
 	return nil
 }
 
+// cutMax is how long who is cut off may take to notice.
+const cutMax = time.Millisecond
+
 // pause lets a little time pass. How much depends on its name and on how often
 // it was made in this life, so whoever wakes does so alone.
 func (p *process) pause(ctx context.Context, most time.Duration, name string) error {
@@ -158,10 +164,10 @@ func (p *process) pause(ctx context.Context, most time.Duration, name string) er
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return ctx.Err()
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-ctx.Done(): // of several that are cut off at one moment each notices alone
+		time.Sleep(time.Until(odd(time.Now().Add(time.Duration(p.w.chance(int(cutMax), "cut", p.n, name, n))))))
 	}
+	return ctx.Err()
 }
 
 func (p *process) newID() string {

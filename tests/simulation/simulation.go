@@ -74,12 +74,14 @@ type world struct {
 	lives   int
 	crashes int
 	commits int64
+	seasons []season
 
 	mu         sync.Mutex
 	story      []string            // guarded by mu: effects and restarts, in order of time
 	facts      []*fact             // guarded by mu: what clients did and were told, in order of doing
 	taken      map[int64]time.Time // guarded by mu: offsets of events that the workflows have had, and when
 	violations []string            // guarded by mu
+	spans      []span              // guarded by mu
 	rows       []string            // the file at the end
 	runs       int
 	entries    map[string]int
@@ -119,6 +121,7 @@ func (w *world) happened(format string, args ...any) {
 // live lets the clients do their steps, through crashes and restarts.
 func (w *world) live() {
 	w.open()
+	w.apply(true)
 	for range opsMin + w.r.IntN(opsMax-opsMin) {
 		gap := time.Duration(1+w.r.IntN(int(gapMax/time.Microsecond))) * time.Microsecond
 		if w.r.IntN(3) == 0 {
@@ -172,6 +175,7 @@ func (w *world) restart() {
 // settle heals the world and waits until nothing moves any more.
 func (w *world) settle() {
 	w.rest(time.Second)
+	w.apply(false)
 	w.peers.heal()
 	w.resumeAll()
 	entries := int64(-1)
@@ -233,7 +237,7 @@ func odd(t time.Time) time.Time {
 
 func (w *world) report() Report {
 	var b strings.Builder
-	for _, list := range [][]string{w.code.texts(), w.story, w.told(), w.peers.trace(), w.rows} {
+	for _, list := range [][]string{w.code.texts(), w.calendar(), w.story, w.told(), w.peers.trace(), w.rows} {
 		for _, line := range list {
 			b.WriteString(line + "\n")
 		}
