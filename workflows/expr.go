@@ -14,8 +14,8 @@ import (
 // safe for use by several goroutines.
 type Expr struct {
 	source string
-	path   *path // not nil where the expression is a plain path, which needs no jq
-	code   *gojq.Code
+	path   *path      // not nil where the expression is a plain path, which needs no jq
+	code   *gojq.Code // nil where the text showed the path
 	vars   []Variable
 }
 
@@ -75,6 +75,13 @@ func (e *Expr) eval(dot any, s Scope, max int) (any, error) {
 			return v, nil
 		}
 	}
+	if e.code == nil { // a path that fails: jq says why
+		full, err := compileJQ(e.source, e.path.known())
+		if err != nil {
+			return nil, e.fail(err)
+		}
+		e = full
+	}
 	m := &meter{steps: ExprStepsMax, bytes: ExprBytesMax}
 	var room [6]any
 	values := append(room[:0], m)
@@ -125,6 +132,7 @@ func one(iter gojq.Iter) (any, error) {
 // path is an expression like .a.b or $context.a.b.
 type path struct {
 	root *Variable // nil for .
+	name string    // of root, with its dollar
 	keys []string
 }
 
@@ -144,6 +152,14 @@ func (p *path) eval(dot any, s Scope) (any, bool) {
 		}
 	}
 	return v, true
+}
+
+// known has the one variable that the path reads.
+func (p *path) known() map[string]Variable {
+	if p.root == nil {
+		return nil
+	}
+	return map[string]Variable{p.name: *p.root}
 }
 
 // marked cuts the ${ } off an expression.
@@ -167,6 +183,13 @@ func compileExpr(source string, known map[string]Variable) (*Expr, error) {
 	if len(source) > ExprTextMax {
 		return nil, fmt.Errorf("the expression has %d bytes, more than %d", len(source), ExprTextMax)
 	}
+	if p := plainPath(source, known); p != nil {
+		return &Expr{source: source, path: p}, nil
+	}
+	return compileJQ(source, known)
+}
+
+func compileJQ(source string, known map[string]Variable) (*Expr, error) {
 	var r rewriter
 	q, err := r.prepare(source)
 	if err != nil {
@@ -180,12 +203,63 @@ func compileExpr(source string, known map[string]Variable) (*Expr, error) {
 			names = append(names, name)
 		}
 	}
-	options := append([]gojq.CompilerOption{gojq.WithVariables(names)}, meteredFunctions...)
+	options := []gojq.CompilerOption{gojq.WithVariables(names)}
+	for name := range r.metering {
+		options = append(options, meteredFunctions[name])
+	}
 	if e.code, err = gojq.Compile(q, options...); err != nil {
 		return nil, err
 	}
 	e.path = pathOf(q, known)
 	return e, nil
+}
+
+// plainPath reads what most expressions are, .a.b or $context.a.b, from the
+// text: jq's own compiler would take a hundred times as long. It gives nil for
+// all else, also for what jq has to refuse.
+func plainPath(source string, known map[string]Variable) *path {
+	p := &path{}
+	rest := source
+	if strings.HasPrefix(source, "$") {
+		p.name, rest = source, ""
+		if dot := strings.IndexByte(source, '.'); dot >= 0 {
+			p.name, rest = source[:dot], source[dot:]
+		}
+		v, ok := known[p.name]
+		if !ok || strings.HasPrefix(p.name, "$__") {
+			return nil
+		}
+		p.root = &v
+	} else if source == "." {
+		return p
+	}
+	if p.root == nil && rest == "" {
+		return nil
+	}
+	for rest != "" {
+		key, ok := strings.CutPrefix(rest, ".")
+		if !ok {
+			return nil
+		}
+		key, _, _ = strings.Cut(key, ".")
+		if !isWord(key) {
+			return nil
+		}
+		p.keys = append(p.keys, key)
+		rest = rest[1+len(key):]
+	}
+	return p
+}
+
+// isWord reports whether a key needs no quotes in jq.
+func isWord(s string) bool {
+	for i, c := range []byte(s) {
+		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func pathOf(q *gojq.Query, known map[string]Variable) *path {
@@ -207,7 +281,7 @@ func pathOf(q *gojq.Query, known map[string]Variable) *path {
 		if !ok || len(t.Func.Args) > 0 {
 			return nil
 		}
-		p.root = &v
+		p.root, p.name = &v, t.Func.Name
 	default:
 		return nil
 	}

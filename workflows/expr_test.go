@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -97,6 +98,21 @@ func TestPathsAreTakenWithoutJQ(t *testing.T) {
 		}
 		if (e.path != nil) != plain {
 			t.Errorf("%s: taken as a path: %v", expr, !plain)
+		}
+	}
+}
+
+func TestThePathThatTheTextShowsIsTheOneThatJQReads(t *testing.T) {
+	for _, expr := range []string{".", ".a", ".a.b", "$context", "$context.a.b", "$index.x", "._a1.B", ".and.or", "$context.if"} {
+		shown := plainPath(expr, knownInTests)
+		e, err := compileJQ(expr, knownInTests)
+		if err != nil || shown == nil || !reflect.DeepEqual(shown, e.path) {
+			t.Errorf("%s: the text shows %+v, jq reads %+v, %v", expr, shown, e, err)
+		}
+	}
+	for _, expr := range []string{"", "..", ".a.", ".a..b", ".1", ".a-b", "$", "$context.", "$context..a", "$ context", "$unknown", "$__now", ".ä", "a", ".a .b"} {
+		if shown := plainPath(expr, knownInTests); shown != nil {
+			t.Errorf("%q: the text shows %+v", expr, shown)
 		}
 	}
 }

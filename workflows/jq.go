@@ -56,11 +56,12 @@ const prelude = "def INDEX(stream; f): [stream | {(f | tostring): .}] | add // {
 // not do, makes now a variable, lets what grows pay to the meter, and gathers
 // the names of variables.
 type rewriter struct {
-	names  []string
-	own    []string // signatures of the functions that the query defines itself, as far as they are in sight
-	inside []string // signatures of the functions whose definition is being read
-	depth  int
-	err    error
+	names    []string
+	metering map[string]bool // the metered functions that were put in
+	own      []string        // signatures of the functions that the query defines itself, as far as they are in sight
+	inside   []string        // signatures of the functions whose definition is being read
+	depth    int
+	err      error
 }
 
 // prepare reads an expression and rewrites it.
@@ -180,7 +181,15 @@ func (r *rewriter) copying(q *gojq.Query) {
 
 func (r *rewriter) metered(name string, args ...*gojq.Query) *gojq.Term {
 	args = append(args, call(meterVariable))
+	r.uses(name)
 	return &gojq.Term{Type: gojq.TermTypeFunc, Func: &gojq.Func{Name: name, Args: args}}
+}
+
+func (r *rewriter) uses(name string) {
+	if r.metering == nil {
+		r.metering = map[string]bool{}
+	}
+	r.metering[name] = true
 }
 
 func withSuffixes(t *gojq.Term, list []*gojq.Suffix) *gojq.Term {
@@ -382,6 +391,7 @@ func (r *rewriter) function(t *gojq.Term) {
 
 // before puts a function without arguments in front of a term.
 func (r *rewriter) before(name string, t *gojq.Term) {
+	r.uses(name)
 	inner := *t
 	inner.SuffixList = nil
 	*t = gojq.Term{Type: gojq.TermTypeQuery, SuffixList: t.SuffixList, Query: &gojq.Query{

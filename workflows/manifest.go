@@ -1,16 +1,13 @@
 package workflows
 
-import (
-	"github.com/goccy/go-yaml"
+import "github.com/weftrun/weft"
 
-	"github.com/weftrun/weft"
-)
-
-// JSONOf turns a YAML document, such as a module's manifest, into JSON.
+// JSONOf turns a YAML document, such as a module's manifest, into JSON. It is
+// read as strictly as a workflow.
 func JSONOf(src []byte) ([]byte, error) {
-	data, err := yaml.YAMLToJSON(src)
+	t, err := ReadTree("the document", src)
 	if err != nil {
-		return nil, weft.Errorf(weft.InvalidArgument, "workflows.JSONOf", "the document is not YAML: %w", err)
+		return nil, weft.Errorf(weft.InvalidArgument, "workflows.JSONOf", "%w", err)
 	}
-	return data, nil
+	return AppendJSON(nil, t.Value()), nil
 }

@@ -64,15 +64,15 @@ func (m *meter) spend(n int) error {
 
 // meteredFunctions are what the rewriter puts in the place of jq's own. The
 // last argument of each but one is the meter.
-var meteredFunctions = []gojq.CompilerOption{
-	gojq.WithFunction("__add", 3, 3, paying(bothGrown, sum)),
-	gojq.WithFunction("__multiply", 3, 3, paying(productGrown, product)),
-	gojq.WithFunction("__subtract", 3, 3, working(difference)),
-	gojq.WithFunction("__contains", 3, 3, working(contains)),
-	gojq.WithFunction("__inside", 3, 3, working(func(l, r any) any { return contains(r, l) })),
-	gojq.WithFunction("__made", 1, 1, func(v any, args []any) any { return paid(v, args[0].(*meter).spend(grown(v))) }),
-	gojq.WithFunction("__copied", 1, 1, func(v any, args []any) any { return paid(v, args[0].(*meter).work(copied(v))) }),
-	gojq.WithFunction("__matchable", 0, 0, func(v any, _ []any) any {
+var meteredFunctions = map[string]gojq.CompilerOption{
+	"__add":      gojq.WithFunction("__add", 3, 3, paying(bothGrown, sum)),
+	"__multiply": gojq.WithFunction("__multiply", 3, 3, paying(productGrown, product)),
+	"__subtract": gojq.WithFunction("__subtract", 3, 3, working(difference)),
+	"__contains": gojq.WithFunction("__contains", 3, 3, working(contains)),
+	"__inside":   gojq.WithFunction("__inside", 3, 3, working(func(l, r any) any { return contains(r, l) })),
+	"__made":     gojq.WithFunction("__made", 1, 1, func(v any, args []any) any { return paid(v, args[0].(*meter).spend(grown(v))) }),
+	"__copied":   gojq.WithFunction("__copied", 1, 1, func(v any, args []any) any { return paid(v, args[0].(*meter).work(copied(v))) }),
+	"__matchable": gojq.WithFunction("__matchable", 0, 0, func(v any, _ []any) any {
 		if s, ok := v.(string); ok && len(s) > MatchTextMax {
 			return fmt.Errorf("the text has %d bytes, more than the %d in which all matches may be sought", len(s), MatchTextMax)
 		}

@@ -34,6 +34,7 @@ type parser struct {
 	use      *node
 	park     time.Duration
 	handlers []handlerUse
+	programs map[program]*Expr
 }
 
 type handlerUse struct {
@@ -43,7 +44,7 @@ type handlerUse struct {
 
 func (p *parser) report(line, column int, key, message, hint string) {
 	problem := Problem{File: p.def.file, Line: line, Column: column, Key: key, Message: message, Hint: hint}
-	if p.seen[problem] || len(p.problems) >= 20*ProblemsMax {
+	if p.seen[problem] || p.full() {
 		return
 	}
 	if p.seen == nil {
@@ -52,6 +53,9 @@ func (p *parser) report(line, column int, key, message, hint string) {
 	p.seen[problem] = true
 	p.problems = append(p.problems, problem)
 }
+
+// full reports whether so much is wrong that nobody reads on.
+func (p *parser) full() bool { return len(p.problems) >= 20*ProblemsMax }
 
 // wrong reports a problem at n.
 func (p *parser) wrong(n *node, key, hint, format string, args ...any) {

@@ -64,7 +64,19 @@ func (p *parser) expr(n *node, what string, at place) *Expr {
 	return p.compile(n, text, what, at)
 }
 
+// program is an expression and what it may read: many tasks ask the same, and
+// it is compiled once.
+type program struct {
+	text   string
+	at     place
+	locals string
+}
+
 func (p *parser) compile(n *node, text, what string, at place) *Expr {
+	key := program{text, at, strings.Join(p.locals, " ")}
+	if e := p.programs[key]; e != nil {
+		return e
+	}
 	known := p.variables(at)
 	e, err := compileExpr(text, known)
 	if err != nil {
@@ -72,6 +84,10 @@ func (p *parser) compile(n *node, text, what string, at place) *Expr {
 		p.wrong(n, what, hint, "%s: %s", what, message)
 		return nil
 	}
+	if p.programs == nil {
+		p.programs = map[program]*Expr{}
+	}
+	p.programs[key] = e
 	return e
 }
 

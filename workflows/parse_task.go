@@ -53,6 +53,9 @@ func (p *parser) list(n *node, pointer, what string) ([]*Task, []*node) {
 	var list []*Task
 	var nodes []*node
 	for i, item := range n.items {
+		if p.full() {
+			break
+		}
 		if item.kind != isMap || len(item.pairs) != 1 {
 			p.wrong(item, what, "write - name: { ... }, one name each", "a task must be one name with its definition, not %s", shape(item))
 			continue

@@ -1,26 +1,25 @@
 package workflows
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	yamlparser "github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
 // Bounds of a source.
 const (
 	SourceMax = 256 << 10 // bytes
-	TokensMax = 40_000    // words, marks and quoted texts
-	NestMax   = 100       // levels of [ ] and { }, and columns of indentation by two
+	NodesMax  = 20_000    // lists, mappings and values in them
+	NestMax   = 100       // lists and mappings inside each other
 )
 
 // node is one piece of the source with its place. Line and column count from 1.
@@ -30,6 +29,7 @@ type node struct {
 	line, column int
 	pairs        []pair
 	items        []*node
+	made         any // what plain gave for a list or a mapping, or nil
 }
 
 type pair struct {
@@ -63,187 +63,130 @@ func (n *node) get(key string) *node {
 	return nil
 }
 
-// plain is n as a value of expressions.
+// plain is n as a value of expressions. Nobody changes it: the document and
+// each task inside each other share what they have in common.
 func (n *node) plain() any {
-	switch n.kind {
-	case isList:
+	switch {
+	case n.made != nil:
+	case n.kind == isList:
 		list := make([]any, len(n.items))
 		for i, item := range n.items {
 			list[i] = item.plain()
 		}
-		return list
-	case isMap:
+		n.made = list
+	case n.kind == isMap:
 		m := make(map[string]any, len(n.pairs))
 		for _, p := range n.pairs {
 			m[p.key] = p.value.plain()
 		}
-		return m
+		n.made = m
+	default:
+		return n.value
 	}
-	return n.value
+	return n.made
 }
 
 // readYAML reads the one document of src. It gives nil when the text is no
-// YAML or uses what the language leaves out: anchors, tags, merge keys,
-// directives, more than one document.
+// YAML or uses what the language leaves out: anchors, tags, merge keys, more
+// than one document.
 func readYAML(src []byte, report func(line, column int, key, message, hint string)) *node {
 	switch {
 	case len(src) > SourceMax:
 		report(1, 1, "", fmt.Sprintf("the text has %d bytes, more than %d", len(src), SourceMax), "split it into several workflows")
 		return nil
 	case !utf8.Valid(src):
-		report(1, 1, "", "the text is not UTF-8", "")
+		report(1, 1, "", "the text is not UTF-8", "save it as UTF-8")
 		return nil
 	}
-	tokens := lexer.Tokenize(strings.ReplaceAll(string(src), "\r\n", "\n"))
-	if !checkTokens(tokens, report) {
-		return nil
-	}
-	file, err := yamlparser.Parse(tokens, 0)
+	loader, err := yaml.NewLoader(bytes.NewReader(src), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(NestMax))))
 	if err != nil {
-		reportSyntax(err, report)
+		report(1, 1, "", "this is not YAML: "+err.Error(), "")
 		return nil
 	}
-	var body ast.Node
-	for _, doc := range file.Docs {
-		if doc.Body == nil {
-			continue
+	var document, second yaml.Node
+	if err := loader.Load(&document); err != nil {
+		if errors.Is(err, io.EOF) {
+			report(1, 1, "", "the text is empty", "start with document: { dsl: '1.0.3', namespace: ..., name: ..., version: ... }")
+		} else {
+			reportSyntax(src, err, report)
 		}
-		if body != nil {
-			at := doc.Body.GetToken().Position
-			report(at.Line, at.Column, "", "a second document", "put each workflow into a file of its own")
-			return nil
-		}
-		body = doc.Body
+		return nil
 	}
-	if body == nil {
-		report(1, 1, "", "the text is empty", "start with document: { dsl: '1.0.3', namespace: ..., name: ..., version: ... }")
+	if err := loader.Load(&second); err == nil {
+		report(second.Line, second.Column, "", "a second document", "put each workflow into a file of its own")
+		return nil
+	} else if !errors.Is(err, io.EOF) {
+		reportSyntax(src, err, report)
 		return nil
 	}
 	r := yamlReader{report: report, ok: true}
-	root := r.read(body)
+	root := r.read(document.Content[0])
 	if !r.ok {
 		return nil
 	}
 	return root
 }
 
-var leftOut = map[token.Type]string{
-	token.AnchorType:     "anchors (&) are",
-	token.AliasType:      "aliases (*) are",
-	token.TagType:        "tags (!) are",
-	token.MergeKeyType:   "the merge key << is",
-	token.DirectiveType:  "directives (%) are",
-	token.MappingKeyType: "the key mark ? is",
-}
-
-// checkTokens refuses what the language leaves out, and nesting so deep that
-// the parser would take long over it.
-func checkTokens(tokens token.Tokens, report func(line, column int, key, message, hint string)) bool {
-	flow := 0
-	for i, t := range tokens {
-		at := t.Position
-		if i == TokensMax {
-			report(at.Line, at.Column, "", fmt.Sprintf("the text has more than %d words", TokensMax), "split it into several workflows")
-			return false
-		}
-		if what, ok := leftOut[t.Type]; ok {
-			report(at.Line, at.Column, "", what+" not part of the language", "write the value out, quote it if it is text, or name it once under use:")
-			return false
-		}
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			flow++
-		case token.SequenceEndType, token.MappingEndType:
-			flow--
-		case token.SequenceEntryType:
-			if flow == 0 && at.Column > 2*NestMax {
-				flow = NestMax + 1
-			}
-		}
-		if flow > NestMax {
-			report(at.Line, at.Column, "", fmt.Sprintf("nested deeper than %d levels", NestMax), "")
-			return false
-		}
-	}
-	return true
-}
-
-func reportSyntax(err error, report func(line, column int, key, message, hint string)) {
-	var se *yaml.SyntaxError
-	if !errors.As(err, &se) || se.Token == nil {
-		report(1, 1, "", "this is not YAML", "")
-		return
-	}
-	hint := ""
-	switch {
-	case strings.Contains(se.Message, "must be specified"), strings.Contains(se.Message, "end token"):
-		hint = "inside { } and [ ] an expression needs quotes: '${ .id }'"
-	case strings.Contains(se.Message, "mapping value is not allowed"):
-		hint = "a value with ': ' in it needs quotes"
-	}
-	at := se.Token.Position
-	report(at.Line, max(at.Column, 1), "", "this is not YAML: "+se.Message, hint)
-}
-
 type yamlReader struct {
 	report func(line, column int, key, message, hint string)
 	ok     bool
-	depth  int
+	nodes  int
 }
 
-func (r *yamlReader) read(n ast.Node) *node {
-	at := n.GetToken().Position
-	if r.depth++; r.depth > 2*NestMax {
-		r.refuse(at, fmt.Sprintf("nested deeper than %d levels", 2*NestMax))
-		return &node{line: at.Line, column: at.Column}
+func (r *yamlReader) read(n *yaml.Node) *node {
+	out := &node{line: n.Line, column: n.Column}
+	if r.nodes++; r.nodes == NodesMax {
+		r.refuse(n, fmt.Sprintf("the text has more than %d keys and values", NodesMax), "split it into several workflows")
 	}
-	defer func() { r.depth-- }()
-	out := &node{line: at.Line, column: max(at.Column, 1)}
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		r.mapping(out, n.Values)
-		if n.IsFlowStyle {
-			out.line, out.column = at.Line, at.Column
-		}
-	case *ast.MappingValueNode:
-		r.mapping(out, []*ast.MappingValueNode{n})
-	case *ast.SequenceNode:
+	if r.nodes >= NodesMax {
+		return out
+	}
+	const otherwise = "write the value out, quote it if it is text, or name it once under use:"
+	switch {
+	case n.Anchor != "" && n.Kind != yaml.AliasNode:
+		r.refuse(n, "anchors (&) are not part of the language", otherwise)
+	case n.Style&yaml.TaggedStyle != 0 || n.Tag == "!":
+		r.refuse(n, "tags (!) are not part of the language", otherwise)
+	case n.Kind == yaml.AliasNode:
+		r.refuse(n, "aliases (*) are not part of the language", otherwise)
+	case n.Kind == yaml.MappingNode:
+		r.mapping(out, n.Content)
+	case n.Kind == yaml.SequenceNode:
 		out.kind = isList
-		for _, item := range n.Values {
-			out.items = append(out.items, r.read(item))
+		out.items = make([]*node, len(n.Content))
+		for i, item := range n.Content {
+			out.items[i] = r.read(item)
 		}
-	case *ast.LiteralNode:
-		out.kind, out.value = isString, n.Value.Value
-	case *ast.StringNode:
-		r.scalar(out, n.Token, n.Value)
-	case *ast.NullNode, *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode:
-		t := n.GetToken()
-		r.scalar(out, t, t.Value)
+	case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		out.kind, out.value = isString, n.Value
 	default:
-		r.refuse(at, fmt.Sprintf("%s is not part of the language", n.Type()))
+		out.kind, out.value = plainScalar(n.Value)
 	}
 	return out
 }
 
-func (r *yamlReader) refuse(at *token.Position, message string) {
-	r.report(at.Line, max(at.Column, 1), "", message, "")
+func (r *yamlReader) refuse(n *yaml.Node, message, hint string) {
+	r.report(n.Line, n.Column, "", message, hint)
 	r.ok = false
 }
 
-func (r *yamlReader) mapping(out *node, values []*ast.MappingValueNode) {
+// mapping reads keys and values in turn.
+func (r *yamlReader) mapping(out *node, content []*yaml.Node) {
 	out.kind = isMap
-	seen := make(map[string]bool, len(values))
-	for i, v := range values {
-		at := v.Key.GetToken().Position
-		if i == 0 {
-			out.line, out.column = at.Line, at.Column
+	out.pairs = make([]pair, 0, len(content)/2)
+	lines := make(map[string]int, len(content)/2)
+	for i := 0; i < len(content); i += 2 {
+		k, v := content[i], content[i+1]
+		switch {
+		case k.Kind != yaml.ScalarNode:
+			r.refuse(k, "a key must be text", "inside { } and [ ] an expression needs quotes: '${ .id }'")
+		case k.Tag == "!!merge":
+			r.refuse(k, "the merge key << is not part of the language", "write the keys out")
+		case lines[k.Value] > 0:
+			r.refuse(k, fmt.Sprintf("the key %s is here twice, first at line %d", k.Value, lines[k.Value]), "keep one of them")
 		}
-		key := v.Key.GetToken().Value
-		if seen[key] {
-			r.refuse(at, fmt.Sprintf("the key %s is given twice", key))
-		}
-		seen[key] = true
-		out.pairs = append(out.pairs, pair{key: key, line: at.Line, column: at.Column, value: r.read(v.Value)})
+		lines[k.Value] = k.Line
+		out.pairs = append(out.pairs, pair{key: k.Value, line: k.Line, column: k.Column, value: r.read(v)})
 	}
 }
 
@@ -252,27 +195,25 @@ var (
 	floatForm = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 )
 
-// scalar resolves a plain scalar as the core schema of YAML 1.2 does.
-func (r *yamlReader) scalar(out *node, t *token.Token, text string) {
-	out.kind, out.value = isString, text
-	if t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType {
-		return
-	}
+// plainScalar resolves a scalar without quotes as the core schema of YAML 1.2 does.
+func plainScalar(text string) (nodeKind, any) {
 	switch text {
 	case "", "~", "null", "Null", "NULL":
-		out.kind, out.value = isNull, nil
+		return isNull, nil
 	case "true", "True", "TRUE":
-		out.kind, out.value = isBool, true
+		return isBool, true
 	case "false", "False", "FALSE":
-		out.kind, out.value = isBool, false
+		return isBool, false
 	}
 	switch {
+	case !strings.Contains("+-.0123456789", text[:1]): // most are words
 	case wholeForm.MatchString(text):
-		out.kind, out.value = isNumber, wholeNumber(text)
+		return isNumber, wholeNumber(text)
 	case floatForm.MatchString(text):
 		f, _ := strconv.ParseFloat(text, 64)
-		out.kind, out.value = isNumber, f
+		return isNumber, f
 	}
+	return isString, text
 }
 
 func wholeNumber(text string) any {

@@ -45,15 +45,15 @@ func language(ctx context.Context) error {
 	return failed
 }
 
-// thousand is a workflow of 1,000 tasks: calls, conditions, and what follows.
+// thousand is a workflow of 1,000 tasks with 1,000 expressions, all different.
 func thousand() string {
 	var b strings.Builder
 	b.WriteString("document: { dsl: '1.0.3', namespace: figures, name: thousand, version: '1.0.0' }\ndo:\n")
 	for i := range 250 {
 		fmt.Fprintf(&b, "  - call%d: { call: http, with: { method: post, endpoint: 'https://a.example/{id}', body: { n: '${ .n + %d }' } } }\n", i, i)
 		fmt.Fprintf(&b, "  - set%d: { if: '${ .n > %d }', set: { id: '${ .id }', n: '${ .n }' } }\n", i, i)
-		fmt.Fprintf(&b, "  - wait%d: { wait: PT1S, timeout: { after: PT2S } }\n", i)
-		fmt.Fprintf(&b, "  - pick%d: { switch: [ { big: { when: '${ .n > %d }', then: continue } }, { rest: { then: continue } } ] }\n", i, i)
+		fmt.Fprintf(&b, "  - wait%d: { if: '${ .n == %d }', wait: PT1S, timeout: { after: PT2S } }\n", i, i)
+		fmt.Fprintf(&b, "  - pick%d: { switch: [ { big: { when: '${ .n < %d }', then: continue } }, { rest: { then: continue } } ] }\n", i, i)
 	}
 	return b.String()
 }

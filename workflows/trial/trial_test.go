@@ -152,7 +152,7 @@ func TestTestsAreReadStrictly(t *testing.T) {
 		"an unknown workflow":  {"workflows: [pay.yaml]\ncases:\n  - a: { workflow: slow }", "x:3:20: no workflow of this test is slow; there are pay"},
 		"output and fault":     {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { output: 1, fault: { status: 1 } } }", "x:3:18: a run that faults has no output to expect"},
 		"a call of two names":  {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { calls: [{ a: 1, b: 2 }] } }", "x:3:28: calls has an element that names nothing; write a name, or name: { ... }"},
-		"text that is no YAML": {"a: [", "x:1:"},
+		"text that is no YAML": {"a: [", "x:2:1: this is not YAML: the text ends inside a bracket"},
 	} {
 		_, err := trial.Parse("x", []byte(c.src), read)
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
