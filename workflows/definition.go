@@ -24,6 +24,8 @@ type Definition struct {
 	tasks                    []*Task
 	do                       []*Task
 	input, output            *Template
+	inputSchema              *Schema
+	outputSchema             *Schema
 	timeout                  *Duration
 	parkMax                  time.Duration
 	handlers                 []handlerUse
@@ -80,6 +82,12 @@ func (d *Definition) Input() *Template { return d.input }
 
 // Output is output.as of the workflow, or nil.
 func (d *Definition) Output() *Template { return d.output }
+
+// InputSchema is input.schema of the workflow, for what a run is given; or nil.
+func (d *Definition) InputSchema() *Schema { return d.inputSchema }
+
+// OutputSchema is output.schema of the workflow, for what a run gives; or nil.
+func (d *Definition) OutputSchema() *Schema { return d.outputSchema }
 
 // Timeout bounds a run, or is nil.
 func (d *Definition) Timeout() *Duration { return d.timeout }

@@ -43,6 +43,7 @@ func TestHostileTextsAreReadQuickly(t *testing.T) {
 		"strings in a list":   "[" + full("'',"),
 		"double quotes":       full(`"a" `),
 		"folded":              "a: >\n" + full(" a\n\n"),
+		"large patterns":      header + "do: [ { a: { set: { x: 1 }, input: { schema: { document: { allOf: [ " + strings.Repeat("{ pattern: 'a{1000}' }, ", 8000) + "] } } } } } ]",
 		"literal indents":     "a: |\n" + deepBlocks(),
 	}
 	for name, text := range texts {

@@ -33,6 +33,7 @@ type parser struct {
 	locals   []string // variables of the enclosing for and catch, without dollar
 	use      *node
 	park     time.Duration
+	states   int // of the patterns of schemas
 	handlers []handlerUse
 	programs map[program]*Expr
 }
@@ -154,6 +155,8 @@ func (p *parser) workflow(root *node) {
 	p.schedule(root.get("schedule"))
 	p.def.input = p.from(root.get("input"), "input", "from", inWorkflowInput)
 	p.def.output = p.from(root.get("output"), "output", "as", inWorkflowOutput)
+	p.def.inputSchema = p.schema(root.get("input"), "input")
+	p.def.outputSchema = p.schema(root.get("output"), "output")
 	p.def.timeout = p.timeout(root.get("timeout"), inWorkflowInput)
 	if do := root.get("do"); do != nil {
 		p.def.do = p.tasks(do, "/do", "do")

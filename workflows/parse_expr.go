@@ -177,10 +177,10 @@ func (p *parser) transform(n *node, what string, at place) *Template {
 	return nil
 }
 
-// from reads input: { from }, output: { as } and export: { as }.
+// from reads input: { from }, output: { as } and export: { as }; schema reads
+// what stands beside them.
 func (p *parser) from(n *node, what, key string, at place) *Template {
-	refused := map[string]string{"schema": "let the handler check its input, or check with a switch and raise"}
-	if n == nil || !p.fields(n, what, []string{key}, refused) {
+	if n == nil || !p.fields(n, what, []string{key, "schema"}, nil) {
 		return nil
 	}
 	if v := n.get(key); v != nil {

@@ -94,4 +94,5 @@ func (p *parser) foreach(t *Task, n *node) {
 		each.Output = p.from(n.get("output"), "foreach.output", "as", inTaskOutput)
 		each.Export = p.from(n.get("export"), "foreach.export", "as", inTaskExport)
 	}, each.Item, each.At)
+	each.OutputSchema, each.ExportSchema = p.schema(n.get("output"), "foreach.output"), p.schema(n.get("export"), "foreach.export")
 }

@@ -107,6 +107,8 @@ func (p *parser) task(f pair, pointer string) *Task {
 	p.body(kind, t, n)
 	t.Output = p.from(n.get("output"), "output", "as", inTaskOutput)
 	t.Export = p.from(n.get("export"), "export", "as", inTaskExport)
+	t.InputSchema, t.OutputSchema = p.schema(n.get("input"), "input"), p.schema(n.get("output"), "output")
+	t.ExportSchema = p.schema(n.get("export"), "export")
 	return t
 }
 

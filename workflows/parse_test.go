@@ -57,9 +57,6 @@ var specExamples = map[string]string{
 	"call-custom-function-cataloged":                  "a function that would be fetched",
 	"call-custom-function-inline":                     "use.functions",
 	"call-grpc":                                       "call grpc",
-	"call-http-query-headers-expressions":             "input.schema",
-	"call-http-query-parameters":                      "input.schema",
-	"call-http-redirect":                              "input.schema",
 	"call-mcp":                                        "call mcp",
 	"mock-service-extension":                          "extensions",
 	"run-container":                                   "run",
@@ -74,7 +71,6 @@ var specExamples = map[string]string{
 	"run-return-stderr":                               "run",
 	"run-script-with-stdin-and-arguments":             "run",
 	"run-shell-stdin-and-arguments":                   "run",
-	"star-wars-homeworld":                             "input.schema",
 }
 
 func TestSpecificationExamples(t *testing.T) {

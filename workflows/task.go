@@ -21,6 +21,11 @@ type Task struct {
 	Export  *Template // export.as
 	Timeout *Duration
 	Then    Then
+
+	InputSchema  *Schema // of the input before input.from; may be nil, as those below
+	OutputSchema *Schema // of the output after output.as
+	ExportSchema *Schema // of $context after export.as
+
 	ParkMax time.Duration // how long a call may stay parked; metadata.weft.park of the task or around it
 
 	Do     []*Task // of do, for and foreach, the body of try, and the branches of fork
@@ -223,6 +228,8 @@ type Each struct {
 	Item, At string
 	Output   *Template // what stands in the listen's output for the event; nil for the event
 	Export   *Template // may be nil
+
+	OutputSchema, ExportSchema *Schema // of what these give; may be nil
 }
 
 // Read says how an event is handed to a workflow.

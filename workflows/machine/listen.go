@@ -125,14 +125,14 @@ func (m *Machine) worked(f *frame, value any) move {
 		}
 		out = v
 	}
-	f.outputs = append(f.outputs, out)
-	if each.Export != nil {
-		f.output = out
-		v, err := each.Export.Eval(out, m, workflows.ContextMax)
-		if err != nil {
-			return m.failed(workflows.ExpressionError, err)
+	if each.OutputSchema != nil {
+		if err := each.OutputSchema.Check(out); err != nil {
+			return m.misfit("output of an event", err)
 		}
-		m.on.context = v
+	}
+	f.outputs = append(f.outputs, out)
+	if next := m.export(each.Export, each.ExportSchema, out); next.kind != rest {
+		return next
 	}
 	f.phase = inBody
 	return m.enough(f)

@@ -248,8 +248,20 @@ func (m *Machine) wrong(pointer string, err error) move {
 	return move{kind: raise, fault: fault}
 }
 
+// unfit fails the workflow itself on what a schema says.
+func (m *Machine) unfit(what string, err error) move {
+	next := m.misfit(what, err)
+	next.fault.Instance = "/" + what + "/schema"
+	return next
+}
+
 // open begins the workflow itself.
 func (m *Machine) open(input any) move {
+	if schema := m.def.InputSchema(); schema != nil {
+		if err := schema.Check(input); err != nil {
+			return m.unfit("input", err)
+		}
+	}
 	if from := m.def.Input(); from != nil {
 		v, err := from.Eval(input, m, workflows.OutputMax)
 		if err != nil {

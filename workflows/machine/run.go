@@ -100,6 +100,12 @@ func (m *Machine) enter(t *workflows.Task, raw any) move {
 			return m.skip(raw)
 		}
 	}
+	if t.InputSchema != nil {
+		if err := t.InputSchema.Check(raw); err != nil {
+			f.phase = inOutput // it is not for the catch of the task itself
+			return m.misfit("input", err)
+		}
+	}
 	if t.Input != nil {
 		v, err := t.Input.Eval(raw, m, workflows.OutputMax)
 		if err != nil {
@@ -259,13 +265,13 @@ func (m *Machine) finish(value any) move {
 		}
 		value = v
 	}
-	if t.Export != nil {
-		f.output = value
-		v, err := t.Export.Eval(value, m, workflows.ContextMax)
-		if err != nil {
-			return m.failed(workflows.ExpressionError, err)
+	if t.OutputSchema != nil {
+		if err := t.OutputSchema.Check(value); err != nil {
+			return m.misfit("output", err)
 		}
-		m.on.context = v
+	}
+	if next := m.export(t.Export, t.ExportSchema, value); next.kind != rest {
+		return next
 	}
 	if m.trace != nil {
 		m.trace.completed(m, f, value)
@@ -273,6 +279,30 @@ func (m *Machine) finish(value any) move {
 	then := f.then
 	m.pop()
 	return move{kind: leave, value: value, then: then}
+}
+
+// export makes the context of what the task on top gives; either may be nil.
+func (m *Machine) export(as *workflows.Template, schema *workflows.Schema, value any) move {
+	v := m.on.context
+	if as != nil {
+		m.top().output = value
+		var err error
+		if v, err = as.Eval(value, m, workflows.ContextMax); err != nil {
+			return m.failed(workflows.ExpressionError, err)
+		}
+	}
+	if schema != nil {
+		if err := schema.Check(v); err != nil {
+			return m.misfit("export", err)
+		}
+	}
+	m.on.context = v
+	return move{}
+}
+
+// misfit raises what a schema says in the task on top.
+func (m *Machine) misfit(what string, err error) move {
+	return m.failed(workflows.ValidationError, fmt.Errorf("the %s does not fit its schema: %w", what, err))
 }
 
 // leave goes on in the list that the task stood in. A branch of a fork has
@@ -338,6 +368,11 @@ func (m *Machine) end(value any) move {
 			return m.wrong("/output/as", err)
 		}
 		value = v
+	}
+	if schema := m.def.OutputSchema(); schema != nil {
+		if err := schema.Check(value); err != nil {
+			return m.unfit("output", err)
+		}
 	}
 	m.cut(m.root, 0)
 	m.status = Completed
