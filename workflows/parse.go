@@ -161,6 +161,7 @@ func (p *parser) workflow(root *node) {
 	if do := root.get("do"); do != nil {
 		p.def.do = p.tasks(do, "/do", "do")
 	}
+	p.extensions(p.use.get("extensions"))
 	p.finish()
 }
 
@@ -261,13 +262,12 @@ func (p *parser) read(n *node, what string) Read {
 
 func (p *parser) uses(n *node) {
 	refused := map[string]string{
-		"functions":  "write the call out where it is needed, or upload a handler and call name:version@default",
-		"extensions": "write the tasks out where they are needed",
-		"secrets":    "let a handler read the secret: grant it to its module",
-		"catalogs":   "upload the handler and call name:version@default",
+		"functions": "write the call out where it is needed, or upload a handler and call name:version@default",
+		"secrets":   "let a handler read the secret: grant it to its module",
+		"catalogs":  "upload the handler and call name:version@default",
 	}
 	p.use = &node{kind: isMap}
-	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications"}, refused) {
+	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications", "extensions"}, refused) {
 		return
 	}
 	p.use = n

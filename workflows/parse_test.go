@@ -58,7 +58,6 @@ var specExamples = map[string]string{
 	"call-custom-function-inline":                     "use.functions",
 	"call-grpc":                                       "call grpc",
 	"call-mcp":                                        "call mcp",
-	"mock-service-extension":                          "extensions",
 	"run-container":                                   "run",
 	"run-container-cleanup-always":                    "run",
 	"run-container-cleanup-eventually":                "run",

@@ -28,6 +28,8 @@ type Task struct {
 
 	ParkMax time.Duration // how long a call may stay parked; metadata.weft.park of the task or around it
 
+	Extensions []*Extension // what runs before and after it, at most ExtensionsMax
+
 	Do     []*Task // of do, for and foreach, the body of try, and the branches of fork
 	Call   *Call
 	HTTP   *HTTP

@@ -37,6 +37,9 @@ func details(t *workflows.Task) []string {
 	if t.Timeout != nil {
 		lines = append(lines, "timeout "+t.Timeout.String())
 	}
+	for _, e := range t.Extensions {
+		lines = append(lines, "extended by "+e.Name)
+	}
 	return shortened(lines)
 }
 

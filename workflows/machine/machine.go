@@ -97,6 +97,9 @@ type frame struct {
 	attemptEnds int64  // end of limit.attempt.duration; 0 for none
 	caught      *Fault
 
+	extended  uint32 // of a task with extensions, a bit for each that applies
+	extension int    // the one that runs, inBefore and inAfter
+
 	branches []*branch // of a fork, in order; nil for one that is over
 	results  []any     // what those gave
 
@@ -112,6 +115,8 @@ const (
 	inCatch               // the tasks under catch.do
 	inEach                // a listen works on the event that it took last
 	inOutput              // output.as and export.as
+	inBefore              // what extends the task runs before it
+	inAfter               // and after it
 )
 
 // New gives the machine of a run without entries.

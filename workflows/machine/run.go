@@ -100,14 +100,26 @@ func (m *Machine) enter(t *workflows.Task, raw any) move {
 			return m.skip(raw)
 		}
 	}
+	if t.Extensions != nil {
+		if m.trace != nil {
+			m.trace.started(m, f)
+		}
+		return m.extend(f)
+	}
+	return m.begin(f)
+}
+
+// begin begins the task on top, after what runs before it.
+func (m *Machine) begin(f *frame) move {
+	t := f.task
 	if t.InputSchema != nil {
-		if err := t.InputSchema.Check(raw); err != nil {
+		if err := t.InputSchema.Check(f.raw); err != nil {
 			f.phase = inOutput // it is not for the catch of the task itself
 			return m.misfit("input", err)
 		}
 	}
 	if t.Input != nil {
-		v, err := t.Input.Eval(raw, m, workflows.OutputMax)
+		v, err := t.Input.Eval(f.raw, m, workflows.OutputMax)
 		if err != nil {
 			return m.failed(workflows.ExpressionError, err)
 		}
@@ -120,7 +132,7 @@ func (m *Machine) enter(t *workflows.Task, raw any) move {
 		}
 		f.deadline = m.now + d.Microseconds()
 	}
-	if m.trace != nil {
+	if m.trace != nil && t.Extensions == nil {
 		m.trace.started(m, f)
 	}
 	return m.body(f)
@@ -273,6 +285,14 @@ func (m *Machine) finish(value any) move {
 	if next := m.export(t.Export, t.ExportSchema, value); next.kind != rest {
 		return next
 	}
+	if f.extended != 0 {
+		return m.extendAfter(f, value)
+	}
+	return m.over(f, value)
+}
+
+// over ends the task on top, after what runs after it.
+func (m *Machine) over(f *frame, value any) move {
 	if m.trace != nil {
 		m.trace.completed(m, f, value)
 	}
@@ -314,6 +334,8 @@ func (m *Machine) leave(v move) move {
 		return move{kind: end, value: value}
 	case f == nil:
 		return m.join(value, v.skip)
+	case then.Flow == workflows.Exit && f.phase.extension():
+		return m.exitExtension(f, value)
 	}
 	list := m.list(f)
 	switch then.Flow {
@@ -337,6 +359,10 @@ func (m *Machine) list(f *frame) []*workflows.Task {
 		return m.def.Do()
 	case f.phase == inCatch:
 		return f.task.Catch.Do
+	case f.phase == inBefore:
+		return f.task.Extensions[f.extension].Before
+	case f.phase == inAfter:
+		return f.task.Extensions[f.extension].After
 	}
 	return f.task.Do
 }
@@ -345,6 +371,9 @@ func (m *Machine) listDone(f *frame, value any) move {
 	switch {
 	case f.task == nil:
 		return move{kind: end, value: value}
+	case f.phase.extension():
+		f.extension++
+		return m.nextExtension(f)
 	case f.task.Kind == workflows.KindFor:
 		f.round++
 		return m.nextRound(f, value)

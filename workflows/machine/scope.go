@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -79,15 +80,22 @@ func (m *Machine) workflowValue() any {
 	return m.workflow
 }
 
+// taskValue is $task: the task on top. In an extension it is the task that is
+// extended, with the keys of its definition too, for so the DSL's examples read it.
 func (m *Machine) taskValue() any {
 	f := m.top()
+	v := map[string]any{}
+	if extended := m.extending(); extended != nil {
+		f = extended
+		definition, _ := f.task.Definition.(map[string]any)
+		maps.Copy(v, definition)
+	}
 	if f.task == nil {
 		return nil
 	}
-	return map[string]any{
-		"name": f.task.Name, "reference": f.task.Pointer, "definition": f.task.Definition,
-		"input": f.raw, "output": f.result, "startedAt": dateTime(f.begun),
-	}
+	v["name"], v["reference"], v["definition"] = f.task.Name, f.task.Pointer, f.task.Definition
+	v["input"], v["output"], v["startedAt"] = f.raw, f.result, dateTime(f.begun)
+	return v
 }
 
 func dateTime(micros int64) map[string]any {

@@ -229,6 +229,10 @@ func (w *encoder) frame(f *frame) {
 		}
 	}
 	w.value(f.results)
+	if f.task != nil && f.task.Extensions != nil {
+		w.uint(uint64(f.extended))
+		w.uint(uint64(f.extension))
+	}
 	w.bool(f.command != nil)
 	if f.command != nil {
 		w.command(f.command)
@@ -403,6 +407,10 @@ func (r *restorer) frame(b *branch) (f frame) {
 		r.bad = r.bad || len(results) != len(f.branches)
 		f.results = results
 	}
+	if f.task != nil && f.task.Extensions != nil {
+		f.extended, f.extension = r.uint32(), r.small()
+	}
+	r.bad = r.bad || f.phase.extension() && (f.task == nil || f.extension >= len(f.task.Extensions))
 	if r.bool() {
 		f.command = r.command(&f)
 	}
