@@ -49,6 +49,8 @@ type call struct {
 	spent      int64 // fuel of all slices that are used up
 	starting   bool  // in _initialize, which reaches nothing
 	words      string
+	guest      *Guest    // not nil under Drive
+	looked     time.Time // when fuel was last spent, of a module of the host's own
 }
 
 func (c *call) begin(i *instance, ctx context.Context, env Env, in Input) {
@@ -57,12 +59,12 @@ func (c *call) begin(i *instance, ctx context.Context, env Env, in Input) {
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	*c = call{Context: ctx, i: i, env: env, in: in, began: now, deadline: deadline}
+	*c = call{Context: ctx, i: i, env: env, in: in, began: now, deadline: deadline, looked: now}
 }
 
 // finish drops what belongs to the caller.
 func (c *call) finish() {
-	c.Context, c.env, c.in, c.out, c.outHeaders, c.kept, c.starting = context.Background(), nil, Input{}, nil, nil, nil, false
+	c.Context, c.env, c.in, c.out, c.outHeaders, c.kept, c.starting, c.guest = context.Background(), nil, Input{}, nil, nil, nil, false, nil
 }
 
 type callKey struct{}
@@ -99,20 +101,20 @@ func (c *call) remaining() time.Duration { return time.Until(c.deadline) }
 func (c *call) look() {
 	limits := &c.i.m.limits
 	if c.spent > limits.CPUMS*slice {
-		stop(weft.ResourceExhausted, "the handler computed for longer than its limit of %d ms", limits.CPUMS)
+		stop(weft.ResourceExhausted, "%s computed for longer than its limit of %d ms", c.i.m.words, limits.CPUMS)
 	}
 	if err := c.Context.Err(); err != nil {
 		panic(&stopped{&weft.Error{Code: weft.CodeOf(err), Op: opCall, Err: err}})
 	}
 	if c.remaining() <= 0 {
-		stop(weft.DeadlineExceeded, "the handler took longer than its limit of %d ms", limits.TimeoutMS)
+		stop(weft.DeadlineExceeded, "%s took longer than its limit of %d ms", c.i.m.words, limits.TimeoutMS)
 	}
 }
 
 // charge burns fuel for what the host does for the guest.
 func (c *call) charge(fuel int64) {
 	if c.owed += fuel; c.owed >= slice {
-		c.spent += c.owed
+		c.spend(c.owed)
 		c.owed = 0
 		c.look()
 	}
@@ -123,12 +125,21 @@ func (c *call) charge(fuel int64) {
 func tick(ctx context.Context, m api.Module, _ []uint64) {
 	c := callOf(ctx)
 	if int64(m.ExportedGlobal(meter.DepthExport).Get()) < 0 {
-		stop(weft.ResourceExhausted, "the handler's calls are nested too deep: is there a recursion without end?")
+		stop(weft.ResourceExhausted, "the calls of %s are nested too deep: is there a recursion without end?", c.i.m.words)
 	}
 	fuel := m.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
-	c.spent += slice - int64(fuel.Get())
+	c.spend(slice - int64(fuel.Get()))
 	c.look()
 	fuel.Set(slice)
+}
+
+// spend counts fuel that is used up. A unit of it stands for a nanosecond.
+func (c *call) spend(fuel int64) {
+	if c.i.m.own {
+		now := time.Now()
+		fuel, c.looked = min(fuel, now.Sub(c.looked).Nanoseconds()), now
+	}
+	c.spent += fuel
 }
 
 // view is guest memory, valid until the guest runs again. Any pointer will do

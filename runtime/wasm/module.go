@@ -21,6 +21,8 @@ type Module struct {
 	key        loadKey
 	compiled   wazero.CompiledModule
 	limits     weft.Limits
+	words      string // what it is in errors
+	own        bool   // see Runtime.Own
 	memory     bool   // it has one
 	memoryMark uint64 // an instance whose memory has grown past it is not used again
 	handlers   map[string]bool
@@ -55,7 +57,7 @@ const opCall = "wasm.Module.Call"
 const IdleMax = time.Minute
 
 func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info) *Module {
-	m := &Module{rt: r, key: key, compiled: c, limits: key.limits, memory: info.Memory, memoryMark: uint64(key.limits.MemoryMiB) << 20 / 4 * 3,
+	m := &Module{rt: r, key: key, compiled: c, limits: key.limits, words: "the handler", memory: info.Memory, memoryMark: uint64(key.limits.MemoryMiB) << 20 / 4 * 3,
 		handlers: map[string]bool{}, slots: make(chan struct{}, key.limits.Concurrency), closing: make(chan struct{})}
 	for _, name := range handlersOf(info) {
 		m.handlers[name] = true

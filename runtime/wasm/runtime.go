@@ -154,6 +154,17 @@ func (r *Runtime) Close(ctx context.Context) error {
 // limits is loaded once, however many ask meanwhile.
 func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
 	key := loadKey{digest, within(limits, r.opts.Limits, true)}
+	return r.once(ctx, key, func() (*Module, error) {
+		wasm, err := fetch()
+		if err != nil {
+			return nil, err
+		}
+		return r.compile(key, wasm, meterOptions())
+	})
+}
+
+// once makes a module, or waits for the one who does.
+func (r *Runtime) once(ctx context.Context, key loadKey, produce func() (*Module, error)) (*Module, error) {
 	r.mu.Lock()
 	if r.modules == nil {
 		r.mu.Unlock()
@@ -173,7 +184,7 @@ func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte,
 			return nil, &weft.Error{Code: weft.CodeOf(ctx.Err()), Op: "wasm.Runtime.Load", Err: ctx.Err()}
 		}
 	}
-	if l.module, l.err = r.load(key, fetch); l.err != nil {
+	if l.module, l.err = produce(); l.err != nil {
 		r.forget(key)
 	}
 	close(l.done)
@@ -202,13 +213,9 @@ func (r *Runtime) forget(key loadKey) {
 	delete(r.modules, key) // of nil: nothing
 }
 
-func (r *Runtime) load(key loadKey, fetch func() ([]byte, error)) (*Module, error) {
+func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options) (*Module, error) {
 	const op = "wasm.Runtime.Load"
-	wasm, err := fetch()
-	if err != nil {
-		return nil, err
-	}
-	metered, info, err := meter.Rewrite(wasm, meterOptions())
+	metered, info, err := meter.Rewrite(wasm, o)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,22 @@ func Check(dir string) ([]string, error) {
 	return []string{out, "__check"}, nil
 }
 
+// Engine compiles the engine of scripts into the folder cache of dir, for the
+// same reasons.
+func Engine(dir string) error {
+	_, here, _, _ := runtime.Caller(0)
+	load := filepath.Join(dir, "load")
+	cmd := exec.Command("go", "test", "-c", "-o", load, "./runtime/script")
+	cmd.Dir = filepath.Join(filepath.Dir(here), "../..")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return &buildError{"the engine of scripts", err, string(text)}
+	}
+	if text, err := exec.Command(load, "__load", filepath.Join(dir, "cache")).CombinedOutput(); err != nil {
+		return &buildError{"the engine of scripts", err, string(text)}
+	}
+	return nil
+}
+
 type buildError struct {
 	what string
 	err  error
