@@ -19,6 +19,7 @@ import (
 	"github.com/weftrun/weft/host/rpc"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/runtime/script"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
@@ -106,7 +107,8 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Log: h.log}); err != nil {
 		return err
 	}
-	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log}); err != nil {
+	h.opts.Engine.Scripts = script.New(h.wasm)
+	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts}); err != nil {
 		return err
 	}
 	if h.gate, err = peers.Open(ctx, h.db, peers.Options{HTTPAllow: h.opts.HTTPAllow, Log: h.log, OnAvailable: h.available}); err != nil {
@@ -258,8 +260,32 @@ func WithVersion(file string, source []byte, version string) ([]byte, error) {
 }
 
 // Validate checks a workflow offline.
-func Validate(file string, source []byte) error {
-	_, err := workflows.Parse(file, source)
+func Validate(ctx context.Context, file string, source []byte) error {
+	def, err := workflows.Parse(file, source)
+	if err != nil || len(def.Scripts()) == 0 {
+		return err
+	}
+	return offline(ctx, func(scripts *script.Engine) error { return catalog.CheckScripts(ctx, scripts, def) })
+}
+
+// offline lends an engine of scripts to what runs without a host. Compiled code
+// is kept where the user's caches are, if there is such a place.
+func offline(ctx context.Context, do func(*script.Engine) error) error {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		if dir, err = os.MkdirTemp("", "weft"); err != nil {
+			return weft.Errorf(weft.Unavailable, "host.offline", "a folder for the engine of scripts: %w", err)
+		}
+		defer os.RemoveAll(dir)
+	}
+	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(dir, "weft")})
+	if err != nil {
+		return err
+	}
+	err = do(script.New(rt))
+	if closed := rt.Close(ctx); err == nil {
+		err = closed
+	}
 	return err
 }
 
@@ -287,7 +313,7 @@ type (
 // Test runs the cases of a test of workflows, offline, each also with crashes
 // where that is asked for, and hands over what came of each. The workflows are
 // where the test says, seen from its file.
-func Test(file string, source []byte, crashes bool, done func(Outcome) error) error {
+func Test(ctx context.Context, file string, source []byte, crashes bool, done func(Outcome) error) error {
 	t, err := trial.Parse(file, source, func(name string) ([]byte, error) {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(filepath.Dir(file), name)
@@ -297,10 +323,19 @@ func Test(file string, source []byte, crashes bool, done func(Outcome) error) er
 	if err != nil {
 		return err
 	}
-	for _, c := range t.Cases {
-		if err := done(c.Run(crashes)); err != nil {
-			return err
+	cases := func() error {
+		for _, c := range t.Cases {
+			if err := done(c.Run(crashes)); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
-	return nil
+	if !t.Scripted() {
+		return cases()
+	}
+	return offline(ctx, func(scripts *script.Engine) error {
+		t.RunScripts(func(c machine.Command) machine.Entry { return engine.RunScript(ctx, scripts, c) })
+		return cases()
+	})
 }

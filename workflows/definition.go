@@ -30,6 +30,7 @@ type Definition struct {
 	parkMax                  time.Duration
 	handlers                 []handlerUse
 	workflows                []WorkflowUse
+	scripts                  []ScriptUse
 	triggers                 []EventFilter
 	schedules                []Schedule
 	read                     Read

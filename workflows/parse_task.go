@@ -244,7 +244,6 @@ func (p *parser) set(t *Task, n *node) {
 
 var refusedProcesses = map[string]string{
 	"container": "call a handler, or a peer that runs it",
-	"script":    "upload it as a handler and call that",
 	"shell":     "call a handler, or a peer that runs it",
 	"return":    "a workflow gives its output, and there is no process to read from",
 }
@@ -252,7 +251,11 @@ var refusedProcesses = map[string]string{
 func (p *parser) run(t *Task, n *node) {
 	t.Kind = KindRun
 	head := n.get("run")
-	if !p.fields(head, "run", []string{"workflow", "await"}, refusedProcesses) || !p.require(head, "run", "workflow") {
+	if head.get("script") != nil {
+		p.script(t, head)
+		return
+	}
+	if !p.fields(head, "run", []string{"workflow", "script", "await"}, refusedProcesses) || !p.require(head, "run", "workflow") {
 		return
 	}
 	w := head.get("workflow")

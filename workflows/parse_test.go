@@ -68,7 +68,6 @@ var specExamples = map[string]string{
 	"run-return-code":                                 "run",
 	"run-return-none":                                 "run",
 	"run-return-stderr":                               "run",
-	"run-script-with-stdin-and-arguments":             "run",
 	"run-shell-stdin-and-arguments":                   "run",
 }
 

@@ -39,6 +39,7 @@ type Task struct {
 	Listen *Listen
 	Raise  *Raise
 	Run    *Run
+	Script *Script
 	Set    *Template
 	Switch []Case
 	Catch  *Catch // of try
@@ -63,9 +64,10 @@ const (
 	KindSwitch
 	KindTry
 	KindWait
+	KindScript
 )
 
-var kindWords = [...]string{"", "call", "http", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait"}
+var kindWords = [...]string{"", "call", "http", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait", "run"}
 
 // String is the word of the language.
 func (k Kind) String() string { return kindWords[k] }

@@ -21,7 +21,7 @@ func (a *app) testCommand() *cobra.Command {
 			if a.output == "table" {
 				a.printf("%s\n", file)
 			}
-			err := host.Test(file, src, crashes, func(o host.Outcome) error {
+			err := host.Test(ctx, file, src, crashes, func(o host.Outcome) error {
 				if len(o.Failures) == 0 {
 					passed++
 				} else {

@@ -36,9 +36,9 @@ func (a *app) workflowCommand() *cobra.Command {
 				return nil
 			})
 		}),
-		verb("validate FILE|DIR...", "Check workflows, offline", func(_ context.Context, args []string) error {
+		verb("validate FILE|DIR...", "Check workflows, offline", func(ctx context.Context, args []string) error {
 			return everyFile(args, func(file string, src []byte) error {
-				if err := host.Validate(file, src); err != nil {
+				if err := host.Validate(ctx, file, src); err != nil {
 					return refused(file, strings.Split(err.Error(), "\n"))
 				}
 				if done, err := a.jsonLine(fields("valid", file)); done {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/script"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
@@ -24,16 +25,18 @@ import (
 
 // Options of a catalog. The zero value is useful.
 type Options struct {
-	Log *slog.Logger
+	Log     *slog.Logger
+	Scripts *script.Engine // reads the scripts of workflows; nil for none
 }
 
 // Catalog is what is deployed on this host. Its methods may be called by many
 // goroutines at once.
 type Catalog struct {
-	db  *store.DB
-	rt  *wasm.Runtime
-	log *slog.Logger
-	now atomic.Pointer[snapshot] // what is deployed; never changed, only replaced
+	db      *store.DB
+	rt      *wasm.Runtime
+	log     *slog.Logger
+	scripts *script.Engine           // nil for none
+	now     atomic.Pointer[snapshot] // what is deployed; never changed, only replaced
 
 	mu       sync.Mutex // one change at a time
 	onChange []func()   // guarded by mu
@@ -60,7 +63,7 @@ type workflow struct {
 // Open reads what is deployed. A workflow that no longer parses is an error:
 // runs may depend on it.
 func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Catalog, error) {
-	c := &Catalog{db: db, rt: rt, log: o.Log}
+	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

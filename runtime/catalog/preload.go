@@ -12,7 +12,8 @@ const preloads = 2
 
 // Preload loads the modules whose handlers are likely to be called, so that the
 // first call after a start need not wait: the newest version of each, and those
-// that the newest version of a workflow calls. A module that cannot be loaded
+// that the newest version of a workflow calls; and the engine of scripts, where
+// one of those has a script. A module that cannot be loaded
 // is logged. Preload returns when all is done, or when ctx has ended and what
 // was in progress is done.
 func (c *Catalog) Preload(ctx context.Context) {
@@ -28,6 +29,13 @@ func (c *Catalog) Preload(ctx context.Context) {
 			defer func() { <-slots }()
 			if c.preload(ctx, m) {
 				done.Add(1)
+			}
+		})
+	}
+	if c.scripted() {
+		all.Go(func() {
+			if err := c.scripts.Load(ctx); err != nil && ctx.Err() == nil {
+				c.log.Warn("the engine of scripts is not loaded", "error", err)
 			}
 		})
 	}

@@ -40,6 +40,9 @@ func (c *Catalog) Apply(ctx context.Context, ns, file string, src []byte) (Appli
 	if err != nil {
 		return Applied{}, err
 	}
+	if err := CheckScripts(ctx, c.scripts, def); err != nil {
+		return Applied{}, err
+	}
 	a, err := c.apply(ctx, ns, def, src)
 	if err == nil && !a.Unchanged {
 		c.log.Info("workflow is live", "namespace", ns, "workflow", a.Space+"/"+a.Name, "version", a.Version)

@@ -58,6 +58,9 @@ func (k *call) make() {
 	case machine.RunWorkflow:
 		k.run()
 		return
+	case machine.RunScript:
+		k.script()
+		return
 	}
 	for try := 0; ; try++ {
 		k.ordinal, k.reached = 0, false
@@ -159,7 +162,12 @@ func (k *call) fail(err error) {
 	if errors.As(err, &open) && a.park(k.c, open) {
 		return
 	}
-	_, _ = a.apply(machine.Entry{Kind: machine.Failed, At: a.e.now().UnixMicro(), Step: k.c.Step, Fault: machine.FaultOf(err)})
+	k.failed(machine.FaultOf(err))
+}
+
+// failed makes the error of the step part of the run. The caller holds mu.
+func (k *call) failed(f *machine.Fault) {
+	_, _ = k.a.apply(machine.Entry{Kind: machine.Failed, At: k.a.e.now().UnixMicro(), Step: k.c.Step, Fault: f})
 }
 
 // carry makes an outbound call of the step. It waits until all that led here is

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/script"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
 )
@@ -58,6 +59,8 @@ type Options struct {
 	DrainMax    time.Duration // how long Close waits for calls in flight; default 10 s
 	Lifecycle   string        // none, workflow or task: whose lifecycle events are emitted; default none
 	PollPeer    time.Duration // how often a parked run looks again for a peer with no instance; default 1 minute
+
+	Scripts *script.Engine // runs the scripts of workflows; nil for none
 
 	NewID  func() string // ids of runs and of calls without a key; default a ULID
 	Chance func() uint64 // seeds of runs, and jitter; default math/rand

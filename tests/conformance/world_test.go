@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -14,10 +15,39 @@ import (
 	"github.com/weftrun/weft/host/bus"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/runtime/script"
+	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/tests/probe"
 )
 
 const ns = "default"
+
+// scripts outlives every process: it holds nothing but compiled code. It is made
+// outside the bubbles, whose channels are of no use in the next one.
+var scripts *script.Engine
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "weft-conformance")
+	if err == nil {
+		err = probe.Engine(dir)
+	}
+	ctx := context.Background()
+	var rt *wasm.Runtime
+	if err == nil {
+		rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(dir, "cache")})
+	}
+	if err == nil {
+		scripts = script.New(rt)
+		err = scripts.Load(ctx)
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 // endMax is how long a run may take, in virtual time.
 const endMax = 90 * time.Minute
@@ -94,10 +124,10 @@ func (w *world) open() (err error) {
 	if p.db, err = store.Open(ctx, store.Options{Path: w.path, Sync: "normal", Checkpoint: time.Hour, Readers: 2, Fault: p.fault}); err != nil {
 		return err
 	}
-	if p.cat, err = catalog.Open(ctx, p.db, nil, catalog.Options{}); err != nil {
+	if p.cat, err = catalog.Open(ctx, p.db, nil, catalog.Options{Scripts: scripts}); err != nil {
 		return err
 	}
-	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5})
+	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5, Scripts: scripts})
 	p.bus = bus.New(p.db, bus.Options{})
 	w.life = p
 	if err := p.Start(ctx); p.died() {

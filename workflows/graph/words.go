@@ -86,6 +86,8 @@ func work(t *workflows.Task) []string {
 			lines = append(lines, "without waiting for it")
 		}
 		return lines
+	case workflows.KindScript:
+		return []string{"JavaScript: " + t.Script.Code}
 	case workflows.KindSet:
 		return []string{assigned(t.Set)}
 	case workflows.KindWait:

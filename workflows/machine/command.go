@@ -17,10 +17,11 @@ type Command struct {
 	Pointer  string // of the task
 	Name     string // of the task
 	Handler  weft.Ref
-	Input    []byte // JSON, for CallHandler and RunWorkflow
+	Input    []byte // JSON, for CallHandler, RunWorkflow and RunScript
 	HTTP     *HTTPRequest
 	Event    *weft.Event
 	Run      *workflows.Run
+	Script   *workflows.Script
 	At       int64         // unix microseconds at which it was given
 	Deadline int64         // unix microseconds of the earliest enclosing timeout; 0 for none
 	ParkMax  time.Duration // how long the call may stay parked
@@ -35,6 +36,7 @@ const (
 	CallHTTP
 	Emit
 	RunWorkflow // answered when that run has ended, or has begun if it is detached
+	RunScript   // answered with a ScriptResult, as JSON
 )
 
 // HTTPRequest is a plain HTTP call.

@@ -241,6 +241,9 @@ func result(t *workflows.Task, c *Command, data []byte) (any, *Fault) {
 	if t.Kind == workflows.KindHTTP {
 		return httpResult(t.HTTP, c.HTTP, data)
 	}
+	if t.Kind == workflows.KindScript {
+		return scriptResult(t.Script, data)
+	}
 	v, err := workflows.DecodeJSON(data)
 	if err != nil {
 		return nil, runtimeFault("the handler's output is " + err.Error())

@@ -188,6 +188,8 @@ func (m *Machine) body(f *frame) move {
 		return m.raiseOwn(f)
 	case workflows.KindRun:
 		return m.runWorkflow(f)
+	case workflows.KindScript:
+		return m.runScript(f)
 	default: // KindWait
 		return m.wait(f)
 	}

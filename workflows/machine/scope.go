@@ -149,6 +149,8 @@ func (m *Machine) waitingFor(f *frame) string {
 		return f.command.HTTP.Method + " " + f.command.HTTP.URL
 	case f.command != nil && f.command.Kind == RunWorkflow:
 		return "a run of " + f.command.Run.Workflow.String()
+	case f.command != nil && f.command.Kind == RunScript:
+		return "its script"
 	case f.command != nil:
 		return "handler " + f.command.Handler.String()
 	case f.phase == inDelay:

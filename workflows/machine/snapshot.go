@@ -432,6 +432,8 @@ func (r *restorer) command(f *frame) *Command {
 		c.Handler = f.task.Call.Handler
 	case c.Kind == RunWorkflow && f.task.Run != nil:
 		c.Run = f.task.Run
+	case c.Kind == RunScript && f.task.Script != nil:
+		c.Script = f.task.Script
 	case c.Kind == CallHTTP && f.task.HTTP != nil:
 		c.HTTP = &HTTPRequest{Method: r.string(), URL: r.string(), Headers: map[string]string{}, NoRedirect: !f.task.HTTP.Redirect}
 		for range r.count() {

@@ -138,9 +138,9 @@ func (r *recorder) inside(s *Step, f *frame) {
 	}
 }
 
-// issued tells what a handler is given.
+// issued tells what a handler, a run or a script is given.
 func (r *recorder) issued(c *Command) {
-	if (c.Kind == CallHandler || c.Kind == RunWorkflow) && len(c.Input) <= TraceValueMax {
+	if (c.Kind == CallHandler || c.Kind == RunWorkflow || c.Kind == RunScript) && len(c.Input) <= TraceValueMax {
 		r.step(c.Step).Input = c.Input
 	}
 }

@@ -26,6 +26,7 @@ type File struct {
 type Case struct {
 	Name     string
 	defs     []*workflows.Definition
+	scripts  *scripts
 	def      *workflows.Definition
 	input    *[]byte // nil: an event starts the run
 	mocks    map[string][]answer

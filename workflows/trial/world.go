@@ -250,6 +250,10 @@ func (w *world) perform(r *run, c machine.Command) {
 		w.queue = append(w.queue, h)
 		return
 	}
+	if c.Kind == machine.RunScript {
+		w.script(r, c)
+		return
+	}
 	k, err := callOf(c)
 	if err != nil {
 		w.trouble = err.Error()
