@@ -145,6 +145,9 @@ func TestNewWorkIsRefusedBeforeTheDiskIsFull(t *testing.T) {
 	if _, err := h.Cancel(t.Context(), ns, run.ID, ""); err != nil {
 		t.Errorf("a cancel: %v", err)
 	}
+	if _, err := h.Rerun(t.Context(), ns, run.ID, 0); weft.CodeOf(err) != weft.ResourceExhausted {
+		t.Errorf("a rerun: %v", err)
+	}
 }
 
 // A commit that cannot be written for another reason than the disk ends the

@@ -60,9 +60,16 @@ func newPeerQueue(e *Engine) *peerQueue {
 	return &peerQueue{e: e, peers: map[peerKey]*peerWait{}}
 }
 
-// load looks for the runs that were parked when the process ended.
+// load looks for the runs that were parked when the process ended. Their peers
+// are asked a moment later, so that due timers fire first.
 func (q *peerQueue) load(ctx context.Context) error {
-	return q.e.db.PeersParkedOn(ctx, func(ns, peer string) { q.opened(ns, peer, q.e.now()) })
+	soon := q.e.now().Add(q.gap())
+	return q.e.db.PeersParkedOn(ctx, func(ns, peer string) { q.opened(ns, peer, soon) })
+}
+
+// gap is a pause before a wave.
+func (q *peerQueue) gap() time.Duration {
+	return waveGap/2 + time.Duration(q.e.opts.Chance()%uint64(waveGap))
 }
 
 // opened notes when a peer may be tried again; a zero time means when the
@@ -123,7 +130,7 @@ func (q *peerQueue) answered(ns, peer string) {
 	k := peerKey{ns, peer}
 	if w := q.peers[k]; w != nil {
 		w.ok = true
-		q.sooner(k, waveGap/2+time.Duration(q.e.opts.Chance()%uint64(waveGap)))
+		q.sooner(k, q.gap())
 	}
 }
 

@@ -22,6 +22,9 @@ func (e *Engine) Rerun(ctx context.Context, ns, id string, step uint32) (Run, er
 		return Run{}, err
 	}
 	defer end()
+	if err := e.db.Room(); err != nil {
+		return Run{}, err
+	}
 	row, err := e.row(ctx, ns, id)
 	if err != nil {
 		return Run{}, err

@@ -55,7 +55,11 @@ const clientMax = 30 * time.Second
 
 // step is the next thing that the seed wants done.
 func (w *world) step() {
-	switch n := w.r.IntN(110); {
+	if w.life.isBroken() && w.r.IntN(3) == 0 {
+		w.restart()
+		return
+	}
+	switch n := w.r.IntN(120); {
 	case n < 30:
 		w.do(start, "w"+strconv.Itoa(w.r.IntN(len(w.code.all))))
 	case n < 50:
@@ -80,6 +84,8 @@ func (w *world) step() {
 		w.restart()
 	case n < 102:
 		w.apply(true)
+	case n < 112 && w.disk.ails:
+		w.disk.ail()
 	default:
 		w.do(rerun, w.someRun())
 	}
@@ -134,8 +140,16 @@ func (w *world) do(v verb, what string) {
 		defer w.mu.Unlock()
 		f.end = time.Now()
 		switch code := weft.CodeOf(err); {
+		case v == get && !p.isDead() && err != nil && code != weft.NotFound:
+			w.violate("%s %s: runs cannot be read: %v", v, what, err)
+		case p.tight && err == nil && (v == rerun || v == start && strings.HasSuffix(f.told, " false")):
+			w.violate("%s %s was taken with no room on the disk", v, what)
+		case p.tight && v != start && v != rerun && code == weft.ResourceExhausted:
+			w.violate("%s %s is refused, for there is little room: %v", v, what, err)
 		case p.isDead() || code == weft.Unavailable || code == weft.Canceled || code == weft.DeadlineExceeded:
 			return // nobody knows
+		case p.tight && code == weft.ResourceExhausted:
+			f.refused, f.told = true, "there is little room" // how much is another thing each time
 		case err != nil:
 			f.refused, f.told = true, err.Error()
 		default:

@@ -32,7 +32,7 @@ type outage struct {
 // sent is one call that reached a peer.
 type sent struct {
 	at, key, request string
-	life             int
+	age              int // of disk.age
 }
 
 func newPeers(w *world) *peers {
@@ -77,7 +77,7 @@ func (s *peers) open(name string) error {
 
 // take is a call that reaches a peer.
 func (s *peers) take(p *process, r weft.Request) {
-	c := sent{at: s.w.clock(), key: r.IdempotencyKey, life: p.n, request: fmt.Sprintf("%s%s %s%s %s", r.Peer, r.Procedure, r.Method, r.URL, r.Body)}
+	c := sent{at: s.w.clock(), key: r.IdempotencyKey, age: s.w.disk.is(), request: fmt.Sprintf("%s%s %s%s %s", r.Peer, r.Procedure, r.Method, r.URL, r.Body)}
 	s.mu.Lock()
 	was, again := s.keys[c.key]
 	s.calls = append(s.calls, c)
@@ -88,8 +88,8 @@ func (s *peers) take(p *process, r weft.Request) {
 		s.w.violate("a call without an idempotency key: %s", c.request)
 	case again && was.request != c.request:
 		s.w.violate("two calls with the key %s: %s and %s", c.key, was.request, c.request)
-	case again && was.life == c.life:
-		s.w.violate("the call %s reached its peer twice, and nothing had crashed: at %s and at %s", c.key, was.at, c.at)
+	case again && was.age == c.age:
+		s.w.violate("the call %s reached its peer twice, and nothing was lost: at %s and at %s", c.key, was.at, c.at)
 	}
 	if strings.HasPrefix(string(r.Body), `{"as":`) {
 		at := strings.LastIndex(c.key, "/")
@@ -137,7 +137,7 @@ func parts(key string) (run string, step, attempt, ordinal uint32, ok bool) {
 
 func (s *peers) trace() (lines []string) {
 	for _, c := range s.calls {
-		lines = append(lines, fmt.Sprintf("%s %d call %s %s", c.at, c.life, c.key, c.request))
+		lines = append(lines, fmt.Sprintf("%s %d call %s %s", c.at, c.age, c.key, c.request))
 	}
 	return lines
 }

@@ -24,7 +24,7 @@ var plants = []plant{
 		"		a.flushWith(change)\n", "		change.Submit(func(*store.Tx) error { return nil })\n",
 		"TestSeed", "state: by/"},
 	{"parked runs are forgotten at a restart", "runtime/engine/park.go",
-		"	return q.e.db.PeersParkedOn(ctx, func(ns, peer string) { q.opened(ns, peer, q.e.now()) })", "	return nil",
+		"	return q.e.db.PeersParkedOn(ctx, func(ns, peer string) { q.opened(ns, peer, soon) })", "	_ = soon\n	return nil",
 		"TestSeed", "still move after"},
 	{"what a peer answered is not noted", "runtime/engine/call.go",
 		"	k.record(outcome{hash: hash, res: res, err: err})\n", "",
@@ -44,6 +44,9 @@ var plants = []plant{
 	{"the end of a run does not set the next time", "runtime/engine/schedule.go",
 		"	return tx.Reschedule(waits, when.Next(time.UnixMilli(run.Ended)).UnixMilli(), \"\")\n", "	_, _ = waits, when\n	return nil\n",
 		"TestSeed", "and weft was well"},
+	{"state that a full disk has lost is read on", "store/space.go",
+		"	db.state.reset()\n", "",
+		"TestSeed", "state: "},
 }
 
 // TestPlantedBugsAreFound builds this package again with a bug in the engine,

@@ -14,12 +14,14 @@ import (
 // process is one life of weft, from an opened file to a crash or an end.
 type process struct {
 	*engine.Engine
-	w     *world
-	n     int // which life it is
-	db    *store.DB
-	dieAt int // effects until it crashes; 0 for never
-	dead  chan struct{}
-	why   string // what it died at
+	w      *world
+	n      int // which life it is
+	db     *store.DB
+	dieAt  int // effects until it crashes; 0 for never
+	dead   chan struct{}
+	why    string // what it died at
+	tight  bool   // there is little room: no new work is taken
+	broken bool   // guarded by w.mu: the disk has failed for good
 
 	courier sync.WaitGroup
 	life    context.Context // of the courier
@@ -42,12 +44,16 @@ func (w *world) open() {
 		p.dieAt = 1 + w.r.IntN(1+w.r.IntN(w.frail)) // rather early
 	}
 	ctx := context.Background()
+	var room int64
+	room, p.tight = w.disk.spaceMin()
+	w.disk.aged()
 	var err error
 	// A power cut is another experiment: here only the process dies, so nothing waits for the disk.
-	p.db, err = store.Open(ctx, store.Options{Path: w.path, Sync: "normal", Checkpoint: time.Hour, Readers: 2, Fault: p.fault})
+	p.db, err = store.Open(ctx, store.Options{Path: w.path, Sync: "normal", Checkpoint: time.Hour, Readers: 2, SpaceMin: room, Fault: p.fault})
 	if err != nil {
 		panic(err) // the seed cannot go on; the file is at fault
 	}
+	w.disk.watch(p)
 	p.Engine = engine.New(p.db, w.code.of(p), gate{p}, engine.Options{NewID: p.newID, Chance: p.chance, Snapshot: 6})
 	p.life, p.end = context.WithCancel(ctx)
 	w.life = p
@@ -55,7 +61,9 @@ func (w *world) open() {
 	if err := p.Start(ctx); err != nil {
 		panic(err)
 	}
-	w.well()
+	if !p.tight {
+		w.well()
+	}
 }
 
 // bury ends what is left of a dead process. What it had not committed is lost.
@@ -79,7 +87,7 @@ func (p *process) close() {
 	p.w.ill()
 	p.end()
 	err := p.Close(context.Background())
-	if err != nil && !p.isDead() {
+	if err != nil && !p.isDead() && p.db.Err() == nil {
 		p.w.violate("close: %v", err)
 	}
 	if d := time.Since(begun); d > closeMax {
@@ -109,11 +117,15 @@ func (p *process) isDead() bool {
 // fault is the disk. Commits wait until all else is quiet: what they hold, and
 // what is read between them, does not depend on who runs first.
 func (p *process) fault(m store.Moment) error {
-	if m == store.AfterCommit {
-		return p.effect("after a commit")
+	what := "after a commit"
+	if m == store.BeforeCommit {
+		what = "before a commit"
+		p.pause(context.Background(), 2*time.Millisecond, "commit")
 	}
-	p.pause(context.Background(), 2*time.Millisecond, "commit")
-	return p.effect("before a commit")
+	if err := p.effect(what); err != nil {
+		return err
+	}
+	return p.w.disk.commit(p, m)
 }
 
 // effect counts something that can be seen from outside. It may be the last.

@@ -60,6 +60,9 @@ func (w *world) apply(on bool) {
 			w.rest(time.Millisecond)
 			return
 		}
+		if p.isBroken() {
+			w.restart()
+		}
 		if w.seasons[len(w.seasons)-1].over = time.Now(); !on {
 			w.seasons = w.seasons[:len(w.seasons)-1]
 		}

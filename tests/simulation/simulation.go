@@ -67,6 +67,7 @@ type world struct {
 	begun time.Time
 	code  *deployed
 	peers *peers
+	disk  *disk
 	still func() // returns when no client has anything under way
 	ops   sync.WaitGroup
 
@@ -90,6 +91,7 @@ type world struct {
 func newWorld(seed uint64, dir string, all []text) *world {
 	w := &world{seed: seed, path: filepath.Join(dir, "weft.db"), frail: crashEffects, r: rand.New(rand.NewPCG(seed, 1)), begun: time.Now(), taken: map[int64]time.Time{}, entries: map[string]int{}}
 	w.peers = newPeers(w)
+	w.disk = newDisk(w)
 	w.code = deploy(w, all)
 	w.still = w.ops.Wait
 	return w
@@ -175,6 +177,10 @@ func (w *world) restart() {
 // settle heals the world and waits until nothing moves any more.
 func (w *world) settle() {
 	w.rest(time.Second)
+	w.disk.heal()
+	if w.life.isBroken() || w.life.tight {
+		w.restart()
+	}
 	w.apply(false)
 	w.peers.heal()
 	w.resumeAll()
