@@ -273,7 +273,7 @@ func Allows(patterns []string, name string) bool {
 type Limits struct {
 	MemoryMiB   int   `json:"memoryMiB,omitempty"`   // default 64
 	TimeoutMS   int64 `json:"timeoutMs,omitempty"`   // wall clock, outbound calls included; default 30,000
-	CPUMS       int64 `json:"cpuMs,omitempty"`       // time inside the guest, as fuel; default 1,000
+	Fuel        int64 `json:"fuel,omitempty"`        // instructions, as the meter counts them; default 2,000,000,000
 	OutputBytes int   `json:"outputBytes,omitempty"` // default 1 MiB
 	HostCalls   int   `json:"hostCalls,omitempty"`   // default 1,000
 	Concurrency int   `json:"concurrency,omitempty"` // calls at once; default 32

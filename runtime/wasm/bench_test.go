@@ -9,7 +9,7 @@ import (
 )
 
 func BenchmarkCall(b *testing.B) {
-	m, env := load(b, guest, weft.Limits{CPUMS: 1 << 30}), newEnv()
+	m, env := load(b, guest, weft.Limits{Fuel: 1 << 50}), newEnv()
 	ctx := context.Background()
 	run := func(name, handler string, size int) {
 		b.Run(name, func(b *testing.B) {

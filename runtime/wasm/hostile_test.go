@@ -35,14 +35,14 @@ func TestHostileHandlersAreStopped(t *testing.T) {
 		code          weft.Code
 		says          string
 	}{
-		{"an endless loop", "spin", guest, weft.ResourceExhausted, "computed for longer than its limit of 50 ms"},
-		{"an empty endless loop", "f", endless, weft.ResourceExhausted, "computed for longer"},
-		{"2^30 calls without a loop", "f", twice(), weft.ResourceExhausted, "computed for longer"},
+		{"an endless loop", "spin", guest, weft.ResourceExhausted, "used up its fuel of 50000000"},
+		{"an empty endless loop", "f", endless, weft.ResourceExhausted, "used up its fuel"},
+		{"2^30 calls without a loop", "f", twice(), weft.ResourceExhausted, "used up its fuel"},
 		{"two functions that call each other", "f", recursion, weft.ResourceExhausted, "nested too deep"},
 		{"a function that calls itself through the table", "f", indirect, weft.ResourceExhausted, "nested too deep"},
-		{"a table that grows without end", "f", tableGrow, weft.ResourceExhausted, "computed for longer"},
+		{"a table that grows without end", "f", tableGrow, weft.ResourceExhausted, "used up its fuel"},
 		{"a table of 16 million", "f", tables, weft.Unknown, "4294967295"},
-		{"memory filled again and again", "fill", guest, weft.ResourceExhausted, "computed for longer"},
+		{"memory filled again and again", "fill", guest, weft.ResourceExhausted, "used up its fuel"},
 		{"a trap", "trap", guest, weft.Internal, "trapped: wasm error: unreachable"},
 		{"a wild pointer of its own", "wild", guest, weft.Internal, "out of bounds memory access"},
 		{"a recursion that fills its stack", "recurse", guest, weft.Internal, "out of bounds memory access"},
@@ -51,12 +51,12 @@ func TestHostileHandlersAreStopped(t *testing.T) {
 		{"a key of 2 GiB", "badkey", guest, weft.ResourceExhausted, "2147483647 bytes, the limit is 1024"},
 		{"output without end", "flood", guest, weft.ResourceExhausted, "over its limit of 1048576 bytes"},
 		{"host calls without end", "hostflood", guest, weft.ResourceExhausted, "its limit of 1000"},
-		{"reading its input without end", "inputflood", guest, weft.ResourceExhausted, "computed for longer"},
-		{"logging without end", "logflood", guest, weft.ResourceExhausted, "computed for longer"},
+		{"reading its input without end", "inputflood", guest, weft.ResourceExhausted, "used up its fuel"},
+		{"logging without end", "logflood", guest, weft.ResourceExhausted, "used up its fuel"},
 		{"headers without end", "headerflood", guest, weft.ResourceExhausted, "more than 100 headers"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m, env := load(t, c.wasm, weft.Limits{CPUMS: 50}), newEnv()
+			m, env := load(t, c.wasm, weft.Limits{Fuel: 50_000_000}), newEnv()
 			began := time.Now()
 			_, err := m.Call(context.Background(), env, c.handler, Input{Body: bytes.Repeat([]byte("x"), 60_000)})
 			if weft.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
@@ -108,7 +108,7 @@ func TestAModuleThatWantsTooMuchMemoryIsRefused(t *testing.T) {
 }
 
 func TestTheWallClockStopsAHandler(t *testing.T) {
-	m, env := load(t, guest, weft.Limits{TimeoutMS: 50, CPUMS: 60_000}), newEnv()
+	m, env := load(t, guest, weft.Limits{TimeoutMS: 50, Fuel: 60_000_000_000}), newEnv()
 	env.block = true
 	for _, handler := range []string{"spin", "inputflood", "call"} {
 		began := time.Now()
@@ -123,7 +123,7 @@ func TestTheWallClockStopsAHandler(t *testing.T) {
 }
 
 func TestACanceledCallerStopsAHandler(t *testing.T) {
-	m := load(t, guest, weft.Limits{CPUMS: 60_000})
+	m := load(t, guest, weft.Limits{Fuel: 60_000_000_000})
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(30*time.Millisecond, cancel)
 	if _, err := m.Call(ctx, newEnv(), "spin", Input{}); weft.CodeOf(err) != weft.Canceled || !errors.Is(err, context.Canceled) {
@@ -137,7 +137,7 @@ func TestACanceledCallerStopsAHandler(t *testing.T) {
 func TestAGuestNeverFreezesTheHost(t *testing.T) {
 	for _, handler := range []string{"spin", "chase", "divide", "fill"} {
 		t.Run(handler, func(t *testing.T) {
-			m := load(t, guest, weft.Limits{CPUMS: 400, TimeoutMS: 2_000})
+			m := load(t, guest, weft.Limits{Fuel: 400_000_000, TimeoutMS: 2_000})
 			done := make(chan error)
 			go func() {
 				_, err := m.Call(context.Background(), newEnv(), handler, Input{})
@@ -182,11 +182,11 @@ func TestInitializeIsLimitedToo(t *testing.T) {
 		wasm []byte
 		says string
 	}{
-		{"an endless loop", with("_initialize", loop), "computed for longer"},
+		{"an endless loop", with("_initialize", loop), "used up its fuel"},
 		{"a host call", with("_initialize", call), "state_delete was called outside a handler"},
 		{"a trap", with("_initialize", code(0x00)), "unreachable"},
 	} {
-		m := load(t, c.wasm, weft.Limits{CPUMS: 20})
+		m := load(t, c.wasm, weft.Limits{Fuel: 20_000_000})
 		if _, err := m.Call(context.Background(), newEnv(), "f", Input{}); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: got %v", c.name, err)
 		}
@@ -200,8 +200,8 @@ func TestInitializeIsLimitedToo(t *testing.T) {
 			sec(10, vec(sized(body), sized(code(0x20, 0)))),
 		)
 	}
-	m := load(t, start(loop), weft.Limits{CPUMS: 20})
-	if _, err := m.Call(context.Background(), newEnv(), "f", Input{}); err == nil || !strings.Contains(err.Error(), "computed for longer") {
+	m := load(t, start(loop), weft.Limits{Fuel: 20_000_000})
+	if _, err := m.Call(context.Background(), newEnv(), "f", Input{}); err == nil || !strings.Contains(err.Error(), "used up its fuel") {
 		t.Errorf("a start function: got %v", err)
 	}
 	m = load(t, start(code(0x01)), weft.Limits{})

@@ -34,7 +34,7 @@ func TestAnInstanceServesManyCallsAndIsRetired(t *testing.T) {
 }
 
 func TestAnInstanceThatFailedIsNotUsedAgain(t *testing.T) {
-	m := load(t, guest, weft.Limits{CPUMS: 20})
+	m := load(t, guest, weft.Limits{Fuel: 20_000_000})
 	for _, handler := range []string{"trap", "spin", "flood", "badptr"} {
 		count(t, m)
 		if _, err := m.Call(context.Background(), newEnv(), handler, Input{}); err == nil {
@@ -166,9 +166,9 @@ func TestLoadIsOncePerDigestAndLimits(t *testing.T) {
 }
 
 func TestLimitsOfAModuleAreWithinTheHosts(t *testing.T) {
-	r := open(t, Options{Limits: weft.Limits{TimeoutMS: 100, CPUMS: 10}})
-	m := loadIn(t, r, guest, weft.Limits{TimeoutMS: 500, CPUMS: 5, OutputBytes: 10})
-	want := weft.Limits{MemoryMiB: 64, TimeoutMS: 100, CPUMS: 5, OutputBytes: 10, HostCalls: 1000, Concurrency: 32}
+	r := open(t, Options{Limits: weft.Limits{TimeoutMS: 100, Fuel: 10_000_000}})
+	m := loadIn(t, r, guest, weft.Limits{TimeoutMS: 500, Fuel: 5_000_000, OutputBytes: 10})
+	want := weft.Limits{MemoryMiB: 64, TimeoutMS: 100, Fuel: 5_000_000, OutputBytes: 10, HostCalls: 1000, Concurrency: 32}
 	if m.Limits() != want {
 		t.Errorf("got %+v, want %+v", m.Limits(), want)
 	}
@@ -182,7 +182,7 @@ func ends(t *testing.T, err error, codes ...weft.Code) {
 }
 
 func TestHammer(t *testing.T) {
-	m := loadIn(t, open(t, Options{UsesMax: 50}), guest, weft.Limits{Concurrency: 8, CPUMS: 20})
+	m := loadIn(t, open(t, Options{UsesMax: 50}), guest, weft.Limits{Concurrency: 8, Fuel: 20_000_000})
 	env := newEnv()
 	var workers sync.WaitGroup
 	for w := range 16 {

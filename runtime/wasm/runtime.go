@@ -33,7 +33,7 @@ type Options struct {
 }
 
 // DefaultLimits are those of a host whose Options name none.
-var DefaultLimits = weft.Limits{MemoryMiB: 64, TimeoutMS: 30_000, CPUMS: 1_000, OutputBytes: 1 << 20, HostCalls: 1_000, Concurrency: 32}
+var DefaultLimits = weft.Limits{MemoryMiB: 64, TimeoutMS: 30_000, Fuel: 2_000_000_000, OutputBytes: 1 << 20, HostCalls: 1_000, Concurrency: 32}
 
 func (o *Options) fill() error {
 	if o.CacheDir == "" {
@@ -63,7 +63,7 @@ func (o *Options) fill() error {
 func within(l, host weft.Limits, capped bool) weft.Limits {
 	l.MemoryMiB = bound(l.MemoryMiB, host.MemoryMiB, capped)
 	l.TimeoutMS = bound(l.TimeoutMS, host.TimeoutMS, capped)
-	l.CPUMS = bound(l.CPUMS, host.CPUMS, capped)
+	l.Fuel = bound(l.Fuel, host.Fuel, capped)
 	l.OutputBytes = bound(l.OutputBytes, host.OutputBytes, capped)
 	l.HostCalls = bound(l.HostCalls, host.HostCalls, capped)
 	l.Concurrency = bound(l.Concurrency, host.Concurrency, capped)

@@ -61,7 +61,7 @@ const (
 	opRefFunc     = 0xd2
 )
 
-// Costs in units of fuel, of which there are about a million a millisecond.
+// Costs in units of fuel.
 const (
 	costMemoryGrow = 1_000
 	costCall       = 4
