@@ -4,7 +4,7 @@ GO         ?= go
 TOOLS      := -modfile=.ci/tools/go.mod
 STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 
-.PHONY: all need build guests demo test test-power test-kill test-sim generate bench bench-parked soak figures fmt vet lint clean
+.PHONY: all need build guests demo test test-power test-kill test-sim fuzz-meter generate bench bench-parked soak figures fmt vet lint clean
 
 all: build guests
 
@@ -65,6 +65,12 @@ test-kill: need
 # that fails says how to run it again.
 test-sim: need
 	bash -o pipefail -c "$(GO) test -count=1 -timeout 60m -v ./tests/simulation -seeds 1000 -plants 9 | grep -av '^ *=== \|^ *--- PASS'"
+
+# Modules against their metered forms: a hundred thousand of chance and mutants,
+# the whole core test suite of WebAssembly, and bugs planted in the rewriting,
+# which the comparison must find.
+fuzz-meter: need
+	$(GO) test -count=1 -timeout 60m -v -run 'OfChance|CoreTestSuite|Planted' ./runtime/wasm/meter -modules 100000 -plants 6
 
 fmt:
 	gofmt -w .

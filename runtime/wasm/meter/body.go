@@ -141,11 +141,11 @@ func (b *body) blockType(typ uint32) []byte {
 
 // declareLocals copies the locals and adds two i64 and an i32.
 func (b *body) declareLocals(params int) {
-	groups := b.r.count("groups of locals in one function", 1000)
+	groups := b.r.count("groups of locals", 1000)
 	start, n := b.r.p, uint64(params)
 	for range groups {
 		n += uint64(b.r.u32())
-		over("locals in one function", n, b.m.limits.Locals)
+		over("locals", n, b.m.limits.Locals)
 		b.r.valueType()
 	}
 	b.locals = int(n)
@@ -251,9 +251,9 @@ func (b *body) instruction() {
 	case op == opBrIf:
 		b.branch(b.r.u32())
 	case op == opBrTable:
-		n := b.r.count("targets of br_table in one function", b.m.limits.Targets)
+		n := b.r.count("targets of br_table", b.m.limits.Targets)
 		if b.targets += int(n); b.targets > b.m.limits.Targets {
-			over("targets of br_table in one function", uint64(b.targets), b.m.limits.Targets)
+			over("targets of br_table", uint64(b.targets), b.m.limits.Targets)
 		}
 		for range n + 1 {
 			b.branch(b.r.u32())
@@ -416,11 +416,11 @@ func (b *body) vector() {
 // limit refuses functions that would take a compiler too long.
 func (b *body) limit() {
 	l := &b.m.limits
-	over("blocks in one function", uint64(b.blocks), l.Blocks)
+	over("blocks", uint64(b.blocks), l.Blocks)
 	complexity := b.blocks * b.locals
-	over("blocks times locals in one function", uint64(complexity), l.Complexity)
+	over("blocks times locals", uint64(complexity), l.Complexity)
 	b.m.complexity += complexity
-	over("blocks times locals in all functions", uint64(b.m.complexity), l.Total)
+	over("blocks times locals, with those of the functions before it", uint64(b.m.complexity), l.Total)
 }
 
 // patch writes the cost of every loop to its place, as five bytes of LEB128.

@@ -112,20 +112,23 @@ type Function struct {
 var header = []byte("\x00asm\x01\x00\x00\x00")
 
 // Rewrite checks a module and returns it metered. A module that is refused is
-// InvalidArgument, or ResourceExhausted with the number and the limit. Names of
-// functions and other custom sections are dropped: their indices would be wrong.
+// InvalidArgument, or ResourceExhausted with the number and the limit; what is
+// in a function is told with its index, imported functions counted first. Names
+// of functions and other custom sections are dropped: their indices would be wrong.
 func Rewrite(module []byte, o Options) (out []byte, info Info, err error) {
+	o.Limits.fill()
+	m := &rewriter{Options: o, limits: o.Limits, info: Info{Customs: map[string][]byte{}}, inside: -1}
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
+		case refusal:
+			out, info, err = nil, Info{}, m.refused(r)
 		case *weft.Error:
 			out, info, err = nil, Info{}, r
 		default:
 			panic(r)
 		}
 	}()
-	o.Limits.fill()
-	m := &rewriter{Options: o, limits: o.Limits, info: Info{Customs: map[string][]byte{}}}
 	if !bytes.HasPrefix(module, header) {
 		malformed("it does not begin as a WebAssembly 1.0 core module does")
 	}
@@ -137,6 +140,21 @@ func Rewrite(module []byte, o Options) (out []byte, info Info, err error) {
 		malformed("it declares %d functions and has the code of %d", len(m.functions)-m.imported, m.bodies)
 	}
 	return out, m.info, nil
+}
+
+// refused is the error for a module that is refused.
+func (m *rewriter) refused(r refusal) error {
+	const op = "meter.Rewrite"
+	switch in := m.inside; {
+	case r.code == weft.ResourceExhausted && in < 0:
+		return weft.Errorf(r.code, op, "the module has %s", r.text)
+	case r.code == weft.ResourceExhausted:
+		return weft.Errorf(r.code, op, "function %d of the module has %s", in, r.text)
+	case in < 0:
+		return weft.Errorf(r.code, op, "the module is not valid: %s", r.text)
+	default:
+		return weft.Errorf(r.code, op, "the module is not valid: function %d: %s", in, r.text)
+	}
 }
 
 // AppendCustom returns the module with one more custom section.
@@ -183,6 +201,7 @@ type rewriter struct {
 	globals    int
 	bodies     int
 	complexity int // of all functions so far
+	inside     int // the function whose code is walked, -1 outside
 	code       *body
 }
 
@@ -482,12 +501,14 @@ func (m *rewriter) codeSection(r *reader) []byte {
 	}
 	m.code = &body{m: m}
 	w := appendU32(make([]byte, 0, len(r.b)*2), n)
-	for i := range n {
-		size := r.count("bytes of code in one function", m.limits.FunctionBytes)
-		code := m.code.rewrite(&reader{b: r.take(size)}, m.functions[m.imported+int(i)])
+	for range n {
+		m.inside = m.imported + m.bodies
+		size := r.count("bytes of code", m.limits.FunctionBytes)
+		code := m.code.rewrite(&reader{b: r.take(size)}, m.functions[m.inside])
 		w = append(appendU32(w, uint32(len(code))), code...)
+		m.bodies++
 	}
-	m.bodies = int(n)
+	m.inside = -1
 	return w
 }
 

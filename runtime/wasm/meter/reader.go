@@ -2,27 +2,35 @@ package meter
 
 import (
 	"encoding/binary"
+	"fmt"
+	"unicode/utf8"
 
 	"github.com/weftrun/weft"
 )
 
 // reader walks the bytes of an untrusted module. What does not fit ends the
-// walk by a panic with a *weft.Error, which Rewrite turns into its error; so
-// the code that walks reads like the specification.
+// walk by a panic with a refusal, which Rewrite turns into its error; so the
+// code that walks reads like the specification.
 type reader struct {
 	b []byte
 	p int
 }
 
+// refusal is why a module is refused; which function it is about is known above.
+type refusal struct {
+	code weft.Code
+	text string
+}
+
 // malformed ends the walk: the module is not valid.
 func malformed(format string, args ...any) {
-	panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module is not valid: "+format, args...))
+	panic(refusal{weft.InvalidArgument, fmt.Sprintf(format, args...)})
 }
 
 // over ends the walk when a count is over its limit.
 func over(what string, n uint64, limit int) {
 	if n > uint64(limit) {
-		panic(weft.Errorf(weft.ResourceExhausted, "meter.Rewrite", "the module has too many %s: %d, the limit is %d", what, n, limit))
+		panic(refusal{weft.ResourceExhausted, fmt.Sprintf("too many %s: %d, the limit is %d", what, n, limit)})
 	}
 }
 
@@ -107,7 +115,13 @@ func (r *reader) refType() byte {
 	return t
 }
 
-func (r *reader) name() string { return string(r.take(r.u32())) }
+func (r *reader) name() string {
+	s := string(r.take(r.u32()))
+	if !utf8.ValidString(s) {
+		malformed("the name %q is not UTF-8", s[:min(len(s), 100)])
+	}
+	return s
+}
 
 // count is the length of a vector, at most limit.
 func (r *reader) count(what string, limit int) uint32 {

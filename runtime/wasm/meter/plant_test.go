@@ -1,0 +1,59 @@
+package meter
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var plantsMax = flag.Int("plants", 1, "planted bugs that TestPlantedBugsAreFound tries")
+
+// plants are bugs: in body.go or meter.go, one text in the place of another.
+var plants = []struct{ name, file, text, bug string }{
+	{"a return leaves one block too few", "body.go", "b.op(opBr, uint32(len(b.frames)-1))", "b.op(opBr, uint32(max(0, len(b.frames)-2)))"},
+	{"sizes are kept in a local of the guest", "body.go", "return uint32(b.locals) + 2 }", "return uint32(max(0, b.locals-1)) }"},
+	{"a reference to a function does not move", "meter.go", "w = appendU32(append(w, op), m.function(r.u32()))", "w = appendU32(append(w, op), r.u32())"},
+	{"the depth is not given back", "body.go", "b.w = append(appendSigned(append(b.w, opI64Const), frame), opI64Add)", "b.w = append(append(b.w, opI64Const, 0), opI64Add)"},
+	{"elements of a segment do not move", "meter.go", "w = appendU32(w, m.function(r.u32()))\n\t\t\t}", "w = appendU32(w, r.u32())\n\t\t\t}"},
+	{"a table may not grow to its limit", "meter.go", "most = min(most, r.u32())", "most = min(most, r.u32()-1)"},
+}
+
+// TestPlantedBugsAreFound builds this package again with a bug in the rewriting,
+// and wants the comparison to find it.
+func TestPlantedBugsAreFound(t *testing.T) {
+	for _, p := range plants[:min(*plantsMax, len(plants))] {
+		t.Run(p.name, func(t *testing.T) {
+			path, err := filepath.Abs(p.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(src), p.text) != 1 {
+				t.Fatalf("%s does not have once what the bug replaces: %s", p.file, p.text)
+			}
+			dir := t.TempDir()
+			bad, list := filepath.Join(dir, "bad.go"), filepath.Join(dir, "overlay.json")
+			data, err := json.Marshal(map[string]map[string]string{"Replace": {path: bad}})
+			if err == nil {
+				err = os.WriteFile(bad, []byte(strings.Replace(string(src), p.text, p.bug, 1)), 0o600)
+			}
+			if err == nil {
+				err = os.WriteFile(list, data, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("go", "test", "-count=1", "-timeout", "5m", "-overlay", list, "-run", "OfChance", "-v", ".").CombinedOutput()
+			if err == nil || strings.Contains(string(out), "differences: 0") || !strings.Contains(string(out), ": seed ") {
+				t.Errorf("it was not found: %v\n%s", err, out)
+			}
+		})
+	}
+}
