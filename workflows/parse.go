@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -67,7 +68,7 @@ func (p *parser) wrong(n *node, key, hint, format string, args ...any) {
 // the language on purpose is refused with its hint.
 func (p *parser) fields(n *node, what string, known []string, refused map[string]string) bool {
 	if n.kind != isMap {
-		p.wrong(n, what, "", "%s must be a mapping, not %s", what, n.kind)
+		p.wrong(n, what, noMapping(n, what), "%s must be a mapping, not %s", what, n.kind)
 		return false
 	}
 	for _, f := range n.pairs {
@@ -76,10 +77,24 @@ func (p *parser) fields(n *node, what string, known []string, refused map[string
 		case no:
 			p.report(f.line, f.column, f.key, fmt.Sprintf("%s of %s does not run", f.key, what), hint)
 		case !slices.Contains(known, f.key):
-			p.report(f.line, f.column, f.key, fmt.Sprintf("%s has no key %s", what, f.key), p.suggest(f.key, known))
+			p.report(f.line, f.column, f.key, fmt.Sprintf("%s has no key %s", what, f.key), p.noKey(what, f.key, known))
 		}
 	}
 	return true
+}
+
+// noKey is what to write instead of a key that is none.
+func (p *parser) noKey(what, key string, known []string) string {
+	hint, slip := slips[construct(what)][key]
+	switch {
+	case slip:
+		return hint
+	case construct(what) == "the task":
+		if near := Nearest(key, taskKeys); near != "" && len(key) < 64 && Nearest(key, known) == "" {
+			return "did you mean " + near + "?"
+		}
+	}
+	return p.suggest(key, known)
 }
 
 func (p *parser) suggest(key string, known []string) string {
@@ -96,7 +111,13 @@ func (p *parser) require(n *node, what string, keys ...string) bool {
 	ok := true
 	for _, key := range keys {
 		if n.get(key) == nil {
-			p.wrong(n, key, "", "%s needs the key %s", what, key)
+			hint := cmp.Or(missing[construct(what)+"."+key], missing[key])
+			for wrong, right := range slips[construct(what)] {
+				if n.get(wrong) != nil && right == "write "+key {
+					hint = "" // that is told at the key which stands in its place
+				}
+			}
+			p.wrong(n, key, hint, "%s needs the key %s", what, key)
 			ok = false
 		}
 	}
@@ -187,15 +208,23 @@ func (p *parser) document(n *node) {
 		return
 	}
 	p.matches(n.get("dsl"), "document.dsl", dslForm, "write '1.0.3'")
-	p.def.namespace = p.matches(n.get("namespace"), "document.namespace", nameForm, "use up to 63 letters, digits and dashes")
-	p.def.name = p.matches(n.get("name"), "document.name", nameForm, "use up to 63 letters, digits and dashes")
+	p.def.namespace = p.name(n.get("namespace"), "document.namespace")
+	p.def.name = p.name(n.get("name"), "document.name")
 	p.def.version = p.matches(n.get("version"), "document.version", versionForm, "write a semantic version such as '1.0.0'")
 	p.def.title = p.text(n.get("title"), "document.title")
 	p.text(n.get("summary"), "document.summary")
 	if tags := n.get("tags"); tags != nil && tags.kind != isMap {
-		p.wrong(tags, "tags", "", "document.tags must be a mapping, not %s", tags.kind)
+		p.wrong(tags, "tags", forms["document.tags"], "document.tags must be a mapping, not %s", tags.kind)
 	}
 	p.metadata(n.get("metadata"))
+}
+
+func (p *parser) name(n *node, what string) string {
+	hint := "use up to 63 letters, digits and dashes"
+	if text, _ := n.value.(string); dashed(text) != "" {
+		hint = "did you mean " + dashed(text) + "?"
+	}
+	return p.matches(n, what, nameForm, hint)
 }
 
 func (p *parser) matches(n *node, what string, form *regexp.Regexp, hint string) string {
@@ -311,6 +340,9 @@ func (p *parser) named(n *node, list string) *node {
 		}
 	}
 	hint := fmt.Sprintf("define it under use.%s, or write it out here", list)
+	if _, err := ParseDuration(name); err == nil && list == "timeouts" {
+		hint = fmt.Sprintf("write timeout: { after: %s }", name)
+	}
 	if near := Nearest(name, known); near != "" {
 		hint = "did you mean " + near + "?"
 	}
@@ -350,7 +382,9 @@ func (p *parser) duration(n *node, what string, at place) *Duration {
 			return &Duration{expr: p.expr(n, what, at)}
 		}
 		d, err := ParseDuration(text)
-		if err != nil {
+		if err != nil && isoOf(text) != "" {
+			p.wrong(n, what, "did you mean "+isoOf(text)+"?", "%s: %q is no ISO 8601 duration", what, text)
+		} else if err != nil {
 			p.wrong(n, what, "", "%s: %s", what, err)
 		}
 		return &Duration{fixed: d}
@@ -372,7 +406,7 @@ func (p *parser) durationFields(n *node, what string) *Duration {
 	for _, f := range n.pairs {
 		count, ok := f.value.value.(int)
 		if !ok || count < 0 {
-			p.wrong(f.value, f.key, "", "%s.%s must be a whole number from 0", what, f.key)
+			p.wrong(f.value, f.key, "write it without quotes, and a part of it in a smaller unit", "%s.%s must be a whole number from 0", what, f.key)
 			return nil
 		}
 		unit := durationUnits[f.key]
@@ -388,7 +422,7 @@ func (p *parser) durationFields(n *node, what string) *Duration {
 func (p *parser) ref(n *node, text, pointer string) weft.Ref {
 	r, err := weft.ParseRef(text)
 	if err != nil {
-		hint := "write name:version@default, or http"
+		hint := "write charge-card, charge-card:2 or charge-card:2.0.1; without a version it is the newest"
 		if strings.Contains(text, "://") {
 			hint = "functions are not fetched: upload the handler and call name:version@default"
 		}

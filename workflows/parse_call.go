@@ -142,6 +142,9 @@ func (p *parser) uriTemplate(n *node, text string) []string {
 	at := 0
 	for _, m := range templateVariable.FindAllStringSubmatchIndex(text, -1) {
 		name := text[m[2]:m[3]]
+		if strings.Contains(text, "${") {
+			break // told below
+		}
 		if name == "" || strings.ContainsAny(name[:1], "+#./;?&=,!@|") || strings.ContainsAny(name, ":*, ") {
 			p.wrong(n, "endpoint", "write {name}, or the whole URI as ${ }", "{%s} is not a variable", name)
 		}

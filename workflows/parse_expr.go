@@ -72,6 +72,18 @@ type program struct {
 	locals string
 }
 
+// condition reads an expression of which only its truth counts.
+func (p *parser) condition(n *node, what string, at place) *Expr {
+	e := p.expr(n, what, at)
+	if e == nil || !strings.Contains(e.source, "=") {
+		return e
+	}
+	if q, err := gojq.Parse(e.source); err == nil && q.Op == gojq.OpAssign {
+		p.wrong(n, what, "jq compares with ==", "%s: = assigns, and what that gives is always true", what)
+	}
+	return e
+}
+
 func (p *parser) compile(n *node, text, what string, at place) *Expr {
 	key := program{text, at, strings.Join(p.locals, " ")}
 	if e := p.programs[key]; e != nil {
@@ -95,16 +107,13 @@ func (p *parser) compile(n *node, text, what string, at place) *Expr {
 func explain(err error, text string, known map[string]Variable) (message, hint string) {
 	var parse *gojq.ParseError
 	if errors.As(err, &parse) {
-		if strings.Contains(text, "${") {
-			return "this is not jq: " + err.Error(), `one ${ } is the whole value: write ${ "Hello \(.name)" } for text with values in it`
-		}
-		return "this is not jq: " + err.Error(), "jq paths start with a dot: .order.id"
+		return "this is not jq: " + err.Error(), notJQ(text)
 	}
 	message = err.Error()
 	name, ok := strings.CutPrefix(message, "variable not defined: ")
 	if !ok {
-		if _, missing := strings.CutPrefix(message, "function not defined: "); missing {
-			hint = "jq paths start with a dot: .order.id"
+		if function, missing := strings.CutPrefix(message, "function not defined: "); missing {
+			return "jq has no function " + function, noFunction(function)
 		}
 		return message, hint
 	}
@@ -124,6 +133,9 @@ func variableHint(name string, known map[string]Variable) string {
 	slices.Sort(names)
 	if near := Nearest(name, names); near != "" {
 		return "did you mean " + near + "?"
+	}
+	if name == "$output" && len(names) > 0 {
+		return "it is known in export.as only; known here are " + strings.Join(names, ", ")
 	}
 	if len(names) == 0 {
 		return "no variable can be read here; . is the value"
@@ -158,7 +170,9 @@ func (p *parser) templateText(n *node, what string, at place) *Template {
 	if inner, ok := marked(text); ok {
 		return &Template{expr: p.compile(n, inner, what, at)}
 	}
-	if strings.Contains(text, "${") {
+	if strings.HasPrefix(text, "${") && !strings.Contains(text, "}") {
+		p.wrong(n, what, "end it with }", "%s: this ${ is never closed", what)
+	} else if strings.Contains(text, "${") {
 		p.wrong(n, what, `write it as one expression: ${ "Hello \(.name)" }`, "%s: text around ${ } is not filled in", what)
 	}
 	return constantTemplate(text)

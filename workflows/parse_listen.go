@@ -71,7 +71,7 @@ func (p *parser) consumption(n *node, what string, extra ...string) Strategy {
 // until reads when a listen has had enough: an expression, or events.
 func (p *parser) until(s *Strategy, n *node, what string) {
 	if n.kind != isMap {
-		s.Until = p.expr(n, what, inTask)
+		s.Until = p.condition(n, what, inTask)
 		return
 	}
 	stop := p.consumption(n, what)

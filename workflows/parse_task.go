@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/weftrun/weft"
 )
 
 // baseKeys may stand in every task.
@@ -89,7 +91,13 @@ func (p *parser) task(f pair, pointer string) *Task {
 	p.def.tasks = append(p.def.tasks, t)
 	n := f.value
 	if n.kind != isMap {
-		p.wrong(n, f.key, "", "the task %s must be a mapping, not %s", f.key, n.kind)
+		hint := noMapping(n, "the task "+f.key)
+		if text, _ := n.value.(string); strings.Contains(hint, "call: ...") {
+			if _, err := weft.ParseRef(text); err == nil {
+				hint = fmt.Sprintf("write %s: { call: %s }", f.key, text)
+			}
+		}
+		p.wrong(n, f.key, hint, "the task %s must be a mapping, not %s", f.key, n.kind)
 		return t
 	}
 	park := p.park
@@ -101,7 +109,7 @@ func (p *parser) task(f pair, pointer string) *Task {
 		return t
 	}
 	p.fields(n, "the task "+t.Name, slices.Concat(baseKeys, []string{kind}, taskExtras[kind]), refusedKeys)
-	t.If = p.expr(n.get("if"), "if", inTaskInput)
+	t.If = p.condition(n.get("if"), "if", inTaskInput)
 	t.Input = p.from(n.get("input"), "input", "from", inTaskInput)
 	t.Timeout = p.timeout(n.get("timeout"), inTask)
 	p.body(kind, t, n)
@@ -166,6 +174,9 @@ func (p *parser) kind(f pair, t *Task) string {
 
 func (p *parser) meant(n *node) string {
 	for _, g := range n.pairs {
+		if hint, ok := slips["the task"][g.key]; ok {
+			return hint
+		}
 		if !slices.Contains(baseKeys, g.key) && len(g.key) < 64 {
 			if near := Nearest(g.key, taskKeys); near != "" {
 				return fmt.Sprintf("did you mean %s for %s?", near, g.key)
@@ -310,7 +321,7 @@ func (p *parser) switchCases(t *Task, n *node) {
 		if !p.fields(f.value, "the case "+f.key, []string{"when", "then"}, nil) || !p.require(f.value, "the case "+f.key, "then") {
 			continue
 		}
-		c := Case{Name: f.key, When: p.expr(f.value.get("when"), "when", inTask)}
+		c := Case{Name: f.key, When: p.condition(f.value.get("when"), "when", inTask)}
 		if f.value.get("when") == nil {
 			if defaults++; defaults > 1 {
 				p.report(f.line, f.column, f.key, "a second case without when", "only one case may be the default")
@@ -364,7 +375,7 @@ func (p *parser) forEach(t *Task, n *node) {
 		t.For.In = &Template{expr: e}
 	}
 	p.within(func() {
-		t.For.While = p.expr(n.get("while"), "while", inTask)
+		t.For.While = p.condition(n.get("while"), "while", inTask)
 		t.Do = p.tasks(n.get("do"), t.Pointer+"/do", "do")
 	}, t.For.Each, t.For.At)
 }
@@ -442,8 +453,8 @@ func (p *parser) try(t *Task, n *node) {
 		t.Catch.With = p.errorFilter(e.get("with"))
 	}
 	p.within(func() {
-		t.Catch.When = p.expr(c.get("when"), "catch.when", inTask)
-		t.Catch.ExceptWhen = p.expr(c.get("exceptWhen"), "catch.exceptWhen", inTask)
+		t.Catch.When = p.condition(c.get("when"), "catch.when", inTask)
+		t.Catch.ExceptWhen = p.condition(c.get("exceptWhen"), "catch.exceptWhen", inTask)
 		if r := c.get("retry"); r != nil {
 			t.Catch.Retry = p.retry(p.named(r, "retries"))
 		}
@@ -468,7 +479,7 @@ func (p *parser) errorFilter(n *node) map[string]any {
 			p.wrong(f.value, f.key, "compare in catch.when", "catch.errors.with takes fixed values only")
 		}
 		if _, whole := f.value.value.(int); key == "status" && !whole {
-			p.wrong(f.value, f.key, "write a status such as 503", "catch.errors.with.status must be a whole number")
+			p.wrong(f.value, f.key, "write a status such as 503, without quotes", "catch.errors.with.status must be a whole number")
 		} else if key != "status" {
 			p.text(f.value, "catch.errors.with."+f.key)
 		}
@@ -486,8 +497,8 @@ func (p *parser) retry(n *node) *Retry {
 		return nil
 	}
 	r := &Retry{
-		When:       p.expr(n.get("when"), "retry.when", inTask),
-		ExceptWhen: p.expr(n.get("exceptWhen"), "retry.exceptWhen", inTask),
+		When:       p.condition(n.get("when"), "retry.when", inTask),
+		ExceptWhen: p.condition(n.get("exceptWhen"), "retry.exceptWhen", inTask),
 		Delay:      p.optionalDuration(n.get("delay"), "retry.delay"),
 		Count:      RetriesMax,
 	}
@@ -520,7 +531,7 @@ func (p *parser) attempts(r *Retry, n *node) {
 	if c := n.get("count"); c != nil {
 		count, ok := c.value.(int)
 		if !ok || count < 0 || count > RetriesMax {
-			p.wrong(c, "count", "", "retry.limit.attempt.count must be a whole number from 0 to %d", RetriesMax)
+			p.wrong(c, "count", "write a count such as 3, without quotes", "retry.limit.attempt.count must be a whole number from 0 to %d", RetriesMax)
 			return
 		}
 		r.Count = count

@@ -12,34 +12,44 @@ import (
 	"github.com/weftrun/weft"
 )
 
-var update = flag.Bool("update", false, "write what Parse says into testdata/refused.txt")
+var update = flag.Bool("update", false, "write what Parse says into testdata")
 
-// TestRefused runs testdata/refused.txt: a title after ===, a source, a line
-// ---, and every problem that Parse finds in it.
+// refusedMin is how many wrong workflows are kept with what Parse says of them.
+const refusedMin = 100
+
+// TestRefused runs testdata/refused.txt and mistakes.txt: a title after ===, a
+// source, a line ---, and every problem that Parse finds in it.
 func TestRefused(t *testing.T) {
-	const file = "testdata/refused.txt"
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	for _, c := range strings.Split("\n"+string(text), "\n=== ")[1:] {
-		title, rest, _ := strings.Cut(c, "\n")
-		source, want, _ := strings.Cut(rest, "\n---\n")
-		want = strings.TrimSpace(want)
-		got := "accepted"
-		if _, err := Parse("flow.yaml", []byte(source+"\n")); err != nil {
-			got = err.Error()
-		}
-		fmt.Fprintf(&out, "=== %s\n%s\n---\n%s\n\n", title, source, got)
-		if got != want && !*update {
-			t.Errorf("%s:\n%s\nis answered by\n%s\nnot by\n%s", title, source, got, want)
-		}
-	}
-	if *update {
-		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
+	titles := map[string]bool{}
+	for _, file := range []string{"testdata/refused.txt", "testdata/mistakes.txt"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
 			t.Fatal(err)
 		}
+		var out strings.Builder
+		for _, c := range strings.Split("\n"+string(text), "\n=== ")[1:] {
+			title, rest, _ := strings.Cut(c, "\n")
+			source, want, _ := strings.Cut(rest, "\n---\n")
+			if titles[title] {
+				t.Errorf("%s is here twice", title)
+			}
+			got := "accepted"
+			if _, err := Parse("flow.yaml", []byte(source+"\n")); err != nil {
+				got, titles[title] = err.Error(), true
+			}
+			fmt.Fprintf(&out, "=== %s\n%s\n---\n%s\n\n", title, source, got)
+			if got != strings.TrimSpace(want) && !*update {
+				t.Errorf("%s:\n%s\nis answered by\n%s\nnot by\n%s", title, source, got, strings.TrimSpace(want))
+			}
+		}
+		if *update {
+			if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(titles) < refusedMin {
+		t.Errorf("%d wrong workflows, fewer than %d", len(titles), refusedMin)
 	}
 }
 

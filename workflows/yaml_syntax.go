@@ -28,9 +28,9 @@ func reportSyntax(src []byte, err error, report func(line, column int, key, mess
 	case strings.Contains(message, "did not find expected ',' or"):
 		if message = "a comma or " + message[len(message)-3:] + " is missing here"; strings.Contains(line, "${") {
 			hint = "inside { } and [ ] an expression needs quotes: '${ .id }'"
-		} else if at.Column == 1 || strings.TrimSpace(line) == "" {
-			at = e.ContextMark
-			message, hint = "this bracket is never closed", ""
+		} else if at.Line > e.ContextMark.Line && e.ContextMark.Line > 0 {
+			message += fmt.Sprintf(": the bracket of line %d, column %d is not closed", e.ContextMark.Line, e.ContextMark.Column)
+			hint = "close it, or put commas between what stands in it"
 		}
 	case strings.Contains(message, "mapping values are not allowed"):
 		message, hint = "a second key where a value stands", "a value with ': ' in it needs quotes; a key begins on a line of its own, in the same column as its neighbours"
