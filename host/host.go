@@ -34,6 +34,7 @@ type Options struct {
 	Sync      string        // see store.Options
 	CacheDir  string        // compiled modules; default: beside the file
 	HTTPAllow []string      // private host:port that workflows may call
+	Secrets   string        // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
 	ModuleMax int           // bytes of an upload; default 16 MiB
 	BodyTime  time.Duration // for the body of a request to arrive; default 2 minutes
 	// How long events are kept that every group has had, and how many bytes of
@@ -115,6 +116,9 @@ func (h *Host) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.opts.Engine.Log = h.log
+	if h.opts.Secrets != "" {
+		h.opts.Engine.Secret = secretsIn(h.opts.Secrets)
+	}
 	h.mu.Lock()
 	h.engine = engine.New(h.db, h.cat, h.gate, h.opts.Engine)
 	h.mu.Unlock()

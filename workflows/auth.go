@@ -67,8 +67,18 @@ func (p *parser) policy(n *node) *Auth {
 		keys = []string{"token"}
 	}
 	what := "authentication." + f.key
-	refused := map[string]string{"use": "there are no secrets yet: let a handler that holds the secret make the call"}
-	if !p.fields(f.value, what, keys, refused) || f.value.get("use") == nil && !p.require(f.value, what, keys...) {
+	if use := f.value.get("use"); f.value.kind == isMap && use != nil {
+		if !p.fields(f.value, what, []string{"use"}, nil) {
+			return nil
+		}
+		if a.Scheme == AuthBearer {
+			a.Token = p.secretTemplate(use, "token")
+		} else {
+			a.User, a.Password = p.secretTemplate(use, "username"), p.secretTemplate(use, "password")
+		}
+		return a
+	}
+	if !p.fields(f.value, what, keys, nil) || !p.require(f.value, what, keys...) {
 		return nil
 	}
 	a.User, a.Password, a.Token = p.credential(f.value, "username"), p.credential(f.value, "password"), p.credential(f.value, "token")

@@ -36,6 +36,7 @@ type Definition struct {
 	read                     Read
 	listens                  []string
 	filters                  []EventFilter
+	secrets                  []string
 }
 
 // HandlerUse is one call of a handler in a definition.

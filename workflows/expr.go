@@ -38,6 +38,7 @@ const (
 	VarWorkflow
 	VarRuntime
 	VarNow
+	VarSecret // the mark of a secret, by its path in Definition.Secrets
 	VarLocal
 )
 
@@ -174,7 +175,7 @@ func marked(s string) (string, bool) {
 // variables of each kind by name, without those of for and catch.
 var variableNames = map[string]VariableKind{
 	"$context": VarContext, "$input": VarInput, "$output": VarOutput, "$task": VarTask,
-	"$workflow": VarWorkflow, "$runtime": VarRuntime, nowVariable: VarNow,
+	"$workflow": VarWorkflow, "$runtime": VarRuntime, "$secrets": VarSecret, nowVariable: VarNow,
 }
 
 // compileExpr compiles a jq text that may read the given variables, names
@@ -190,7 +191,8 @@ func compileExpr(source string, known map[string]Variable) (*Expr, error) {
 }
 
 func compileJQ(source string, known map[string]Variable) (*Expr, error) {
-	var r rewriter
+	_, secrets := known["$secrets"]
+	r := rewriter{secrets: secrets}
 	q, err := r.prepare(source)
 	if err != nil {
 		return nil, err
@@ -198,7 +200,12 @@ func compileJQ(source string, known map[string]Variable) (*Expr, error) {
 	e := &Expr{source: source}
 	names := []string{meterVariable}
 	for _, name := range r.names {
-		if v, ok := known[name]; ok {
+		v, ok := known[name]
+		if mark, is := secretOf(name); is {
+			v, ok = mark, true
+			known[name] = mark
+		}
+		if ok {
 			e.vars = append(e.vars, v)
 			names = append(names, name)
 		}
@@ -226,7 +233,7 @@ func plainPath(source string, known map[string]Variable) *path {
 			p.name, rest = source[:dot], source[dot:]
 		}
 		v, ok := known[p.name]
-		if !ok || strings.HasPrefix(p.name, "$__") {
+		if !ok || strings.HasPrefix(p.name, "$__") || p.name == "$secrets" {
 			return nil
 		}
 		p.root = &v

@@ -62,6 +62,9 @@ type rewriter struct {
 	inside   []string        // signatures of the functions whose definition is being read
 	depth    int
 	err      error
+
+	secrets bool // $secrets may be read
+	sealed  bool // and was: its marks are the rewriter's own
 }
 
 // prepare reads an expression and rewrites it.
@@ -77,6 +80,15 @@ func (r *rewriter) prepare(source string) (*gojq.Query, error) {
 		}
 		q.FuncDefs = append(more.FuncDefs, q.FuncDefs...)
 	}
+	if r.secrets && strings.Contains(source, "$secrets") {
+		if strings.Contains(source, secretVariable) {
+			r.fail("%s is reserved", secretVariable)
+		}
+		r.seal(q)
+		if r.sealed = true; r.err != nil {
+			return nil, r.err
+		}
+	}
 	r.visit(q)
 	return q, r.err
 }
@@ -88,7 +100,7 @@ func (r *rewriter) fail(format string, args ...any) {
 }
 
 func (r *rewriter) name(name string) {
-	if strings.HasPrefix(name, "$__") && name != "$__loc__" {
+	if strings.HasPrefix(name, "$__") && name != "$__loc__" && !(r.sealed && strings.HasPrefix(name, secretVariable)) {
 		r.fail("%s is reserved", name)
 	}
 	if !slices.Contains(r.names, name) {

@@ -34,7 +34,8 @@ type parser struct {
 	locals   []string // variables of the enclosing for and catch, without dollar
 	use      *node
 	park     time.Duration
-	states   int // of the patterns of schemas
+	states   int      // of the patterns of schemas
+	secrets  []string // use.secrets
 	handlers []handlerUse
 	programs map[program]*Expr
 }
@@ -292,14 +293,14 @@ func (p *parser) read(n *node, what string) Read {
 func (p *parser) uses(n *node) {
 	refused := map[string]string{
 		"functions": "write the call out where it is needed, or upload a handler and call name:version@default",
-		"secrets":   "let a handler read the secret: grant it to its module",
 		"catalogs":  "upload the handler and call name:version@default",
 	}
 	p.use = &node{kind: isMap}
-	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications", "extensions"}, refused) {
+	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications", "extensions", "secrets"}, refused) {
 		return
 	}
 	p.use = n
+	p.secretNames(n.get("secrets"))
 	// Each is read again where it is named, with the variables of that place.
 	// Here it is checked once, so that a mistake in an unused one is found.
 	named := func(key string, check func(*node)) {

@@ -25,12 +25,12 @@ const (
 var placeVariables = [...][]string{
 	inNothing:        nil,
 	inTrigger:        nil,
-	inWorkflowInput:  {"$workflow", "$runtime", nowVariable},
-	inWorkflowOutput: {"$context", "$workflow", "$runtime", nowVariable},
-	inTaskInput:      {"$context", "$task", "$workflow", "$runtime", nowVariable},
-	inTask:           {"$context", "$input", "$task", "$workflow", "$runtime", nowVariable},
-	inTaskOutput:     {"$context", "$input", "$task", "$workflow", "$runtime", nowVariable},
-	inTaskExport:     {"$context", "$input", "$output", "$task", "$workflow", "$runtime", nowVariable},
+	inWorkflowInput:  {"$secrets", "$workflow", "$runtime", nowVariable},
+	inWorkflowOutput: {"$secrets", "$context", "$workflow", "$runtime", nowVariable},
+	inTaskInput:      {"$secrets", "$context", "$task", "$workflow", "$runtime", nowVariable},
+	inTask:           {"$secrets", "$context", "$input", "$task", "$workflow", "$runtime", nowVariable},
+	inTaskOutput:     {"$secrets", "$context", "$input", "$task", "$workflow", "$runtime", nowVariable},
+	inTaskExport:     {"$secrets", "$context", "$input", "$output", "$task", "$workflow", "$runtime", nowVariable},
 }
 
 func (p *parser) variables(at place) map[string]Variable {
@@ -87,6 +87,7 @@ func (p *parser) condition(n *node, what string, at place) *Expr {
 func (p *parser) compile(n *node, text, what string, at place) *Expr {
 	key := program{text, at, strings.Join(p.locals, " ")}
 	if e := p.programs[key]; e != nil {
+		p.reads(n, e)
 		return e
 	}
 	known := p.variables(at)
@@ -100,7 +101,17 @@ func (p *parser) compile(n *node, text, what string, at place) *Expr {
 		p.programs = map[program]*Expr{}
 	}
 	p.programs[key] = e
+	p.reads(n, e)
 	return e
+}
+
+// reads checks the secrets that an expression reads.
+func (p *parser) reads(n *node, e *Expr) {
+	for _, v := range e.vars {
+		if v.Kind == VarSecret {
+			p.secret(n, v.Name)
+		}
+	}
 }
 
 // explain says in the words of the language what jq did not like.
@@ -121,9 +132,6 @@ func explain(err error, text string, known map[string]Variable) (message, hint s
 }
 
 func variableHint(name string, known map[string]Variable) string {
-	if name == "$secrets" {
-		return "let a handler read the secret: grant it to its module"
-	}
 	var names []string
 	for k := range known {
 		if k != nowVariable {

@@ -27,6 +27,7 @@ type call struct {
 
 	known   []outcome // of outbound calls, from before a restart or a park
 	ordinal int       // of the next outbound call
+	marks   []mark    // of the secrets that the workflow reads
 	reached bool      // the world has been asked in this try
 }
 
@@ -37,6 +38,9 @@ func (a *actor) begin(c machine.Command) *call {
 		k.ctx, k.end = context.WithDeadline(a.e.life, time.UnixMicro(c.Deadline))
 	} else {
 		k.ctx, k.end = context.WithCancel(a.e.life)
+	}
+	for _, path := range a.def.Secrets() {
+		k.marks = append(k.marks, mark{path: path, text: a.m.SecretMark(path)})
 	}
 	if s := a.steps[c.Step]; s != nil {
 		k.known = s.outcomes
@@ -84,7 +88,12 @@ func (k *call) handler() (stale bool) {
 		return false
 	}
 	t := &txn{e: a.e, loss: a.e.losses.Load(), ns: a.row.Namespace, h: h, log: a.e.log, out: k, ids: k.id("-")}
-	out, err := h.Call(k.ctx, t, wasm.Input{Body: k.c.Input, Headers: k.headers()})
+	input, err := k.input(t)
+	if err != nil {
+		k.fail(err)
+		return false
+	}
+	out, err := h.Call(k.ctx, t, wasm.Input{Body: input, Headers: k.headers()})
 	if errors.Is(err, errStale) {
 		return true
 	}
@@ -96,7 +105,10 @@ func (k *call) handler() (stale bool) {
 		k.fail(weft.Errorf(weft.Internal, "engine.call.handler", "the output of %s is not JSON", h.Ref).WithHint("a step's output must be JSON, or empty for null"))
 		return false
 	}
-	return k.finish(out.Body, t)
+	for i := range t.events {
+		t.events[i].Data = k.hidden(t.events[i].Data)
+	}
+	return k.finish(k.hidden(out.Body), t)
 }
 
 func (k *call) headers() map[string]string {
@@ -162,7 +174,7 @@ func (k *call) fail(err error) {
 	if errors.As(err, &open) && a.park(k.c, open) {
 		return
 	}
-	k.failed(machine.FaultOf(err))
+	k.failed(k.fault(err))
 }
 
 // failed makes the error of the step part of the run. The caller holds mu.
@@ -189,7 +201,12 @@ func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep 
 		return weft.Response{}, &wasm.Abort{Err: err}
 	}
 	r.IdempotencyKey = k.id("/") + "/" + strconv.Itoa(n)
+	r, err := k.unsealed(r)
+	if err != nil {
+		return weft.Response{}, err // nothing has been asked
+	}
 	res, err := k.a.e.out.Do(ctx, r)
+	k.seal(&res)
 	var open *weft.OpenError
 	if errors.As(err, &open) {
 		return weft.Response{}, &wasm.Abort{Err: open}
@@ -203,6 +220,7 @@ func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep 
 	if err == nil && keep != nil {
 		res, err = keep(res)
 	}
+	err = k.sealedError(err)
 	k.record(outcome{hash: hash, res: res, err: err})
 	return res, err
 }
@@ -251,13 +269,17 @@ type outcome struct {
 	err  error
 }
 
-// hashOf identifies a request: FNV-1a over its target and its body.
+// hashOf identifies a request: FNV-1a over its target, its body and its headers
+// but authorization.
 func hashOf(r weft.Request) uint64 {
 	h := fnv.New64a()
 	for _, s := range []string{r.Peer, r.Procedure, r.Method, r.URL} {
 		fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		if name == "authorization" {
+			continue // who calls is no part of what is asked, and a hash of it would tell
+		}
 		fmt.Fprintf(h, "%d:%s=%d:%s", len(name), name, len(r.Headers[name]), r.Headers[name])
 	}
 	h.Write(r.Body)

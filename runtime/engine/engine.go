@@ -61,6 +61,9 @@ type Options struct {
 	PollPeer    time.Duration // how often a parked run looks again for a peer with no instance; default 1 minute
 
 	Scripts *script.Engine // runs the scripts of workflows; nil for none
+	// Secret gives a secret of a namespace: text, or a JSON object. What is not
+	// there is an error with the code NotFound. Default: there are none.
+	Secret func(ns, name string) ([]byte, error)
 
 	NewID  func() string // ids of runs and of calls without a key; default a ULID
 	Chance func() uint64 // seeds of runs, and jitter; default math/rand
@@ -69,6 +72,9 @@ type Options struct {
 func (o *Options) fill() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Secret == nil {
+		o.Secret = noSecret
 	}
 	def(&o.Turns, 256)
 	def(&o.Calls, 16)

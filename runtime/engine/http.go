@@ -88,7 +88,11 @@ func (k *call) send(q *machine.HTTPRequest, keep func(weft.Response) (weft.Respo
 	if r.Headers == nil {
 		r.Headers = map[string]string{}
 	}
-	if a := q.Auth; a != nil {
+	if q.Auth != nil {
+		a, err := k.credentials(q.Auth)
+		if err != nil {
+			return weft.Response{}, err
+		}
 		switch a.Scheme {
 		case workflows.AuthBasic:
 			r.Headers["authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(a.User+":"+a.Secret))

@@ -14,9 +14,16 @@ import (
 // script runs the script of a task. It reaches nothing outside, so nothing
 // waits for the disk, and one that a crash has cut off runs again.
 func (k *call) script() {
-	e := RunScript(k.ctx, k.a.e.opts.Scripts, k.c)
+	c := k.c
+	given, err := k.reveal(string(c.Input), inJSON)
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	c.Input = []byte(given)
+	e := RunScript(k.ctx, k.a.e.opts.Scripts, c)
 	if e.Kind == machine.Finished {
-		k.finish(e.Data, &txn{e: k.a.e, loss: k.a.e.losses.Load()})
+		k.finish(k.hidden(e.Data), &txn{e: k.a.e, loss: k.a.e.losses.Load()})
 		return
 	}
 	a := k.a
@@ -24,6 +31,7 @@ func (k *call) script() {
 	defer a.mu.Unlock()
 	a.answered(k.c.Step)
 	if a.e.life.Err() == nil && a.m.Awaits(k.c.Step) {
+		e.Fault.Detail = k.hide(e.Fault.Detail)
 		k.failed(e.Fault)
 	}
 }

@@ -47,6 +47,9 @@ func (e *Engine) StartRun(ctx context.Context, s StartRun) (run Run, existed boo
 	if err != nil {
 		return Run{}, false, err
 	}
+	if err := e.holdsSecrets(s.Namespace, def); err != nil {
+		return Run{}, false, err
+	}
 	a, id, err := e.create(ctx, def, s)
 	if err != nil {
 		return Run{}, false, err

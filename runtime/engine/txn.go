@@ -33,6 +33,8 @@ type txn struct {
 	log *slog.Logger
 	out courier
 
+	hide func(string) string // takes secrets out of what it logs; may be nil
+
 	loss   int64 // Engine.losses when it began
 	reads  map[store.StateKey]int64
 	writes map[store.StateKey][]byte // nil: deleted
@@ -183,16 +185,19 @@ func (t *txn) Config(key string) (string, bool, error) {
 	return v, ok, nil
 }
 
-// Secret refuses: this host keeps no secrets yet.
+// Secret is a secret of the host.
 func (t *txn) Secret(name string) ([]byte, error) {
 	if !weft.Allows(t.grants().Secrets, name) {
 		return nil, t.denied("secrets", "read secret "+strconv.Quote(name))
 	}
-	return nil, weft.Errorf(weft.NotFound, "engine.txn.Secret", "no secret %q: this host keeps none", name)
+	return t.e.opts.Secret(t.ns, name)
 }
 
 // Log writes a line of the handler to the host's log.
 func (t *txn) Log(level slog.Level, message string) {
+	if t.hide != nil {
+		message = t.hide(message)
+	}
 	t.log.Log(context.Background(), level, message, "handler", t.h.Ref.String())
 }
 

@@ -127,7 +127,7 @@ func (w *world) open() (err error) {
 	if p.cat, err = catalog.Open(ctx, p.db, nil, catalog.Options{Scripts: scripts}); err != nil {
 		return err
 	}
-	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5, Scripts: scripts})
+	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5, Scripts: scripts, Secret: w.secret})
 	p.bus = bus.New(p.db, bus.Options{})
 	w.life = p
 	if err := p.Start(ctx); p.died() {
@@ -204,6 +204,15 @@ func (w *world) survive(do func(context.Context, *process) error) error {
 			return err
 		}
 	}
+}
+
+// secret are the secrets of the features.
+func (w *world) secret(_, name string) ([]byte, error) {
+	text, ok := map[string]string{"api-key": "k3y-\"of\" the shop", "login": `{ "username": "ada", "password": "lovelace", "token": "t0k3n-of-ada" }`}[name]
+	if !ok {
+		return nil, weft.Errorf(weft.NotFound, "conformance", "there is no secret %s", name)
+	}
+	return []byte(text), nil
 }
 
 // bury clears up after a crash and begins again after an outage.

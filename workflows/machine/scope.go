@@ -1,6 +1,9 @@
 package machine
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"strings"
@@ -35,8 +38,18 @@ func (m *Machine) Variable(v workflows.Variable) any {
 		return runtimeValue
 	case workflows.VarNow:
 		return float64(m.now) / 1e6
+	case workflows.VarSecret:
+		return m.SecretMark(v.Name)
 	}
 	return m.local(v.Name)
+}
+
+// SecretMark stands in the run for a secret, by its path in Definition.Secrets,
+// until a call is made. Nobody can write it who has not seen it in this run. It
+// has small letters, digits and dashes only, and so is itself in JSON and in URLs.
+func (m *Machine) SecretMark(path string) string {
+	sum := sha256.Sum256(append(binary.LittleEndian.AppendUint64(nil, m.seed), path...))
+	return "weft-secret-" + hex.EncodeToString(sum[:12])
 }
 
 // local is the variable of the nearest for, foreach or catch that has the name.
