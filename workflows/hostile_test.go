@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,7 @@ func TestHostileTextsAreReadQuickly(t *testing.T) {
 		"double quotes":       full(`"a" `),
 		"folded":              "a: >\n" + full(" a\n\n"),
 		"large patterns":      header + "do: [ { a: { set: { x: 1 }, input: { schema: { document: { allOf: [ " + strings.Repeat("{ pattern: 'a{1000}' }, ", 8000) + "] } } } } } ]",
+		"doubling functions":  header + "use: { functions: { f0: { set: { a: 1 } }" + doublingFunctions() + " } }\ndo: [ { a: { call: f400 } } ]",
 		"literal indents":     "a: |\n" + deepBlocks(),
 	}
 	for name, text := range texts {
@@ -78,6 +80,15 @@ func deepBlocks() string {
 	var b strings.Builder
 	for i := 0; b.Len() < SourceMax-1000; i++ {
 		b.WriteString(strings.Repeat(" ", i) + "a:\n")
+	}
+	return b.String()
+}
+
+// doublingFunctions are functions that each call the one before twice.
+func doublingFunctions() string {
+	var b strings.Builder
+	for i := range 400 {
+		fmt.Fprintf(&b, ", f%d: { do: [ { a: { call: f%d } }, { b: { call: f%d } } ] }", i+1, i, i)
 	}
 	return b.String()
 }

@@ -36,6 +36,8 @@ type parser struct {
 	park     time.Duration
 	states   int      // of the patterns of schemas
 	secrets  []string // use.secrets
+	inside   []string // functions that are being read
+	expanded int      // tasks that functions have brought in
 	handlers []handlerUse
 	programs map[program]*Expr
 }
@@ -292,11 +294,10 @@ func (p *parser) read(n *node, what string) Read {
 
 func (p *parser) uses(n *node) {
 	refused := map[string]string{
-		"functions": "write the call out where it is needed, or upload a handler and call name:version@default",
-		"catalogs":  "upload the handler and call name:version@default",
+		"catalogs": "functions are not fetched: write them under use.functions, or upload a handler and call name:version@default",
 	}
 	p.use = &node{kind: isMap}
-	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications", "extensions", "secrets"}, refused) {
+	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications", "extensions", "secrets", "functions"}, refused) {
 		return
 	}
 	p.use = n
@@ -316,6 +317,7 @@ func (p *parser) uses(n *node) {
 	named("retries", func(n *node) {
 		p.within(func() { p.retry(n) }, "error")
 	})
+	p.functions(n.get("functions"))
 }
 
 func (p *parser) mapping(n *node, what string) bool {
@@ -423,15 +425,18 @@ func (p *parser) durationFields(n *node, what string) *Duration {
 func (p *parser) ref(n *node, text, pointer string) weft.Ref {
 	r, err := weft.ParseRef(text)
 	if err != nil {
-		hint := "write charge-card, charge-card:2 or charge-card:2.0.1; without a version it is the newest"
+		hint := "write charge-card, charge-card:2 or charge-card:2.0.1; without a version it is the newest; or the name of a function of use.functions"
 		if strings.Contains(text, "://") {
-			hint = "functions are not fetched: upload the handler and call name:version@default"
+			hint = "functions are not fetched: write it under use.functions, or upload a handler and call name:version@default"
 		}
 		p.wrong(n, "call", hint, "%q is not a handler reference", text)
 		return r
 	}
 	if r.Catalog != weft.DefaultCatalog {
-		p.wrong(n, "call", "upload the handler and write @default", "there is no catalog %s", r.Catalog)
+		p.wrong(n, "call", "functions are not fetched: write it under use.functions, or upload a handler and write @default", "there is no catalog %s", r.Catalog)
+	}
+	if slices.ContainsFunc(p.handlers, func(h handlerUse) bool { return h.Line == n.line && h.Column == n.column }) {
+		return r // in a function that is called again
 	}
 	use := HandlerUse{Ref: r, Line: n.line, Column: n.column, Pointer: pointer}
 	p.handlers = append(p.handlers, handlerUse{HandlerUse: use, written: text})

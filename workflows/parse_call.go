@@ -21,8 +21,11 @@ func (p *parser) call(t *Task, n *node) {
 		p.wrong(c, "call", hint, "call: %s does not run", name)
 		return
 	}
+	f, own := p.function(name)
 	switch {
 	case c.kind != isString:
+	case own && !slices.Contains(builtIn, name):
+		p.callFunction(t, n, f)
 	case name == "http":
 		t.Kind = KindHTTP
 		if p.require(n, "the task "+t.Name, "with") {

@@ -89,6 +89,9 @@ func shape(n *node) string {
 func (p *parser) task(f pair, pointer string) *Task {
 	t := &Task{Index: len(p.def.tasks), Name: f.key, Pointer: pointer, Line: f.line, Column: f.column, Definition: f.value.plain()}
 	p.def.tasks = append(p.def.tasks, t)
+	if len(p.inside) > 0 {
+		p.expanded++
+	}
 	n := f.value
 	if n.kind != isMap {
 		hint := noMapping(n, "the task "+f.key)
@@ -223,7 +226,7 @@ func (p *parser) then(n *node, list []*Task) Then {
 		}
 		hint := "then leads to a task of the same list: " + strings.Join(names[3:], ", ")
 		if len(list) == 0 {
-			hint = "branches run at the same time; put tasks that follow each other into a do"
+			hint = "it stands alone: put tasks that follow each other into a do"
 		}
 		if near := Nearest(s, names); near != "" {
 			hint = "did you mean " + near + "?"

@@ -65,7 +65,6 @@ var specExamples = map[string]string{
 	"call-asyncapi-subscribe-consume-until":           "call asyncapi",
 	"call-asyncapi-subscribe-consume-while":           "call asyncapi",
 	"call-custom-function-cataloged":                  "a function that would be fetched",
-	"call-custom-function-inline":                     "use.functions",
 	"call-grpc":                                       "call grpc",
 	"call-mcp":                                        "call mcp",
 	"run-container":                                   "run",

@@ -30,7 +30,8 @@ type Task struct {
 
 	Extensions []*Extension // what runs before and after it, at most ExtensionsMax
 
-	Do     []*Task // of do, for and foreach, the body of try, and the branches of fork
+	Do     []*Task   // of do, for and foreach, the body of try, the branches of fork, and the one of a function
+	With   *Template // of a call of a function, what its task begins with; nil: the task's input
 	Call   *Call
 	HTTP   *HTTP
 	Emit   *Emit

@@ -166,7 +166,7 @@ func (m *Machine) body(f *frame) move {
 	case workflows.KindSet:
 		return m.evaluated(t.Set)
 	case workflows.KindDo:
-		return move{kind: enter, task: t.Do[0], value: f.input}
+		return m.do(f)
 	case workflows.KindTry:
 		f.tried = m.now
 		return m.attempt(f)
@@ -202,6 +202,19 @@ func (m *Machine) evaluated(t *workflows.Template) move {
 		return m.failed(workflows.ExpressionError, err)
 	}
 	return move{kind: finish, value: v}
+}
+
+// do begins a list of tasks, or the task of a function.
+func (m *Machine) do(f *frame) move {
+	value := f.input
+	if with := f.task.With; with != nil {
+		v, err := with.Eval(value, m, workflows.OutputMax)
+		if err != nil {
+			return m.failed(workflows.ExpressionError, err)
+		}
+		value = v
+	}
+	return move{kind: enter, task: f.task.Do[0], value: value}
 }
 
 func (m *Machine) wait(f *frame) move {
