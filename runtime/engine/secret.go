@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/url"
@@ -208,12 +209,44 @@ func (k *call) hide(text string) string {
 	return text
 }
 
-// hidden is hide for data.
+// hidden is hide for data. JSON stays JSON, also where a secret is a number.
 func (k *call) hidden(data []byte) []byte {
 	if len(k.marks) == 0 {
 		return data
 	}
-	return []byte(k.hide(string(data)))
+	out := []byte(k.hide(string(data)))
+	if !json.Valid(data) || json.Valid(out) {
+		return out
+	}
+	v, err := workflows.DecodeJSON(data)
+	if err != nil { // nested too deeply: better of no use than told
+		return out
+	}
+	return workflows.AppendJSON(nil, k.hiddenValue(v))
+}
+
+func (k *call) hiddenValue(v any) any {
+	switch v := v.(type) {
+	case string:
+		return k.hide(v)
+	case []any:
+		list := make([]any, len(v))
+		for i, e := range v {
+			list[i] = k.hiddenValue(e)
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for key, e := range v {
+			m[k.hide(key)] = k.hiddenValue(e)
+		}
+		return m
+	}
+	text := string(workflows.AppendJSON(nil, v))
+	if hidden := k.hide(text); hidden != text {
+		return hidden
+	}
+	return v
 }
 
 // seal hides the secrets in an answer.

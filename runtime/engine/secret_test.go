@@ -139,3 +139,23 @@ func TestASecretThatIsMissingIsTold(t *testing.T) {
 		t.Errorf("%s %+v", run.Status, run.Fault)
 	}
 }
+
+// A secret may stand in an answer as a number, or seem to begin inside an escape.
+func TestASecretInJSONLeavesJSON(t *testing.T) {
+	h := newHouse(t)
+	h.close()
+	gate := &fakeGate{answer: `{"pin":482915,"list":[4829150,true,"a\n7731"],"482915":"x482915"}`}
+	h.out, h.opts = gate, engine.Options{Secret: func(_, name string) ([]byte, error) {
+		return []byte(map[string]string{"pin": "482915", "odd": "n7731"}[name]), nil
+	}}
+	h.open()
+	h.deploy("pin", "use: { secrets: [ pin, odd ] }\ndo: [ { a: { call: http, with: { method: get, endpoint: 'https://shop.example', headers: { pin: '${ \"\\($secrets.pin) \\($secrets.odd)\" }' } } } } ]\n")
+	run := h.wait(h.start("pin", "{}").ID)
+	if run.Status != engine.Completed {
+		t.Fatalf("%s %+v", run.Status, run.Fault)
+	}
+	out := string(run.Output)
+	if strings.Contains(out, "482915") || !strings.Contains(out, `true,"a\n7731"`) || !strings.Contains(out, `"pin":"weft-secret-`) {
+		t.Error(out)
+	}
+}
