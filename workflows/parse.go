@@ -34,10 +34,11 @@ type parser struct {
 	locals   []string // variables of the enclosing for and catch, without dollar
 	use      *node
 	park     time.Duration
-	states   int      // of the patterns of schemas
-	secrets  []string // use.secrets
-	inside   []string // functions that are being read
-	expanded int      // tasks that functions have brought in
+	schemas  map[*node]*Schema // by their document
+	states   int               // of their patterns
+	secrets  []string          // use.secrets
+	inside   []string          // functions that are being read
+	expanded int               // tasks that functions have brought in
 	handlers []handlerUse
 	programs map[program]*Expr
 }

@@ -1,11 +1,23 @@
 package workflows
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/weftrun/weft"
 )
+
+// The schema of a function is compiled once, so that its patterns count once.
+func TestManyCallsOfAFunctionWithAPattern(t *testing.T) {
+	calls := ""
+	for i := range 500 {
+		calls += fmt.Sprintf("  - c%d: { call: f }\n", i)
+	}
+	if _, err := Parse("flow.yaml", []byte(header+"use: { functions: { f: { set: { a: 1 }, input: { schema: { document: { pattern: 'a{900}' } } } } } }\ndo:\n"+calls)); err != nil {
+		t.Error(err)
+	}
+}
 
 // A handler in a function is pinned once, however often the function is called.
 func TestPinInAFunction(t *testing.T) {

@@ -35,7 +35,15 @@ func (p *parser) schema(around *node, what string) *Schema {
 		}
 		return nil
 	}
-	return readSchema(document, p.wrong, &p.states)
+	s := p.schemas[document] // of a function that is called again
+	if s == nil {
+		s = readSchema(document, p.wrong, &p.states)
+		if p.schemas == nil {
+			p.schemas = map[*node]*Schema{}
+		}
+		p.schemas[document] = s
+	}
+	return s
 }
 
 // reportAt reports a problem at a node.
