@@ -5,6 +5,7 @@ type Auth struct {
 	Scheme         AuthScheme
 	User, Password *Template // of basic and digest
 	Token          *Template // of bearer
+	OAuth          *OAuth    // of oauth2 and oidc
 }
 
 // AuthScheme is a way to say who calls.
@@ -15,14 +16,11 @@ const (
 	AuthBasic AuthScheme = iota + 1
 	AuthBearer
 	AuthDigest
+	AuthOAuth2
+	AuthOIDC
 )
 
-var authSchemes = map[string]AuthScheme{"basic": AuthBasic, "bearer": AuthBearer, "digest": AuthDigest}
-
-var refusedSchemes = map[string]string{
-	"oauth2": "call a handler that fetches the token, and give it to bearer",
-	"oidc":   "call a handler that fetches the token, and give it to bearer",
-}
+var authSchemes = map[string]AuthScheme{"basic": AuthBasic, "bearer": AuthBearer, "digest": AuthDigest, "oauth2": AuthOAuth2, "oidc": AuthOIDC}
 
 // authentication reads a policy, or the name of one under use.authentications;
 // n may be nil.
@@ -50,11 +48,11 @@ func (p *parser) authentication(n *node) *Auth {
 
 // policy reads what stands under authentication.
 func (p *parser) policy(n *node) *Auth {
-	if !p.fields(n, "authentication", []string{"basic", "bearer", "digest"}, refusedSchemes) {
+	if !p.fields(n, "authentication", []string{"basic", "bearer", "digest", "oauth2", "oidc"}, nil) {
 		return nil
 	}
 	if len(n.pairs) != 1 {
-		p.wrong(n, "authentication", "write authentication: { bearer: { token: ... } }", "authentication must name one of basic, bearer, digest")
+		p.wrong(n, "authentication", "write authentication: { bearer: { token: ... } }", "authentication must name one of basic, bearer, digest, oauth2, oidc")
 		return nil
 	}
 	f := n.pairs[0]
@@ -62,11 +60,15 @@ func (p *parser) policy(n *node) *Auth {
 	if a.Scheme == 0 {
 		return nil // reported above
 	}
+	what := "authentication." + f.key
+	if a.Scheme == AuthOAuth2 || a.Scheme == AuthOIDC {
+		a.OAuth = p.oauth(f.value, what, a.Scheme == AuthOIDC)
+		return a
+	}
 	keys := []string{"username", "password"}
 	if a.Scheme == AuthBearer {
 		keys = []string{"token"}
 	}
-	what := "authentication." + f.key
 	if use := f.value.get("use"); f.value.kind == isMap && use != nil {
 		if !p.fields(f.value, what, []string{"use"}, nil) {
 			return nil

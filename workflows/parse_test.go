@@ -55,10 +55,8 @@ func TestRefused(t *testing.T) {
 
 // The examples of the specification, and what each one uses that does not run.
 var specExamples = map[string]string{
-	"authentication-oauth2":                           "oauth2",
-	"authentication-oauth2-secret":                    "oauth2",
-	"authentication-oidc":                             "oidc",
-	"authentication-oidc-secret":                      "oidc",
+	"authentication-oauth2-secret":                    "secrets",
+	"authentication-oidc-secret":                      "secrets",
 	"call-asyncapi-publish":                           "call asyncapi",
 	"call-asyncapi-subscribe-consume-amount":          "call asyncapi",
 	"call-asyncapi-subscribe-consume-forever-foreach": "call asyncapi",

@@ -186,11 +186,12 @@ func (k *call) failed(f *machine.Fault) {
 // durable, asks the world only what the journal does not know yet, and notes
 // the answer.
 func (k *call) carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error) {
-	return k.ask(ctx, r, seen, nil)
+	return k.ask(ctx, r, seen, nil, nil)
 }
 
-// ask is carry; keep, when not nil, makes of an answer what is noted of it.
-func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep func(weft.Response) (weft.Response, error)) (weft.Response, error) {
+// ask is carry; keep, when not nil, makes of an answer what is noted of it, and
+// token asks for one that the call needs.
+func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep func(weft.Response) (weft.Response, error), token *machine.TokenRequest) (weft.Response, error) {
 	n := k.ordinal
 	k.ordinal++
 	hash := hashOf(r)
@@ -201,11 +202,11 @@ func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep 
 		return weft.Response{}, &wasm.Abort{Err: err}
 	}
 	r.IdempotencyKey = k.id("/") + "/" + strconv.Itoa(n)
-	r, err := k.unsealed(r)
+	r, token, err := k.unsealed(r, token)
 	if err != nil {
 		return weft.Response{}, err // nothing has been asked
 	}
-	res, err := k.a.e.out.Do(ctx, r)
+	res, err := k.do(ctx, r, token)
 	k.seal(&res)
 	var open *weft.OpenError
 	if errors.As(err, &open) {

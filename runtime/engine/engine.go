@@ -136,6 +136,7 @@ type Engine struct {
 	parked   *peerQueue
 	family   *family
 	watch    *watchers
+	tokens   *tokens
 
 	life   context.Context // ends when Close begins to cut calls off
 	cut    context.CancelFunc
@@ -148,7 +149,7 @@ type Engine struct {
 // New makes an engine that accepts runs once Start has been called.
 func New(db *store.DB, cat Catalog, out Outbound, o Options) *Engine {
 	o.fill()
-	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, loads: map[string]*load{}, starting: map[startKey]*reservation{}, watch: newWatchers()}
+	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, loads: map[string]*load{}, starting: map[startKey]*reservation{}, watch: newWatchers(), tokens: newTokens()}
 	e.life, e.cut = context.WithCancel(context.Background())
 	e.turns = newTurnQueue(e, o.Turns)
 	e.timers = newTimers(e)

@@ -100,9 +100,11 @@ func (k *call) send(q *machine.HTTPRequest, keep func(weft.Response) (weft.Respo
 			r.Headers["authorization"] = "Bearer " + a.Secret
 		case workflows.AuthDigest:
 			return k.digest(r, a, keep)
+		case workflows.AuthOAuth2, workflows.AuthOIDC:
+			return k.ask(k.ctx, r, store.Ticket{}, keep, a.Token)
 		}
 	}
-	return k.ask(k.ctx, r, store.Ticket{}, keep)
+	return k.ask(k.ctx, r, store.Ticket{}, keep, nil)
 }
 
 // digest calls once to be challenged and once more with the answer (RFC 7616).
@@ -115,7 +117,7 @@ func (k *call) digest(r weft.Request, a *machine.Credentials, keep func(weft.Res
 			return res, nil
 		}
 		return keep(res)
-	})
+	}, nil)
 	if err != nil || !challenged(res) {
 		return res, err
 	}
@@ -129,7 +131,7 @@ func (k *call) digest(r weft.Request, a *machine.Credentials, keep func(weft.Res
 	if err != nil {
 		return res, err
 	}
-	return k.ask(k.ctx, r, store.Ticket{}, keep)
+	return k.ask(k.ctx, r, store.Ticket{}, keep, nil)
 }
 
 var (

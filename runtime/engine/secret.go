@@ -128,11 +128,38 @@ func inBase64(s string) (all []string) {
 	return all
 }
 
-// unsealed is a request with its secrets. A handler makes its requests itself.
-func (k *call) unsealed(r weft.Request) (weft.Request, error) {
+// unsealed is a request with its secrets, and what it asks a token with. A handler
+// makes its requests itself.
+func (k *call) unsealed(r weft.Request, token *machine.TokenRequest) (weft.Request, *machine.TokenRequest, error) {
 	if len(k.marks) == 0 || k.c.Kind != machine.CallHTTP {
-		return r, nil
+		return r, token, nil
 	}
+	r, err := k.unsealedRequest(r)
+	if err != nil || token == nil {
+		return r, token, err
+	}
+	token, err = k.unsealedToken(*token)
+	return r, token, err
+}
+
+func (k *call) unsealedToken(q machine.TokenRequest) (*machine.TokenRequest, error) {
+	q.Scopes, q.Audiences, q.Issuers = slices.Clone(q.Scopes), slices.Clone(q.Audiences), slices.Clone(q.Issuers)
+	parts := []*string{&q.ID, &q.Secret, &q.Assertion, &q.User, &q.Password}
+	for _, list := range [][]string{q.Scopes, q.Audiences, q.Issuers} {
+		for i := range list {
+			parts = append(parts, &list[i])
+		}
+	}
+	for _, part := range parts {
+		var err error
+		if *part, err = k.reveal(*part, inText); err != nil {
+			return nil, err
+		}
+	}
+	return &q, nil
+}
+
+func (k *call) unsealedRequest(r weft.Request) (weft.Request, error) {
 	var err error
 	if r.URL, err = k.reveal(r.URL, inURL); err != nil {
 		return r, err

@@ -27,6 +27,9 @@ type stub struct {
 	keys map[string]int // guarded by mu: calls of each path, each idempotency key once, in order
 	seen map[string]int // guarded by mu: the number of a call, by its key
 	last map[string]string
+
+	used    int // guarded by mu: the number of the latest token that came
+	revoked int // guarded by mu: the number of a token that is taken no more, nor those before
 }
 
 func newStub() *stub {
@@ -55,6 +58,12 @@ func newStub() *stub {
 		answer(w, map[string]any{"authenticated": true, "user": user})
 	})
 	mux.HandleFunc("shop.example/", s.shop)
+	mux.HandleFunc("shop.example/private/", s.private)
+	mux.HandleFunc("shop.example/v1/private/", s.private)
+	mux.HandleFunc("GET login.example/realm/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{"issuer": "https://login.example/realm", "token_endpoint": "https://login.example/realm/token"})
+	})
+	mux.HandleFunc("POST login.example/realm/token", s.token)
 	s.server = httptest.NewServer(mux)
 	return s
 }
@@ -116,7 +125,8 @@ const shelves = `{
 	"paths": { "/shelves/{shelf}/items": {
 		"parameters": [ { "name": "shelf", "in": "path", "required": true } ],
 		"post": { "operationId": "addItem", "parameters": [ { "name": "colour", "in": "header" }, { "name": "tag", "in": "query" } ],
-			"requestBody": { "content": { "application/json": {} } } } } }
+			"requestBody": { "content": { "application/json": {} } } } },
+		"/private/items": { "post": { "operationId": "addPrivate" } } }
 }`
 
 // digest lets ada in, with the password lovelace, as RFC 7616 has it.
@@ -137,6 +147,43 @@ func digest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, map[string]any{"ok": true})
+}
+
+// token lets the client weft in. A token has its number and its time.
+func (s *stub) token(w http.ResponseWriter, r *http.Request) {
+	id, secret, ok := r.BasicAuth()
+	if !ok {
+		id, secret = r.FormValue("client_id"), r.FormValue("client_secret")
+	}
+	if id != "weft" || secret != "s3cr3t" || r.FormValue("grant_type") != "client_credentials" {
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"error":"invalid_client"}`)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[r.URL.Path]++
+	answer(w, map[string]any{"access_token": fmt.Sprintf("%d.%d", s.keys[r.URL.Path], time.Now().Unix()), "token_type": "bearer", "expires_in": 300})
+}
+
+// private takes tokens of the last five minutes. The path /revoked takes back
+// a token that was used before.
+func (s *stub) private(w http.ResponseWriter, r *http.Request) {
+	var n int
+	var at int64
+	_, err := fmt.Sscanf(r.Header.Get("Authorization"), "Bearer %d.%d", &n, &at)
+	s.mu.Lock()
+	if strings.HasSuffix(r.URL.Path, "/revoked") && n <= s.used {
+		s.revoked = n
+	}
+	s.used = max(s.used, n)
+	valid := err == nil && n > s.revoked && time.Now().Unix()-at < 300
+	s.mu.Unlock()
+	if !valid {
+		http.Error(w, "", http.StatusUnauthorized)
+		return
+	}
+	answer(w, map[string]any{"path": r.URL.Path})
 }
 
 func (s *stub) count(r *http.Request) int {

@@ -55,6 +55,18 @@ type HTTPRequest struct {
 type Credentials struct {
 	Scheme       workflows.AuthScheme
 	User, Secret string
+	Token        *TokenRequest // of oauth2 and oidc
+}
+
+// TokenRequest asks for the token that a call needs. The fields are those of
+// workflows.OAuth.
+type TokenRequest struct {
+	TokenURL, Discovery        string
+	Grant, Method              string
+	ID, Secret, Assertion      string
+	User, Password             string
+	Scopes, Audiences, Issuers []string
+	JSON                       bool
 }
 
 // OpenAPICall is the call of an operation that a document describes.

@@ -67,22 +67,15 @@ func (m *Machine) credentials(f *frame, a *workflows.Auth) (*Credentials, error)
 		return nil, nil
 	}
 	c := &Credentials{Scheme: a.Scheme}
-	for _, field := range []struct {
-		from *workflows.Template
-		to   *string
-	}{{a.User, &c.User}, {a.Password, &c.Secret}, {a.Token, &c.Secret}} {
-		if field.from == nil {
-			continue
-		}
-		v, err := field.from.Eval(f.input, m, workflows.OutputMax)
-		if err != nil {
+	var err error
+	if a.OAuth != nil {
+		c.Token, err = m.tokenRequest(f, a.OAuth)
+		return c, err
+	}
+	for _, field := range []credential{{a.User, &c.User}, {a.Password, &c.Secret}, {a.Token, &c.Secret}} {
+		if err := m.credential(f, field); err != nil {
 			return nil, err
 		}
-		s, ok := v.(string)
-		if !ok {
-			return nil, errors.New("authentication: a name, password or token must be a string")
-		}
-		*field.to = s
 	}
 	if a.Scheme == workflows.AuthBasic && strings.Contains(c.User, ":") {
 		return nil, errors.New("authentication.basic: a username with a colon cannot be sent")

@@ -14,7 +14,7 @@ import (
 
 // snapshotVersion is the first byte of a snapshot. Another layout takes
 // another number.
-const snapshotVersion = 2
+const snapshotVersion = 3
 
 // AppendSnapshot appends all that the entries so far have made, for Restore.
 // Unlike a journal it is a shortcut: what it gives up is how the run came here.
@@ -59,6 +59,7 @@ func Restore(def *workflows.Definition, info Info, data []byte) (*Machine, error
 	r := &restorer{decoder: decoder{src: data}, tasks: def.Tasks(), turns: map[int]*branch{}}
 	r.byte()
 	r.state(&m.state)
+	r.bad = r.bad || m.restoreCredentials() != nil
 	m.on = m.root
 	if r.bad || len(r.src) > 0 {
 		return nil, weft.Errorf(weft.DataLoss, "machine.Restore", "the snapshot of run %s is damaged: %d bytes", info.RunID, len(data))
@@ -255,19 +256,9 @@ func (w *encoder) command(c *Command) {
 			w.text(c.HTTP.Headers[name])
 		}
 		w.bytes(c.HTTP.Body)
-		w.credentials(c.HTTP.Auth)
 		if o := c.HTTP.OpenAPI; o != nil {
 			w.value(o.Parameters)
-			w.credentials(o.Auth)
 		}
-	}
-}
-
-// credentials writes what the task does not tell; nothing where it has none.
-func (w *encoder) credentials(c *Credentials) {
-	if c != nil {
-		w.text(c.User)
-		w.text(c.Secret)
 	}
 }
 
@@ -443,23 +434,14 @@ func (r *restorer) command(f *frame) *Command {
 		if body := r.owned(); len(body) > 0 {
 			c.HTTP.Body = body
 		}
-		c.HTTP.Auth = r.credentials(f.task.HTTP.Auth)
 		if o := f.task.HTTP.OpenAPI; o != nil {
 			c.HTTP.OpenAPI = &OpenAPICall{Operation: o.Operation}
 			c.HTTP.OpenAPI.Parameters, _ = r.value().(map[string]any)
-			c.HTTP.OpenAPI.Auth = r.credentials(o.Auth)
 		}
 	default:
 		r.bad = true
 	}
 	return c
-}
-
-func (r *restorer) credentials(a *workflows.Auth) *Credentials {
-	if a == nil {
-		return nil
-	}
-	return &Credentials{Scheme: a.Scheme, User: r.string(), Secret: r.string()}
 }
 
 // nestingMax bounds what is inside each other in a damaged snapshot.

@@ -1,0 +1,73 @@
+package machine
+
+import (
+	"errors"
+
+	"github.com/weftrun/weft/workflows"
+)
+
+// credential is a part of who calls, and where it goes.
+type credential struct {
+	from *workflows.Template // may be nil
+	to   *string
+}
+
+func (m *Machine) credential(f *frame, c credential) error {
+	if c.from == nil {
+		return nil
+	}
+	v, err := c.from.Eval(f.input, m, workflows.OutputMax)
+	if err != nil {
+		return err
+	}
+	s, ok := v.(string)
+	if !ok {
+		return errors.New("authentication: a name, password or token must be a string")
+	}
+	*c.to = s
+	return nil
+}
+
+func (m *Machine) tokenRequest(f *frame, o *workflows.OAuth) (*TokenRequest, error) {
+	q := &TokenRequest{TokenURL: o.TokenURL, Discovery: o.Discovery, Grant: o.Grant, Method: o.Method, JSON: o.JSON}
+	fields := []credential{{o.ID, &q.ID}, {o.Secret, &q.Secret}, {o.Assertion, &q.Assertion}, {o.User, &q.User}, {o.Password, &q.Password}}
+	for _, list := range []struct {
+		from []*workflows.Template
+		to   *[]string
+	}{{o.Scopes, &q.Scopes}, {o.Audiences, &q.Audiences}, {o.Issuers, &q.Issuers}} {
+		*list.to = make([]string, len(list.from))
+		for i, t := range list.from {
+			fields = append(fields, credential{t, &(*list.to)[i]})
+		}
+	}
+	for _, field := range fields {
+		if err := m.credential(f, field); err != nil {
+			return nil, err
+		}
+	}
+	return q, nil
+}
+
+// restoreCredentials finds again who makes the calls in progress: a snapshot
+// does not tell, so that what is secret is not written down there.
+func (m *Machine) restoreCredentials() error {
+	for b, i := range m.frames() {
+		f := &b.stack[i]
+		if f.command == nil || f.command.HTTP == nil {
+			continue
+		}
+		m.on = b
+		q, h := f.command.HTTP, f.task.HTTP
+		var err error
+		if q.Auth, err = m.credentials(f, h.Auth); err != nil {
+			return err
+		}
+		if q.OpenAPI == nil {
+			continue
+		}
+		if q.OpenAPI.Auth, err = m.credentials(f, h.OpenAPI.Auth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
