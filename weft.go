@@ -125,6 +125,7 @@ type Request struct {
 	Body           []byte
 	IdempotencyKey string // same key, same call: the gate may send it again
 	NoRedirect     bool   // plain HTTP only: hand redirects back
+	GRPC           bool   // with a URL: Body is a message of gRPC, and so is the body of the answer
 }
 
 // Response is the answer to a Request. For a peer, Status is 200; other

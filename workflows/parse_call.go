@@ -9,7 +9,6 @@ import (
 
 var refusedCalls = map[string]string{
 	"asyncapi": "emit an event, or listen for one",
-	"grpc":     "call a handler that calls the peer",
 	"mcp":      "call a handler that speaks to the server",
 	"a2a":      "call a handler that speaks to the agent",
 }
@@ -35,6 +34,11 @@ func (p *parser) call(t *Task, n *node) {
 		t.Kind = KindHTTP
 		if p.require(n, "the task "+t.Name, "with") {
 			t.HTTP = p.openAPI(n.get("with"))
+		}
+	case name == "grpc":
+		t.Kind = KindHTTP
+		if p.require(n, "the task "+t.Name, "with") {
+			t.HTTP = p.grpc(n.get("with"))
 		}
 	default:
 		t.Kind = KindCall

@@ -63,7 +63,7 @@ var specExamples = map[string]string{
 	"call-asyncapi-subscribe-consume-until":           "call asyncapi",
 	"call-asyncapi-subscribe-consume-while":           "call asyncapi",
 	"call-custom-function-cataloged":                  "a function that would be fetched",
-	"call-grpc":                                       "call grpc",
+	"call-grpc":                                       "a file",
 	"call-mcp":                                        "call mcp",
 	"run-container":                                   "run",
 	"run-container-cleanup-always":                    "run",

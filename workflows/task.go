@@ -123,6 +123,10 @@ type HTTP struct {
 	// OpenAPI, when not nil, makes it a call of an operation: Endpoint, Method
 	// and Auth are those of the document that describes it.
 	OpenAPI *OpenAPI
+
+	// GRPC, when not nil, makes it a call of a gRPC service: Endpoint and Auth
+	// are those of what describes the service.
+	GRPC *GRPC
 }
 
 // HTTPOutput is what an HTTP call gives.

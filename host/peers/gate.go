@@ -67,6 +67,7 @@ type Gate struct {
 	opts Options
 	http *http.Transport // to registered peers
 	open *http.Transport // to the world: addresses are checked
+	grpc *http.Transport // the same, and HTTP/2 alone
 
 	mu       sync.Mutex
 	guards   map[guardKey]*guard           // guarded by mu
@@ -108,6 +109,10 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	dial := &net.Dialer{Timeout: o.Attempt}
 	g.http = &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}
 	g.open = &http.Transport{DialContext: g.checkedDial, DisableKeepAlives: true} // a kept connection would escape the check
+	var two http.Protocols
+	two.SetHTTP2(true)
+	two.SetUnencryptedHTTP2(true)
+	g.grpc = &http.Transport{DialContext: g.checkedDial, DisableKeepAlives: true, Protocols: &two}
 	life, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	g.done.Go(func() { g.sweep(life) })
@@ -400,8 +405,12 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string) (weft.Resp
 	if method == "" {
 		method = http.MethodGet
 	}
+	payload := r.Body
+	if r.GRPC {
+		transport, payload = g.grpc, framed(r.Body)
+	}
 	ctx = context.WithValue(ctx, grantsKey{}, r.Grants)
-	q, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(r.Body))
+	q, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(payload))
 	if err != nil {
 		return weft.Response{}, weft.Errorf(weft.InvalidArgument, op, "%w", err)
 	}
@@ -414,7 +423,9 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string) (weft.Resp
 	if r.IdempotencyKey != "" {
 		q.Header.Set("Idempotency-Key", r.IdempotencyKey)
 	}
-	if at, ok := ctx.Deadline(); ok && r.Peer != "" {
+	if at, ok := ctx.Deadline(); r.GRPC {
+		askGRPC(q, at)
+	} else if ok && r.Peer != "" {
 		q.Header.Set("Connect-Timeout-Ms", strconv.FormatInt(max(1, time.Until(at).Milliseconds()), 10))
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(next *http.Request, via []*http.Request) error {
@@ -431,6 +442,9 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string) (weft.Resp
 	}
 	if int64(len(body)) > g.opts.BodyMax {
 		return weft.Response{}, weft.Errorf(weft.ResourceExhausted, op, "the answer of %s is over %d bytes", res.Request.URL.Host, g.opts.BodyMax)
+	}
+	if r.GRPC {
+		return answerGRPC(res, body)
 	}
 	out := weft.Response{Status: res.StatusCode, Headers: map[string]string{}, Body: body}
 	for name, values := range res.Header {

@@ -29,6 +29,8 @@ type call struct {
 	ordinal int       // of the next outbound call
 	marks   []mark    // of the secrets that the workflow reads
 	reached bool      // the world has been asked in this try
+
+	message func(arguments []byte) ([]byte, error) // encodes what a gRPC method is given; nil for all else
 }
 
 // begin notes that c is in flight. The caller holds mu.

@@ -37,6 +37,9 @@ func (k *call) http() {
 
 // answer is what the machine is told of the call.
 func (k *call) answer(q *machine.HTTPRequest) ([]byte, error) {
+	if q.GRPC != nil {
+		return k.grpc(q)
+	}
 	if q.OpenAPI == nil {
 		res, err := k.send(q, nil)
 		return machine.EncodeHTTP(res), err
@@ -60,15 +63,8 @@ func (k *call) answer(q *machine.HTTPRequest) ([]byte, error) {
 func (k *call) operation(q *machine.HTTPRequest) (o workflows.Operation, err error) {
 	const op = "engine.call.operation"
 	res, err := k.send(q, func(res weft.Response) (weft.Response, error) {
-		if res.Status != 200 {
-			code := weft.FailedPrecondition
-			switch {
-			case res.Status == 404:
-				code = weft.NotFound
-			case res.Status == 429 || res.Status >= 500:
-				code = weft.Unavailable
-			}
-			return weft.Response{}, weft.Errorf(code, op, "the document %s was answered with %d", q.URL, res.Status)
+		if err := documentError(res, q.URL); err != nil {
+			return weft.Response{}, err
 		}
 		o, err := workflows.FindOperation(res.Body, q.URL, q.OpenAPI.Operation)
 		body, _ := json.Marshal(o) // strings and booleans: cannot fail
@@ -84,7 +80,7 @@ func (k *call) operation(q *machine.HTTPRequest) (o workflows.Operation, err err
 // noted of its answer.
 func (k *call) send(q *machine.HTTPRequest, keep func(weft.Response) (weft.Response, error)) (weft.Response, error) {
 	r := weft.Request{Namespace: k.a.row.Namespace, Caller: k.a.row.Workflow + "/" + k.c.Name, Method: q.Method, URL: q.URL,
-		Headers: maps.Clone(q.Headers), Body: q.Body, NoRedirect: q.NoRedirect}
+		Headers: maps.Clone(q.Headers), Body: q.Body, NoRedirect: q.NoRedirect, GRPC: q.GRPC != nil}
 	if r.Headers == nil {
 		r.Headers = map[string]string{}
 	}

@@ -173,6 +173,13 @@ func (k *call) unsealedRequest(r weft.Request) (weft.Request, error) {
 			return r, weft.Errorf(weft.InvalidArgument, "engine.call.unsealed", "the secret in the header %s has a line break in it", name)
 		}
 	}
+	if k.message != nil {
+		arguments, err := k.reveal(string(k.c.HTTP.GRPC.Arguments), inJSON)
+		if err == nil {
+			r.Body, err = k.message([]byte(arguments))
+		}
+		return r, err
+	}
 	written := inText
 	if strings.Contains(r.Headers["content-type"], "json") {
 		written = inJSON
@@ -285,7 +292,9 @@ func (k *call) seal(r *weft.Response) {
 	for name, v := range r.Headers {
 		r.Headers[name] = k.hide(v)
 	}
-	r.Body = k.hidden(r.Body)
+	if k.message == nil { // what is encoded is hidden when it is read
+		r.Body = k.hidden(r.Body)
+	}
 }
 
 // fault is what the run is told of an error.

@@ -110,6 +110,9 @@ func (s *stub) shop(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, shelves)
 		return
+	case r.URL.Path == "/greet.proto":
+		_, _ = io.WriteString(w, greeter)
+		return
 	case r.URL.Path == "/digest":
 		digest(w, r)
 		return
@@ -128,6 +131,38 @@ const shelves = `{
 			"requestBody": { "content": { "application/json": {} } } } },
 		"/private/items": { "post": { "operationId": "addPrivate" } } }
 }`
+
+// greeter describes the service of greeter.example.
+const greeter = `syntax = "proto3";
+package greet.v1;
+service Greeter {
+  rpc Hello(Name) returns (Greeting);
+  rpc Away(Name) returns (Greeting);
+}
+message Name { string name = 1; }
+message Greeting { string text = 1; int32 times = 2; }
+`
+
+// greet is greeter.example. Away is so in the first call.
+func (d door) greet(r weft.Request) (weft.Response, error) {
+	if r.Method != http.MethodPost || !strings.HasPrefix(r.URL, "http://greeter.example:5011/greet.v1.Greeter/") {
+		return weft.Response{}, weft.Errorf(weft.Unimplemented, "conformance.door.greet", "%s %s", r.Method, r.URL)
+	}
+	if strings.HasSuffix(r.URL, "/Away") {
+		q, err := http.NewRequest(r.Method, r.URL, nil)
+		if err != nil {
+			return weft.Response{}, err
+		}
+		q.Header.Set("Idempotency-Key", r.IdempotencyKey)
+		if d.count(q) == 1 {
+			return weft.Response{}, weft.Errorf(weft.Unavailable, "conformance.door.greet", "away")
+		}
+		return weft.Response{Status: 200, Body: []byte("\x0a\x04back")}, nil
+	}
+	name := r.Body[2:] // of field 1, after its tag and its length
+	text := append([]byte("Hello "), name...)
+	return weft.Response{Status: 200, Body: append([]byte{0x0a, byte(len(text))}, text...)}, nil
+}
 
 // digest lets ada in, with the password lovelace, as RFC 7616 has it.
 func digest(w http.ResponseWriter, r *http.Request) {
@@ -211,6 +246,9 @@ type door struct{ *stub }
 func (d door) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
 	fail := func(code weft.Code, err error) (weft.Response, error) {
 		return weft.Response{}, weft.Errorf(code, "conformance.door.Do", "%w", err)
+	}
+	if r.GRPC {
+		return d.greet(r)
 	}
 	u, err := url.Parse(r.URL)
 	if err != nil {

@@ -59,6 +59,9 @@ func work(t *workflows.Task) []string {
 	case workflows.KindCall:
 		return []string{strings.TrimSuffix(t.Call.Handler.String(), "@default")}
 	case workflows.KindHTTP:
+		if g := t.HTTP.GRPC; g != nil {
+			return []string{g.Service + "/" + g.Method}
+		}
 		return []string{t.HTTP.Method + " " + address(t.HTTP.Endpoint)}
 	case workflows.KindEmit:
 		for _, a := range t.Emit.Attributes {

@@ -48,6 +48,7 @@ type HTTPRequest struct {
 	NoRedirect bool
 	Auth       *Credentials // may be nil
 	OpenAPI    *OpenAPICall // not nil: the request fetches the document of this call
+	GRPC       *GRPCCall    // the same of gRPC
 }
 
 // Credentials say who calls. They are added when the request is made, and are
@@ -68,6 +69,16 @@ type TokenRequest struct {
 	Scopes, Audiences, Issuers []string
 	JSON                       bool
 }
+
+// GRPCCall is the call of a method of a gRPC service.
+type GRPCCall struct {
+	Address, Service, Method string
+	Arguments                []byte       // JSON
+	Auth                     *Credentials // may be nil
+}
+
+// Name is the call as people read it.
+func (c *GRPCCall) Name() string { return "grpc " + c.Service + "/" + c.Method }
 
 // OpenAPICall is the call of an operation that a document describes.
 type OpenAPICall struct {

@@ -62,10 +62,12 @@ func (m *Machine) restoreCredentials() error {
 		if q.Auth, err = m.credentials(f, h.Auth); err != nil {
 			return err
 		}
-		if q.OpenAPI == nil {
-			continue
+		if q.OpenAPI != nil {
+			q.OpenAPI.Auth, err = m.credentials(f, h.OpenAPI.Auth)
+		} else if q.GRPC != nil {
+			q.GRPC.Auth, err = m.credentials(f, h.GRPC.Auth)
 		}
-		if q.OpenAPI.Auth, err = m.credentials(f, h.OpenAPI.Auth); err != nil {
+		if err != nil {
 			return err
 		}
 	}

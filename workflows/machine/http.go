@@ -37,6 +37,10 @@ func (m *Machine) request(f *frame) (*HTTPRequest, error) {
 		r.OpenAPI, err = m.openAPI(f, h.OpenAPI)
 		return r, err
 	}
+	if h.GRPC != nil {
+		r.GRPC, err = m.grpc(f, h.GRPC)
+		return r, err
+	}
 	if h.Headers != nil {
 		headers, err := m.mapping(f, h.Headers, "headers")
 		if err != nil {
@@ -96,6 +100,22 @@ func (m *Machine) openAPI(f *frame, o *workflows.OpenAPI) (*OpenAPICall, error) 
 	}
 	c.Auth, err = m.credentials(f, o.Auth)
 	return c, err
+}
+
+func (m *Machine) grpc(f *frame, g *workflows.GRPC) (*GRPCCall, error) {
+	arguments, err := any(map[string]any{}), error(nil)
+	if g.Arguments != nil {
+		if arguments, err = g.Arguments.Eval(f.input, m, workflows.OutputMax); err != nil {
+			return nil, err
+		}
+	}
+	c := grpcCall(g, workflows.AppendJSON(nil, arguments))
+	c.Auth, err = m.credentials(f, g.Auth)
+	return c, err
+}
+
+func grpcCall(g *workflows.GRPC, arguments []byte) *GRPCCall {
+	return &GRPCCall{Address: g.Address, Service: g.Service, Method: g.Method, Arguments: arguments}
 }
 
 func (m *Machine) uri(f *frame, h *workflows.HTTP) (string, error) {
@@ -231,7 +251,7 @@ func result(t *workflows.Task, c *Command, data []byte) (any, *Fault) {
 	if len(data) > workflows.OutputMax {
 		return nil, runtimeFault(fmt.Sprintf("the answer has %d bytes, more than %d", len(data), workflows.OutputMax))
 	}
-	if t.Kind == workflows.KindHTTP {
+	if t.Kind == workflows.KindHTTP && t.HTTP.GRPC == nil {
 		return httpResult(t.HTTP, c.HTTP, data)
 	}
 	if t.Kind == workflows.KindScript {

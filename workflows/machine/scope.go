@@ -158,6 +158,8 @@ func (m *Machine) waitingFor(f *frame) string {
 		return "resume"
 	case f.task == nil:
 		return ""
+	case f.command != nil && f.command.Kind == CallHTTP && f.command.HTTP.GRPC != nil:
+		return f.command.HTTP.GRPC.Name()
 	case f.command != nil && f.command.Kind == CallHTTP:
 		return f.command.HTTP.Method + " " + f.command.HTTP.URL
 	case f.command != nil && f.command.Kind == RunWorkflow:

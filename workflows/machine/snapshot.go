@@ -259,6 +259,9 @@ func (w *encoder) command(c *Command) {
 		if o := c.HTTP.OpenAPI; o != nil {
 			w.value(o.Parameters)
 		}
+		if g := c.HTTP.GRPC; g != nil {
+			w.bytes(g.Arguments)
+		}
 	}
 }
 
@@ -437,6 +440,9 @@ func (r *restorer) command(f *frame) *Command {
 		if o := f.task.HTTP.OpenAPI; o != nil {
 			c.HTTP.OpenAPI = &OpenAPICall{Operation: o.Operation}
 			c.HTTP.OpenAPI.Parameters, _ = r.value().(map[string]any)
+		}
+		if g := f.task.HTTP.GRPC; g != nil {
+			c.HTTP.GRPC = grpcCall(g, r.owned())
 		}
 	default:
 		r.bad = true

@@ -156,6 +156,10 @@ type call struct {
 }
 
 func callOf(c machine.Command) (call, error) {
+	if c.Kind == machine.CallHTTP && c.HTTP.GRPC != nil {
+		input, err := workflows.DecodeJSON(c.HTTP.GRPC.Arguments)
+		return call{[]string{c.HTTP.GRPC.Name()}, input}, err
+	}
 	if c.Kind == machine.CallHTTP {
 		input := map[string]any{"method": c.HTTP.Method, "url": c.HTTP.URL, "headers": map[string]any{}, "body": nil}
 		for name, v := range c.HTTP.Headers {
@@ -206,7 +210,7 @@ func (a answer) entry(c machine.Command, input any) machine.Entry {
 	if err != nil {
 		return failed(weft.Errorf(weft.Internal, "trial.mock", "the answer of the mock: %w", err))
 	}
-	if c.Kind != machine.CallHTTP {
+	if c.Kind != machine.CallHTTP || c.HTTP.GRPC != nil {
 		return machine.Entry{Kind: machine.Finished, Step: c.Step, Data: workflows.AppendJSON(nil, v)}
 	}
 	header := map[string]string{"content-type": "application/json"}

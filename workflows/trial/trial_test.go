@@ -54,6 +54,9 @@ var flows = map[string]string{
 	"get.yaml": fmt.Sprintf(head, "get") + `do:
   - get: { call: http, with: { method: post, endpoint: 'https://a.example/x', body: { n: 1 } } }
 `,
+	"greet.yaml": fmt.Sprintf(head, "greet") + `do:
+  - greet: { call: grpc, with: { proto: { endpoint: 'https://a.example/greet.proto' }, service: { name: a.Greeter, host: a.example }, method: Hello, arguments: { name: Ada } } }
+`,
 }
 
 func read(name string) ([]byte, error) {
@@ -94,6 +97,7 @@ func TestCasesPass(t *testing.T) {
 		"a run that was given up is cancelled":    {"cut.yaml, child.yaml", "expect: { fault: { status: 408 }, takes: PT0.5S }"},
 		"a workflow hears what it says":           {"ear.yaml", "expect: { output: [{ n: 1 }], events: [said] }"},
 		"an event may come before its listen":     {"ear.yaml", "events: [{ type: said, data: early }]\nexpect: { output: '${ length == 1 }' }"},
+		"gRPC is mocked by service and method":    {"greet.yaml", "mocks: { grpc a.Greeter/Hello: { answer: { text: '${ .name }' } } }\nexpect: { output: { text: Ada }, calls: [grpc a.Greeter/Hello: { name: Ada }] }"},
 		"HTTP is mocked by method and address":    {"get.yaml", "mocks: { 'POST https://a.example/*': { status: 201, answer: '${ .body }', headers: { X-A: b } } }\nexpect: { output: { n: 1 }, calls: ['POST https://a.example/x'] }"},
 		"an HTTP status may be an error":          {"get.yaml", "mocks: { 'POST *': { status: 404, answer: gone } }\nexpect: { fault: { status: 404, detail: gone } }"},
 	} {

@@ -1,0 +1,195 @@
+// Package grpc knows the methods of gRPC services by their descriptions: it
+// reads a .proto or a descriptor set, and turns JSON into messages and back.
+package grpc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/bufbuild/protocompile"
+	"github.com/bufbuild/protocompile/reporter"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/weftrun/weft"
+)
+
+// SourceMax bounds a description, in bytes.
+const SourceMax = 1 << 20
+
+// Method is one method of a service, with one message each way. It is safe for
+// use by several goroutines.
+type Method struct{ desc protoreflect.MethodDescriptor }
+
+// Describe reads a description, the text of a .proto file or a descriptor set
+// as protoc and buf write it, and gives as much of it as Open needs for a
+// service.
+func Describe(ctx context.Context, source []byte, from, service string) ([]byte, error) {
+	files, err := read(ctx, source, from)
+	if err != nil {
+		return nil, err
+	}
+	set := &descriptorpb.FileDescriptorSet{}
+	seen := map[string]bool{}
+	var add func(f protoreflect.FileDescriptor)
+	add = func(f protoreflect.FileDescriptor) { // those that a file imports come first
+		if seen[f.Path()] {
+			return
+		}
+		seen[f.Path()] = true
+		for i := range f.Imports().Len() {
+			add(f.Imports().Get(i).FileDescriptor)
+		}
+		p := protodesc.ToFileDescriptorProto(f)
+		p.SourceCodeInfo = nil
+		set.File = append(set.File, p)
+	}
+	var known []string
+	for _, f := range files {
+		for i := range f.Services().Len() {
+			s := f.Services().Get(i)
+			known = append(known, string(s.FullName()))
+			if string(s.FullName()) == service {
+				add(f)
+				return proto.MarshalOptions{Deterministic: true}.Marshal(set)
+			}
+		}
+	}
+	return nil, fail("%s has no service %s, only %s", from, service, some(known))
+}
+
+func fail(format string, args ...any) error {
+	return weft.Errorf(weft.InvalidArgument, "grpc", format, args...)
+}
+
+// some are names for a reader.
+func some(names []string) string {
+	slices.Sort(names)
+	if len(names) == 0 {
+		return "none"
+	}
+	if len(names) > 10 {
+		return strings.Join(names[:10], ", ") + " and others"
+	}
+	return strings.Join(names, ", ")
+}
+
+func read(ctx context.Context, source []byte, from string) ([]protoreflect.FileDescriptor, error) {
+	if len(source) > SourceMax {
+		return nil, fail("%s has %d bytes, more than %d", from, len(source), SourceMax)
+	}
+	if isText(source) {
+		return compile(ctx, source, from)
+	}
+	set := &descriptorpb.FileDescriptorSet{}
+	if err := proto.Unmarshal(source, set); err != nil {
+		return nil, fail("%s is neither a .proto file nor a descriptor set", from)
+	}
+	registry, err := protodesc.NewFiles(set)
+	if err != nil {
+		return nil, fail("the descriptor set %s: %w", from, err)
+	}
+	var files []protoreflect.FileDescriptor
+	registry.RangeFiles(func(f protoreflect.FileDescriptor) bool { files = append(files, f); return true })
+	return files, nil
+}
+
+// isText tells a .proto file from a descriptor set, which has the tags of its
+// fields among its bytes.
+func isText(source []byte) bool {
+	return utf8.Valid(source) && !bytes.ContainsFunc(source, func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' })
+}
+
+const protoName = "service.proto"
+
+func compile(ctx context.Context, source []byte, from string) ([]protoreflect.FileDescriptor, error) {
+	c := protocompile.Compiler{
+		Resolver:       protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(map[string]string{protoName: string(source)})}),
+		MaxParallelism: 1,
+	}
+	files, err := c.Compile(ctx, protoName)
+	var wrong reporter.ErrorWithPos
+	switch {
+	case errors.As(err, &wrong):
+		at := wrong.GetPosition()
+		err := weft.Errorf(weft.InvalidArgument, "grpc.Describe", "%s:%d:%d: %w", from, at.Line, at.Col, wrong.Unwrap())
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, err.WithHint("only google/protobuf can be imported; give a descriptor set, which has all it needs in it: buf build -o")
+		}
+		return nil, err
+	case err != nil:
+		return nil, fail("%s: %w", from, err)
+	}
+	return []protoreflect.FileDescriptor{files[0]}, nil
+}
+
+// Open finds a method in what Describe gave.
+func Open(description []byte, service, method string) (*Method, error) {
+	set := &descriptorpb.FileDescriptorSet{}
+	if err := proto.Unmarshal(description, set); err != nil {
+		return nil, weft.Errorf(weft.DataLoss, "grpc.Open", "the description of %s cannot be read: %w", service, err)
+	}
+	files, err := protodesc.NewFiles(set)
+	if err != nil {
+		return nil, fail("the description of %s: %w", service, err)
+	}
+	d, err := files.FindDescriptorByName(protoreflect.FullName(service))
+	s, ok := d.(protoreflect.ServiceDescriptor)
+	if err != nil || !ok {
+		return nil, weft.Errorf(weft.DataLoss, "grpc.Open", "the description has no service %s", service)
+	}
+	m := s.Methods().ByName(protoreflect.Name(method))
+	if m == nil {
+		names := map[string]bool{}
+		for i := range s.Methods().Len() {
+			names[string(s.Methods().Get(i).Name())] = true
+		}
+		return nil, fail("%s has no method %s, only %s", service, method, some(slices.Collect(maps.Keys(names))))
+	}
+	if m.IsStreamingClient() || m.IsStreamingServer() {
+		return nil, fail("%s/%s is a stream; only a method with one message each way can be called", service, method)
+	}
+	return &Method{m}, nil
+}
+
+// Path is where a server has the method, such as /orders.v1.Orders/Place.
+func (m *Method) Path() string {
+	return fmt.Sprintf("/%s/%s", m.desc.Parent().FullName(), m.desc.Name())
+}
+
+// Message is what the method is sent, from JSON as protobuf maps it.
+func (m *Method) Message(arguments []byte) ([]byte, error) {
+	in := dynamicpb.NewMessage(m.desc.Input())
+	if err := protojson.Unmarshal(arguments, in); err != nil {
+		return nil, fail("the arguments of %s: %w", m.Path(), err)
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(in)
+}
+
+// JSON is an answer of the method as protobuf maps it. Every field without
+// presence is there, also with its zero value.
+func (m *Method) JSON(message []byte) ([]byte, error) {
+	out := dynamicpb.NewMessage(m.desc.Output())
+	if err := proto.Unmarshal(message, out); err != nil {
+		return nil, weft.Errorf(weft.Internal, "grpc", "the answer of %s is no %s", m.Path(), m.desc.Output().FullName())
+	}
+	text, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(out)
+	if err != nil {
+		return nil, weft.Errorf(weft.Internal, "grpc", "the answer of %s: %w", m.Path(), err)
+	}
+	var compact bytes.Buffer
+	err = json.Compact(&compact, text) // protojson adds blanks at random
+	return compact.Bytes(), err
+}

@@ -1,0 +1,120 @@
+package grpc_test
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/workflows/grpc"
+)
+
+const orders = `syntax = "proto3";
+package orders.v1;
+import "google/protobuf/timestamp.proto";
+service Orders {
+  rpc Place(Order) returns (Order);
+  rpc Follow(stream Order) returns (Order);
+}
+message Order {
+  string id = 1;
+  int64 cents = 2;
+  repeated string items = 3;
+  google.protobuf.Timestamp at = 4;
+  optional bool gift = 5;
+  map<string, bytes> notes = 6;
+}
+`
+
+func open(t *testing.T, source string) *grpc.Method {
+	t.Helper()
+	d, err := grpc.Describe(t.Context(), []byte(source), "orders.proto", "orders.v1.Orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := grpc.Open(d, "orders.v1.Orders", "Place")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestAMessageGoesThereAndBack(t *testing.T) {
+	cases := []struct{ name, in, out string }{
+		{"with all there is", `{"id":"o","cents":"9007199254740993","items":["a"],"at":"2026-01-31T12:00:00Z","gift":false,"notes":{"k":"AQI="}}`,
+			`{"id":"o","cents":"9007199254740993","items":["a"],"at":"2026-01-31T12:00:00Z","gift":false,"notes":{"k":"AQI="}}`},
+		{"with nothing", `{}`, `{"id":"","cents":"0","items":[],"notes":{}}`},
+		{"with a number for a long one", `{"cents":5}`, `{"id":"","cents":"5","items":[],"notes":{}}`},
+	}
+	m := open(t, orders)
+	if m.Path() != "/orders.v1.Orders/Place" {
+		t.Error(m.Path())
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			wire, err := m.Message([]byte(c.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := m.JSON(wire); err != nil || string(out) != c.out {
+				t.Errorf("%s %v", out, err)
+			}
+		})
+	}
+	if _, err := m.Message([]byte(`{"cents":"many"}`)); weft.CodeOf(err) != weft.InvalidArgument {
+		t.Error(err)
+	}
+	if _, err := m.JSON([]byte{0xff}); weft.CodeOf(err) != weft.Internal {
+		t.Error(err)
+	}
+}
+
+func TestADescriptorSetDescribesAServiceToo(t *testing.T) {
+	stamp := protodesc.ToFileDescriptorProto(timestamppb.File_google_protobuf_timestamp_proto)
+	other := protodesc.ToFileDescriptorProto(wrapperspb.File_google_protobuf_wrappers_proto)
+	text, err := grpc.Describe(t.Context(), []byte(orders), "orders.proto", "orders.v1.Orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := &descriptorpb.FileDescriptorSet{}
+	if err := proto.Unmarshal(text, set); err != nil || len(set.File) != 2 {
+		t.Fatal(len(set.File), err)
+	}
+	set.File = []*descriptorpb.FileDescriptorProto{other, stamp, set.File[1]}
+	big, err := proto.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := grpc.Describe(t.Context(), big, "orders.binpb", "orders.v1.Orders")
+	if err != nil || len(small) >= len(big) {
+		t.Fatalf("%d bytes of %d, %v", len(small), len(big), err)
+	}
+	if _, err := grpc.Open(small, "orders.v1.Orders", "Place"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatDescribesNothingIsRefused(t *testing.T) {
+	cases := []struct{ name, source, want string }{
+		{"a slip", strings.Replace(orders, "string id", "strin id", 1), "orders.proto:9:3: "},
+		{"an import that is not there", strings.Replace(orders, "google/protobuf/timestamp", "other", 1), "orders.proto:3:8: "},
+		{"another service", strings.Replace(orders, "service Orders", "service Order5", 1), "orders.proto has no service orders.v1.Orders, only orders.v1.Order5"},
+		{"bytes", "\x01\x02\x03", "neither a .proto file nor a descriptor set"},
+		{"nothing", "", "has no service orders.v1.Orders, only none"},
+		{"a page", "<html></html>", "orders.proto:1:1: "},
+		{"too much", strings.Repeat(" ", grpc.SourceMax+1), "more than"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := grpc.Describe(t.Context(), []byte(c.source), "orders.proto", "orders.v1.Orders")
+			if weft.CodeOf(err) != weft.InvalidArgument || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, not %s", err, c.want)
+			}
+		})
+	}
+}
