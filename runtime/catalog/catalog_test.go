@@ -14,6 +14,7 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/script"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
@@ -57,7 +58,7 @@ func (s *shelf) open() {
 	if s.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(s.dir, "cache")}); err != nil {
 		s.t.Fatal(err)
 	}
-	if s.Catalog, err = catalog.Open(ctx, s.db, s.rt, catalog.Options{}); err != nil {
+	if s.Catalog, err = catalog.Open(ctx, s.db, s.rt, catalog.Options{Scripts: script.New(s.rt)}); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/runtime/script"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/tests/probe"
@@ -27,6 +28,9 @@ func TestMain(m *testing.M) {
 	var err error
 	if scratch, err = os.MkdirTemp("", "weft-engine-test"); err == nil {
 		check, err = probe.Check(scratch)
+	}
+	if err == nil {
+		err = probe.Engine(scratch)
 	}
 	code := 1
 	if err == nil {
@@ -52,6 +56,7 @@ type house struct {
 	path string
 	sync string // of the store
 	room int64  // of the store: SpaceMin
+	mute bool   // it runs no scripts
 	gate *fakeGate
 	out  engine.Outbound
 	opts engine.Options
@@ -84,7 +89,10 @@ func (h *house) open() {
 	if h.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(scratch, "cache"), Check: check}); err != nil {
 		h.t.Fatal(err)
 	}
-	if h.cat, err = catalog.Open(ctx, h.db, h.rt, catalog.Options{}); err != nil {
+	if h.opts.Scripts = script.New(h.rt); h.mute {
+		h.opts.Scripts = nil
+	}
+	if h.cat, err = catalog.Open(ctx, h.db, h.rt, catalog.Options{Scripts: h.opts.Scripts}); err != nil {
 		h.t.Fatal(err)
 	}
 	h.Engine = engine.New(h.db, h.cat, h.out, h.opts)

@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm"
@@ -48,12 +50,14 @@ var errExit = errors.New("the script has exited")
 // reference that the engine holds; they all go with the instance.
 type life struct {
 	g        *wasm.Guest
+	source   string
 	stdin    string
 	code     int
 	stdout   []byte
 	stderr   []byte
 	rejected map[uint64]uint64 // promise to reason, of promises that nobody has handled yet
 	order    []uint64          // of those promises
+	stray    *Fault            // of a module that is not there
 }
 
 // imports are what the engine asks of the host.
@@ -243,12 +247,25 @@ func (l *life) load(name, length uint64) uint64 {
 	default:
 		err := l.g.Call("qjs_new_error")
 		message := "a script can import node:fs and node:process, not " + s
+		l.stray = &Fault{Message: "Error: " + message}
+		l.stray.Line, l.stray.Column = find(l.source, s)
 		l.g.Call("qjs_set_prop_string", err, l.put("message"), l.g.Call("qjs_new_string", l.put(message), uint64(len(message))))
 		l.g.Call("qjs_throw", err)
 		return 0
 	}
 	binary.LittleEndian.PutUint32(l.g.Bytes(length, 4), uint32(len(source)))
 	return l.put(source)
+}
+
+// find is where a module is named in code. The engine does not tell: 0 when it
+// is not found.
+func find(code, module string) (line, column int) {
+	for _, quote := range []string{"'", `"`} {
+		if before, _, ok := strings.Cut(code, quote+module+quote); ok {
+			return strings.Count(before, "\n") + 1, utf8.RuneCountInString(before[strings.LastIndex(before, "\n")+1:]) + 1
+		}
+	}
+	return 0, 0
 }
 
 // reject notes a promise that was rejected while nobody handled it, or that
@@ -285,6 +302,11 @@ func (l *life) fault(v uint64) error {
 	if !ok {
 		s = "what it threw cannot be shown"
 	}
-	f.Message = text([]byte(s))
+	if f.Message = text([]byte(s)); f.Message == "InternalError: out of memory" {
+		f.Message += fmt.Sprintf(": its limit is %d MiB", l.g.Limits().MemoryMiB)
+	}
+	if l.stray != nil && f.Message == l.stray.Message {
+		return l.stray
+	}
 	return f
 }

@@ -65,7 +65,7 @@ func (e *Engine) module(ctx context.Context) (*wasm.Module, error) {
 
 // Check reads code without running it. What is wrong in it is a *Fault.
 func (e *Engine) Check(ctx context.Context, code string) error {
-	return e.drive(ctx, &life{}, func(l *life) error { return l.compile(code) })
+	return e.drive(ctx, &life{source: code}, func(l *life) error { return l.compile(code) })
 }
 
 // Run runs a script in a memory of its own, of which nothing is left for the
@@ -73,7 +73,7 @@ func (e *Engine) Check(ctx context.Context, code string) error {
 // output or nesting the error says which; memory that is used up is an exception
 // in the script.
 func (e *Engine) Run(ctx context.Context, p Program) (Result, error) {
-	l := &life{stdin: p.Stdin}
+	l := &life{source: p.Code, stdin: p.Stdin}
 	err := e.drive(ctx, l, func(l *life) error {
 		given, err := json.Marshal(p)
 		if err != nil {

@@ -155,6 +155,9 @@ func (g *Guest) Call(export string, args ...uint64) uint64 {
 	return uint64(uint32(stack[0]))
 }
 
+// Limits are those of the guest.
+func (g *Guest) Limits() weft.Limits { return g.i.m.limits }
+
 // Bytes is the guest's memory there, valid until the guest runs again.
 func (g *Guest) Bytes(ptr, n uint64) []byte { return g.i.call.view(g.i.mod, ptr, n) }
 
