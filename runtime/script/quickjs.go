@@ -55,9 +55,14 @@ type life struct {
 	code     int
 	stdout   []byte
 	stderr   []byte
-	rejected map[uint64]uint64 // promise to reason, of promises that nobody has handled yet
-	order    []uint64          // of those promises
-	stray    *Fault            // of a module that is not there
+	rejected map[uint64]rejection // by promise: those that nobody has handled yet
+	n        int                  // rejections so far
+	stray    *Fault               // of a module that is not there
+}
+
+type rejection struct {
+	n      int // which one it is
+	reason uint64
 }
 
 // imports are what the engine asks of the host.
@@ -92,20 +97,29 @@ func (l *life) begin() {
 	l.g.Call("qjs_set_promise_rejection_handler", 1)
 }
 
+// alloc is memory of the guest, which it never gets back.
+func (l *life) alloc(n int) uint64 {
+	ptr := l.g.Call("wasm_malloc", uint64(n))
+	if ptr == 0 {
+		l.g.Stop(weft.Errorf(weft.ResourceExhausted, "script.life.alloc", "the memory of the script is used up: its limit is %d MiB", l.g.Limits().MemoryMiB))
+	}
+	return ptr
+}
+
 // put copies text into the guest, with a zero behind it.
 func (l *life) put(s string) uint64 {
-	ptr := l.g.Call("wasm_malloc", uint64(len(s)+1))
-	if ptr == 0 {
-		l.g.Stop(weft.Errorf(weft.ResourceExhausted, "script.life.put", "the script and what it is given do not fit into its memory"))
-	}
+	ptr := l.alloc(len(s) + 1)
 	b := l.g.Bytes(ptr, uint64(len(s)+1))
 	copy(b, s)
 	b[len(s)] = 0
 	return ptr
 }
 
-// cStringMax bounds the name of a module.
-const cStringMax = 1 << 10
+// What the engine passes is not trusted: a script may have got hold of it.
+const (
+	cStringMax = 1 << 10 // bytes of the name of a module
+	argsMax    = 16      // of a function of the host
+)
 
 func (l *life) cString(ptr uint64) string {
 	n := min(l.g.Call("strlen", ptr), cStringMax)
@@ -113,6 +127,7 @@ func (l *life) cString(ptr uint64) string {
 }
 
 func (l *life) list(ptr, n uint64) []uint64 {
+	n = min(n, argsMax)
 	b := l.g.Bytes(ptr, 4*n)
 	values := make([]uint64, n)
 	for i := range values {
@@ -124,7 +139,7 @@ func (l *life) list(ptr, n uint64) []uint64 {
 // text is a value as String makes it, which may run code of the script; ok is
 // false when that threw.
 func (l *life) text(v uint64) (s string, ok bool) {
-	length := l.g.Call("wasm_malloc", 4)
+	length := l.alloc(4)
 	ptr := l.g.Call("qjs_get_string_len", v, length)
 	if ptr == 0 {
 		l.g.Call("qjs_get_exception")
@@ -151,7 +166,7 @@ func (l *life) eval(code string, flags uint64) (uint64, error) {
 
 // compile reads code without running it.
 func (l *life) compile(code string) error {
-	length := l.g.Call("wasm_malloc", 4)
+	length := l.alloc(4)
 	if l.g.Call("qjs_compile", l.put(code), uint64(len(code)), l.put(fileName), evalModule, 0, length) == 0 {
 		return l.exception()
 	}
@@ -165,7 +180,7 @@ func (l *life) run(code, given string) error {
 		return err
 	}
 	values := []uint64{l.function("write"), l.function("exit"), l.function("code"), l.g.Call("qjs_new_string", l.put(given), uint64(len(given)))}
-	argv := l.g.Call("wasm_malloc", uint64(4*len(values)))
+	argv := l.alloc(4 * len(values))
 	b := l.g.Bytes(argv, uint64(4*len(values)))
 	for i, v := range values {
 		binary.LittleEndian.PutUint32(b[4*i:], uint32(v))
@@ -189,10 +204,14 @@ func (l *life) run(code, given string) error {
 	case pending:
 		return &Fault{Message: "the script waits for a promise that nothing fulfils"}
 	}
-	for _, promise := range l.order {
-		if reason, still := l.rejected[promise]; still {
-			return l.fault(reason)
+	first := rejection{n: l.n + 1}
+	for _, r := range l.rejected {
+		if r.n < first.n {
+			first = r
 		}
+	}
+	if first.n <= l.n {
+		return l.fault(first.reason)
 	}
 	return nil
 }
@@ -203,15 +222,15 @@ func (l *life) function(name string) uint64 {
 
 // call serves the functions that the prelude is given.
 func (l *life) call(name string, args []uint64) uint64 {
-	switch name {
-	case "write":
+	switch {
+	case name == "write" && len(args) == 2:
 		fd, _ := l.text(args[0])
 		s, _ := l.text(args[1])
 		l.write(fd, s)
-	case "exit":
+	case name == "exit" && len(args) == 1:
 		l.code = l.status(args[0])
 		l.g.Stop(errExit)
-	case "code":
+	case name == "code" && len(args) == 1:
 		l.code = l.status(args[0])
 	}
 	return l.g.Call("qjs_dup_value", l.g.Call("qjs_get_undefined"))
@@ -277,10 +296,13 @@ func (l *life) reject(promise, reason uint64, handled bool) {
 		return
 	}
 	if l.rejected == nil {
-		l.rejected = map[uint64]uint64{}
+		l.rejected = map[uint64]rejection{}
 	}
-	l.rejected[which] = reason
-	l.order = append(l.order, which)
+	l.n++
+	l.rejected[which] = rejection{l.n, reason}
+	if len(l.rejected) > RejectedMax {
+		l.g.Stop(weft.Errorf(weft.ResourceExhausted, "script.life.reject", "the script left more than its limit of %d rejected promises unhandled", RejectedMax))
+	}
 }
 
 func (l *life) exception() error { return l.fault(l.g.Call("qjs_get_exception")) }
@@ -302,7 +324,7 @@ func (l *life) fault(v uint64) error {
 	if !ok {
 		s = "what it threw cannot be shown"
 	}
-	if f.Message = text([]byte(s)); f.Message == "InternalError: out of memory" {
+	if f.Message = text([]byte(s[:min(len(s), MessageMax)])); f.Message == "InternalError: out of memory" {
 		f.Message += fmt.Sprintf(": its limit is %d MiB", l.g.Limits().MemoryMiB)
 	}
 	if l.stray != nil && f.Message == l.stray.Message {

@@ -14,9 +14,12 @@ import (
 	"github.com/weftrun/weft/runtime/wasm"
 )
 
-// OutputMax bounds what a script writes, in bytes, on standard output and
-// standard error together.
-const OutputMax = 1 << 20
+// Bounds of one script, beside those of its sandbox.
+const (
+	OutputMax   = 1 << 20 // bytes on standard output and standard error together
+	MessageMax  = 4 << 10 // bytes of the message of a Fault
+	RejectedMax = 1_000   // promises rejected at the same time that nobody has handled
+)
 
 // Engine runs scripts. Its methods may be called by many goroutines at once.
 type Engine struct{ rt *wasm.Runtime }
@@ -29,14 +32,14 @@ type Program struct {
 	Code        string            `json:"-"`
 	Arguments   []string          `json:"args"` // process.argv from the third on
 	Environment map[string]string `json:"env"`
-	Stdin       string            `json:"stdin"`
+	Stdin       string            `json:"-"`
 }
 
 // Result is how a script ended by itself.
 type Result struct {
-	Code   int    `json:"code"`
-	Stdout string `json:"stdout"`
-	Stderr string `json:"stderr"`
+	Code   int
+	Stdout string
+	Stderr string
 }
 
 // Fault is what a script threw and did not catch, or what is wrong in its text.

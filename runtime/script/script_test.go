@@ -18,7 +18,10 @@ import (
 	"github.com/weftrun/weft/tests/probe"
 )
 
-var scripts *script.Engine
+var (
+	sandbox *wasm.Runtime
+	scripts *script.Engine
+)
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "__load" { // a child of probe.Engine
@@ -42,11 +45,11 @@ func TestMain(m *testing.M) {
 }
 
 func open(cache string) {
-	rt, err := wasm.Open(context.Background(), wasm.Options{CacheDir: cache})
-	if err != nil {
+	var err error
+	if sandbox, err = wasm.Open(context.Background(), wasm.Options{CacheDir: cache}); err != nil {
 		panic(err)
 	}
-	scripts = script.New(rt)
+	scripts = script.New(sandbox)
 }
 
 func run(t *testing.T, code string) (script.Result, error) {
@@ -165,7 +168,8 @@ func TestHostileScripts(t *testing.T) {
 		{"an endless loop", "while (true) {}", "computed for longer than its limit of 2000 ms"},
 		{"an endless loop that catches all", "while (true) try { while (true) {} } catch {}", "computed for longer"},
 		{"an endless chain of promises", "const f = () => Promise.resolve().then(f); f()", "computed for longer"},
-		{"an endless queue of rejections", "while (true) Promise.reject(1)", "computed for longer"},
+		{"an endless queue of rejections", "while (true) Promise.reject(1)", "more than its limit of 1000 rejected promises"},
+		{"an endless message", "throw 'x'.repeat(1e7)", strings.Repeat("x", script.MessageMax)},
 		{"a pattern that tries for ever", "/(x+x+)+y/.exec('x'.repeat(40))", "computed for longer"},
 		{"an endless toString of what it throws", "throw { toString() { while (true) {} } }", "computed for longer"},
 		{"memory without end", "const a = []; while (true) a.push(new Uint8Array(1 << 20))", "out of memory"},
@@ -203,6 +207,18 @@ func TestNothingIsLeftForTheNext(t *testing.T) {
 	}
 	if r, err := run(t, find); err != nil || r.Stdout != "undefined undefined undefined 4 [2]\n" {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// The functions that the engine has of the host are for it alone.
+func TestAnUploadCannotImportWhatTheEngineMay(t *testing.T) {
+	code, err := os.ReadFile("quickjs.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = sandbox.Load(t.Context(), "engine", func() ([]byte, error) { return code, nil }, weft.Limits{})
+	if weft.CodeOf(err) != weft.InvalidArgument || !strings.Contains(err.Error(), "env.host_") {
+		t.Error(err)
 	}
 }
 
