@@ -276,13 +276,17 @@ func Validate(ctx context.Context, file string, source []byte) error {
 // is kept where the user's caches are, if there is such a place.
 func offline(ctx context.Context, do func(*script.Engine) error) error {
 	dir, err := os.UserCacheDir()
+	if err == nil {
+		dir = filepath.Join(dir, "weft")
+		err = os.MkdirAll(dir, 0o700)
+	}
 	if err != nil {
 		if dir, err = os.MkdirTemp("", "weft"); err != nil {
 			return weft.Errorf(weft.Unavailable, "host.offline", "a folder for the engine of scripts: %w", err)
 		}
 		defer os.RemoveAll(dir)
 	}
-	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(dir, "weft")})
+	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: dir})
 	if err != nil {
 		return err
 	}

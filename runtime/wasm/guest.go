@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"maps"
 	"slices"
 
@@ -162,9 +161,4 @@ func (g *Guest) Limits() weft.Limits { return g.i.m.limits }
 func (g *Guest) Bytes(ptr, n uint64) []byte { return g.i.call.view(g.i.mod, ptr, n) }
 
 // Stop ends the guest; Drive returns err.
-func (g *Guest) Stop(err error) {
-	if err == nil {
-		err = errors.New("stopped")
-	}
-	panic(&stopped{err})
-}
+func (g *Guest) Stop(err error) { panic(&stopped{err}) }
