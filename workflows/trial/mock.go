@@ -160,6 +160,9 @@ func callOf(c machine.Command) (call, error) {
 		input, err := workflows.DecodeJSON(c.HTTP.GRPC.Arguments)
 		return call{[]string{c.HTTP.GRPC.Name()}, input}, err
 	}
+	if o := c.HTTP; c.Kind == machine.CallHTTP && o.OpenAPI != nil {
+		return call{[]string{"openapi " + o.OpenAPI.Operation}, map[string]any{"document": o.URL, "parameters": any(o.OpenAPI.Parameters)}}, nil
+	}
 	if c.Kind == machine.CallHTTP {
 		input := map[string]any{"method": c.HTTP.Method, "url": c.HTTP.URL, "headers": map[string]any{}, "body": nil}
 		for name, v := range c.HTTP.Headers {
@@ -216,5 +219,8 @@ func (a answer) entry(c machine.Command, input any) machine.Entry {
 	header := map[string]string{"content-type": "application/json"}
 	maps.Copy(header, a.header)
 	res := weft.Response{Status: a.status, Headers: header, Body: workflows.EncodeContent(v, header["content-type"])}
+	if c.HTTP.OpenAPI != nil {
+		return machine.Entry{Kind: machine.Finished, Step: c.Step, Data: machine.EncodeOperation(c.HTTP, res)}
+	}
 	return machine.Entry{Kind: machine.Finished, Step: c.Step, Data: machine.EncodeHTTP(res)}
 }
