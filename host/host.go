@@ -263,13 +263,20 @@ func WithVersion(file string, source []byte, version string) ([]byte, error) {
 	return workflows.WithVersion(file, source, version)
 }
 
-// Validate checks a workflow offline.
-func Validate(ctx context.Context, file string, source []byte) error {
+// Validate checks a workflow offline. Doubts are lines about what runs and is
+// probably not meant.
+func Validate(ctx context.Context, file string, source []byte) (doubts []string, err error) {
 	def, err := workflows.Parse(file, source)
-	if err != nil || len(def.Scripts()) == 0 {
-		return err
+	if err != nil {
+		return nil, err
 	}
-	return offline(ctx, func(scripts *script.Engine) error { return catalog.CheckScripts(ctx, scripts, def) })
+	for _, p := range def.Doubts() {
+		doubts = append(doubts, p.Error())
+	}
+	if len(def.Scripts()) == 0 {
+		return doubts, nil
+	}
+	return doubts, offline(ctx, func(scripts *script.Engine) error { return catalog.CheckScripts(ctx, scripts, def) })
 }
 
 // offline lends an engine of scripts to what runs without a host. Compiled code

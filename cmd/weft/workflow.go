@@ -38,13 +38,21 @@ func (a *app) workflowCommand() *cobra.Command {
 		}),
 		verb("validate FILE|DIR...", "Check workflows, offline", func(ctx context.Context, args []string) error {
 			return everyFile(args, func(file string, src []byte) error {
-				if err := host.Validate(ctx, file, src); err != nil {
+				doubts, err := host.Validate(ctx, file, src)
+				if err != nil {
 					return refused(file, strings.Split(err.Error(), "\n"))
 				}
-				if done, err := a.jsonLine(fields("valid", file)); done {
+				answer := []string{"valid", file}
+				if len(doubts) > 0 {
+					answer = append(answer, "doubts", strings.Join(doubts, "\n"))
+				}
+				if done, err := a.jsonLine(fields(answer...)); done {
 					return err
 				}
 				a.printf("%s is valid\n", file)
+				for _, d := range doubts {
+					a.printf("%s\n", d)
+				}
 				return nil
 			})
 		}),
