@@ -19,7 +19,7 @@ import (
 const (
 	SourceMax = 256 << 10 // bytes
 	NodesMax  = 20_000    // lists, mappings and values in them
-	NestMax   = 100       // lists and mappings inside each other
+	NestMax   = 200       // lists and mappings inside each other
 )
 
 // node is one piece of the source with its place. Line and column count from 1.

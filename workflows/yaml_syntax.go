@@ -42,6 +42,8 @@ func reportSyntax(src []byte, err error, report func(line, column int, key, mess
 	case strings.Contains(message, "unexpected end of stream") && e.ContextMark.Line > 0:
 		at = e.ContextMark
 		message, hint = "this quote is never closed", "a quote inside single quotes is written twice: 'it''s'"
+	case strings.Contains(message, "incompatible YAML"), strings.Contains(message, "directive"):
+		message, hint = "directives (%) are not part of the language", "leave it out"
 	case strings.Contains(message, "unknown escape"):
 		message, hint = "no such escape in double quotes", `single quotes take a \ as it is`
 	case strings.Contains(message, "block sequence entries are not allowed"):
@@ -58,10 +60,7 @@ func reportSyntax(src []byte, err error, report func(line, column int, key, mess
 
 // misplaced is about a character that no value begins with.
 func misplaced(line string, column int) (message, hint string) {
-	c := ' '
-	if runes := []rune(line); column > 0 && column <= len(runes) {
-		c = runes[column-1]
-	}
+	c := charAt(line, column)
 	if c == '\t' {
 		return "a tab cannot indent", "use spaces"
 	}
@@ -70,7 +69,7 @@ func misplaced(line string, column int) (message, hint string) {
 
 // outOfLine is about a line that fits neither what stands above it nor what is around that.
 func outOfLine(e *yaml.LoadError, line string) (message, hint string) {
-	if rest := []rune(line); e.Mark.Column <= len(rest) && strings.ContainsRune("]}", rest[max(e.Mark.Column, 1)-1]) {
+	if strings.ContainsRune("]}", charAt(line, e.Mark.Column)) {
 		return "a bracket that closes nothing", "leave it out, or open it"
 	}
 	what := "keys"
@@ -81,6 +80,15 @@ func outOfLine(e *yaml.LoadError, line string) (message, hint string) {
 		"begin neighbours in the same column"
 }
 
+// charAt is the character in a column, or a space where there is none.
+func charAt(line string, column int) rune {
+	if runes := []rune(line); column > 0 && column <= len(runes) {
+		return runes[column-1]
+	}
+	return ' '
+}
+
+// lineOf is a line of the text, without its end.
 func lineOf(src []byte, n int) string {
 	for range n - 1 {
 		_, rest, found := bytes.Cut(src, []byte("\n"))

@@ -144,3 +144,41 @@ func runExamples(t *testing.T, page string, flows []block, b block) {
 		}
 	}
 }
+
+// Two readers of YAML, by different authors, read the same in every text that
+// there is: the one of weft, and the one of these tests.
+func TestTwoReadersOfYAMLAgree(t *testing.T) {
+	texts := map[string]string{}
+	for _, dir := range []string{"openworkflow/examples", "../../workflows/examples", "../../workflows/examples/tests"} {
+		files, err := filepath.Glob(dir + "/*.yaml")
+		if err != nil || len(files) < 3 {
+			t.Fatal(files, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[file] = string(text)
+		}
+	}
+	page, err := os.ReadFile("../../docs/WORKFLOWS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blocks(t, string(page)) {
+		if strings.HasPrefix(b.kind, "yaml") {
+			texts[fmt.Sprintf("line %d of the guide", b.line)] = b.text
+		}
+	}
+	for name, text := range texts {
+		tree, err := workflows.ReadTree(name, []byte(text))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if ours, theirs := tree.Value(), load(t, []byte(text)); !workflows.Equal(ours, theirs) {
+			t.Errorf("%s is\n%s\nand not\n%s", name, workflows.AppendJSON(nil, ours), workflows.AppendJSON(nil, theirs))
+		}
+	}
+}
