@@ -66,8 +66,18 @@ func arrange(ctx *godog.ScenarioContext, add adder) {
 		})
 	})
 	ctx.Step(`^weft is restarted$`, func() error {
+		return add(func(w *world) error { return w.restart(0) })
+	})
+	ctx.Step(`^weft is away for (\S+)$`, func(d string) error {
 		return add(func(w *world) error {
-			return w.restart()
+			long, err := time.ParseDuration(d)
+			return errors.Join(err, w.restart(long))
+		})
+	})
+	ctx.Step(`^lifecycle events of (task|workflow)s are published$`, func(level string) error {
+		return add(func(w *world) error {
+			w.lifecycle = level
+			return w.restart(0)
 		})
 	})
 	ctx.Step(`^this event is published:$`, func(text *godog.DocString) error {

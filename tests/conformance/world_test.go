@@ -65,6 +65,8 @@ type world struct {
 	starts int
 	run    engine.Run // the latest that was started, or looked for
 	events int        // published
+
+	lifecycle string // engine.Options.Lifecycle
 }
 
 // play plays the scenario in a bubble of virtual time. The process dies at the
@@ -127,7 +129,8 @@ func (w *world) open() (err error) {
 	if p.cat, err = catalog.Open(ctx, p.db, nil, catalog.Options{Scripts: scripts}); err != nil {
 		return err
 	}
-	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5, Scripts: scripts, Secret: w.secret})
+	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5, Scripts: scripts, Secret: w.secret, Lifecycle: w.lifecycle})
+	p.cat.OnChange(p.Rescheduled)
 	p.bus = bus.New(p.db, bus.Options{})
 	w.life = p
 	if err := p.Start(ctx); p.died() {
@@ -180,15 +183,16 @@ func (p *process) close(ctx context.Context) error {
 	return errors.Join(p.Close(ctx), p.db.Close())
 }
 
-// restart ends the process and begins another on the same file. It may crash
-// at the end.
-func (w *world) restart() error {
+// restart ends the process and begins another on the same file, some time
+// later. It may crash at the end.
+func (w *world) restart(away time.Duration) error {
 	err := w.life.close(context.Background())
 	if w.life.died() {
 		w.crashed = true
 	} else if err != nil {
 		return err
 	}
+	time.Sleep(away)
 	return w.open()
 }
 
