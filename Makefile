@@ -64,7 +64,7 @@ test-kill: need
 # racing clients; and bugs planted in the engine, which both must find. A seed
 # that fails says how to run it again.
 test-sim: need
-	bash -o pipefail -c "$(GO) test -count=1 -timeout 60m -v ./tests/simulation -seeds 1000 -plants 9 | grep -av '^ *=== \|^ *--- PASS'"
+	bash -o pipefail -c "$(GO) test -count=1 -timeout 60m -v ./tests/simulation -seeds 1000 -plants 99 | grep -av '^ *=== \|^ *--- PASS'"
 
 # Modules against their metered forms: a hundred thousand of chance and mutants,
 # the whole core test suite of WebAssembly, and bugs planted in the rewriting,

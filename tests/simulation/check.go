@@ -43,8 +43,12 @@ func (w *world) check() {
 	w.checkFamilies(f)
 	w.checkReruns(f)
 	w.checkSchedules(f)
+	w.checkLives(f)
 	for _, c := range w.facts {
 		w.checkFact(f, c)
+	}
+	if w.chance(4, "forgets") == 0 {
+		w.forget(f)
 	}
 }
 
@@ -57,7 +61,7 @@ func (w *world) read(db *store.DB) *file {
 	for _, row := range rows {
 		entries, err := journal(db, row.ID)
 		w.must(err)
-		s, err := tell(row, w.code.defs[row.Workflow], entries)
+		s, err := tell(row, w.code.defs[row.Workflow], entries, w.level)
 		if err != nil {
 			w.violate("the journal of %s cannot be replayed: %v", row.ID, err)
 			continue

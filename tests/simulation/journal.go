@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weftrun/weft/runtime/engine"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
 	"github.com/weftrun/weft/workflows/machine"
@@ -52,10 +53,11 @@ type story struct {
 	events  map[string]bool // ids of the events that it gave to the log
 	heard   map[string]int  // ids of events delivered to it, how often
 	paused  int             // entries
+	told    []moment        // lifecycle events, as they must be in the log
 	doubled []string
 }
 
-func tell(row store.Run, def *workflows.Definition, entries []machine.Entry) (*story, error) {
+func tell(row store.Run, def *workflows.Definition, entries []machine.Entry, level string) (*story, error) {
 	s := &story{row: row, def: def, entries: entries, m: machine.New(def, machine.Info{RunID: row.ID, Namespace: row.Namespace}),
 		adds: map[string]bool{}, events: map[string]bool{}, heard: map[string]int{}}
 	for i, e := range entries {
@@ -64,6 +66,9 @@ func tell(row store.Run, def *workflows.Definition, entries []machine.Entry) (*s
 		}
 	}
 	_, from := origin(row)
+	if level != engine.LifecycleNone {
+		s.m.Follow(level == engine.LifecycleTask)
+	}
 	finished := map[uint32]bool{}
 	for i, e := range entries {
 		open := map[uint32]machine.Command{}
@@ -73,6 +78,11 @@ func tell(row store.Run, def *workflows.Definition, entries []machine.Entry) (*s
 		eff, err := s.m.Advance(e)
 		if err != nil {
 			return nil, err
+		}
+		for n, t := range eff.Life {
+			if i >= s.own {
+				s.tells(t, i, n)
+			}
 		}
 		for _, c := range eff.Commands {
 			if c.Kind == machine.Emit && (i >= s.own || i == s.own-1 && from > 0 && c.Step >= from) {

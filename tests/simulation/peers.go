@@ -120,7 +120,7 @@ func (w *world) followed(p *process, key string) {
 	}
 	row, _, err := p.db.Run(context.Background(), run)
 	w.must(err)
-	if s, err := tell(row, w.code.defs[row.Workflow], entries); err == nil && !s.open(step) {
+	if s, err := tell(row, w.code.defs[row.Workflow], entries, w.level); err == nil && !s.open(step) {
 		w.violate("the call %s was made although the run does not wait for it", key)
 	}
 }

@@ -47,6 +47,12 @@ var plants = []plant{
 	{"state that a full disk has lost is read on", "store/space.go",
 		"	db.state.reset()\n", "",
 		"TestSeed", "state: "},
+	{"the first that an entry changes is not told", "runtime/engine/actor.go",
+		"	a.announce(eff.Life, en.At)\n", "	a.announce(eff.Life[min(1, len(eff.Life)):], en.At)\n",
+		"TestSeed", "the log tells"},
+	{"a run is forgotten after half its time", "runtime/engine/retain.go",
+		"e.now().Add(-e.opts.Retain)", "e.now().Add(-e.opts.Retain/2)",
+		"TestSeed", "is forgotten too early"},
 }
 
 // TestPlantedBugsAreFound builds this package again with a bug in the engine,

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/weftrun/weft/runtime/engine"
 	"github.com/weftrun/weft/store"
 )
@@ -54,7 +56,7 @@ func (w *world) open() {
 		panic(err) // the seed cannot go on; the file is at fault
 	}
 	w.disk.watch(p)
-	p.Engine = engine.New(p.db, w.code.of(p), gate{p}, engine.Options{NewID: p.newID, Chance: p.chance, Snapshot: 6})
+	p.Engine = engine.New(p.db, w.code.of(p), gate{p}, engine.Options{NewID: p.newID, Chance: p.chance, Snapshot: 6, Retain: w.retain, Lifecycle: w.level})
 	p.life, p.end = context.WithCancel(ctx)
 	w.life = p
 	w.carry(p)
@@ -186,7 +188,10 @@ func (p *process) newID() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ids++
-	return fmt.Sprintf("r%02d-%03d", p.n, p.ids)
+	var id ulid.ULID
+	_ = id.SetTime(ulid.Now()) // fails in the year 10889
+	id[14], id[15] = byte(p.n), byte(p.ids)
+	return id.String()
 }
 
 // chance is the same for all who ask at one moment: it does not matter who is first.

@@ -76,6 +76,8 @@ type world struct {
 	crashes int
 	commits int64
 	seasons []season
+	level   string        // engine.Options.Lifecycle
+	retain  time.Duration // engine.Options.Retain
 
 	mu         sync.Mutex
 	story      []string            // guarded by mu: effects and restarts, in order of time
@@ -92,6 +94,7 @@ func newWorld(seed uint64, dir string, all []text) *world {
 	w := &world{seed: seed, path: filepath.Join(dir, "weft.db"), frail: crashEffects, r: rand.New(rand.NewPCG(seed, 1)), begun: time.Now(), taken: map[int64]time.Time{}, entries: map[string]int{}}
 	w.peers = newPeers(w)
 	w.disk = newDisk(w)
+	w.level = []string{engine.LifecycleNone, engine.LifecycleNone, engine.LifecycleWorkflow, engine.LifecycleTask}[w.chance(4, "lifecycle")]
 	w.code = deploy(w, all)
 	w.still = w.ops.Wait
 	return w
