@@ -342,8 +342,14 @@ func (w *world) checkHands(db *store.DB, f *file) {
 			continue
 		}
 		s := f.stories[c.run.ID]
+		had := map[string]bool{}
 		for _, m := range f.log {
-			taken, ok := w.taken[m.Offset]
+			mark := w.mark(m)
+			taken, ok := w.taken[mark]
+			if had[mark] {
+				continue
+			}
+			had[mark] = true
 			if s != nil && ok && m.Created > c.end.UnixMilli() && (s.endedAt == 0 || s.endedAt > taken.UnixMicro()) && could(s, m.Event()) && s.heard[m.ID] == 0 {
 				w.violate("run %s was there before event %s and never had it", s.row.ID, m.ID)
 			}

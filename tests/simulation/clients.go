@@ -214,6 +214,10 @@ func (f *fact) event() weft.Event {
 // carry begins the bus of a process: events from the log to the workflows and
 // to the handler hear, in order, at least once.
 func (w *world) carry(p *process) {
+	if w.bus {
+		w.ride(p)
+		return
+	}
 	for _, group := range []string{"workflows", "hear"} {
 		wake := make(chan struct{}, 1)
 		p.db.OnAppend(func(string) {
@@ -284,9 +288,7 @@ func (w *world) hand(p *process, group string, m store.Message) error {
 	defer twice.Wait()
 	err := p.Accept(p.life, ns, ev, ack)
 	if err == nil && !p.isDead() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.taken[m.Offset] = time.Now()
+		w.took(w.mark(m))
 	}
 	return err
 }

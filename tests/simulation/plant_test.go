@@ -53,6 +53,9 @@ var plants = []plant{
 	{"a run is forgotten after half its time", "runtime/engine/retain.go",
 		"e.now().Add(-e.opts.Retain)", "e.now().Add(-e.opts.Retain/2)",
 		"TestSeed", "is forgotten too early"},
+	{"the bus hands out an event again that is in the log twice", "host/bus/group.go",
+		"	return g.b.db.InInbox(ctx, inbox(g.topic, g.name), e.Source, e.ID)\n", "	_ = e\n	return false, nil\n",
+		"TestSeed", "happened 2 times"},
 }
 
 // TestPlantedBugsAreFound builds this package again with a bug in the engine,

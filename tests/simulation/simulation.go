@@ -1,7 +1,7 @@
 // Package simulation runs the whole engine on a real store in a world of its
 // own: handlers, peers, clients and crashes are decided by a seed, time is
 // virtual, and what must hold is checked against the journals at the end. The
-// same seed gives the same world, to the byte, unless it has Families.
+// same seed gives the same world, to the byte, unless it has Families or the Bus.
 package simulation
 
 import (
@@ -53,6 +53,10 @@ func Run(seed uint64, dir string) Report {
 	return w.report()
 }
 
+// Bus reports whether events go by the bus of the host in the world of a seed.
+// It hands out several at once, and which comes first is for the machine to say.
+func Bus(seed uint64) bool { return seed%6 == 4 }
+
 // Families reports whether workflows run others in the world of a seed. Then its
 // lives are not the same: the engine tells a parent of the end of a run at the
 // very moment at which events and timers may reach it, and either may be first.
@@ -75,25 +79,27 @@ type world struct {
 	lives   int
 	crashes int
 	commits int64
+	bus     bool // events go by the real one
 	seasons []season
 	level   string        // engine.Options.Lifecycle
 	retain  time.Duration // engine.Options.Retain
 
 	mu         sync.Mutex
-	story      []string            // guarded by mu: effects and restarts, in order of time
-	facts      []*fact             // guarded by mu: what clients did and were told, in order of doing
-	taken      map[int64]time.Time // guarded by mu: offsets of events that the workflows have had, and when
-	violations []string            // guarded by mu
-	spans      []span              // guarded by mu
-	rows       []string            // the file at the end
+	story      []string             // guarded by mu: effects and restarts, in order of time
+	facts      []*fact              // guarded by mu: what clients did and were told, in order of doing
+	taken      map[string]time.Time // guarded by mu: by mark: what the workflows have had of the log, and when first
+	violations []string             // guarded by mu
+	spans      []span               // guarded by mu
+	rows       []string             // the file at the end
 	runs       int
 	entries    map[string]int
 }
 
 func newWorld(seed uint64, dir string, all []text) *world {
-	w := &world{seed: seed, path: filepath.Join(dir, "weft.db"), frail: crashEffects, r: rand.New(rand.NewPCG(seed, 1)), begun: time.Now(), taken: map[int64]time.Time{}, entries: map[string]int{}}
+	w := &world{seed: seed, path: filepath.Join(dir, "weft.db"), frail: crashEffects, r: rand.New(rand.NewPCG(seed, 1)), begun: time.Now(), taken: map[string]time.Time{}, entries: map[string]int{}}
 	w.peers = newPeers(w)
 	w.disk = newDisk(w)
+	w.bus = Bus(seed)
 	w.level = []string{engine.LifecycleNone, engine.LifecycleNone, engine.LifecycleWorkflow, engine.LifecycleTask}[w.chance(4, "lifecycle")]
 	w.code = deploy(w, all)
 	w.still = w.ops.Wait
@@ -126,6 +132,7 @@ func (w *world) happened(format string, args ...any) {
 // live lets the clients do their steps, through crashes and restarts.
 func (w *world) live() {
 	w.open()
+	w.begins()
 	w.apply(true)
 	for range opsMin + w.r.IntN(opsMax-opsMin) {
 		gap := time.Duration(1+w.r.IntN(int(gapMax/time.Microsecond))) * time.Microsecond
