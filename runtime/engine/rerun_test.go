@@ -48,3 +48,24 @@ func TestARerunFromAnEmitEmitsAgain(t *testing.T) {
 		t.Errorf("told %s, want %s", got, want)
 	}
 }
+
+func TestACopyOfAPausedRunIsNotToldToResume(t *testing.T) {
+	h := newHouse(t)
+	h.announcing(engine.LifecycleTask)
+	h.deploy("hear", "do:\n  - it: { listen: { to: { one: { with: { type: shop.answer } } } } }\n")
+	run := h.start("hear", `{}`)
+	h.until(run.ID, engine.Parked)
+	if _, err := h.Pause(t.Context(), ns, run.ID, "by hand"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Cancel(t.Context(), ns, run.ID, "enough"); err != nil {
+		t.Fatal(err)
+	}
+	before := len(published(t, h.db))
+	if _, err := h.Rerun(t.Context(), ns, run.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := kinds(published(t, h.db)[before:]); got != "workflow.started" {
+		t.Errorf("the copy tells of %s", got)
+	}
+}

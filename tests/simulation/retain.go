@@ -25,12 +25,14 @@ func (w *world) forget(f *file) {
 		return
 	}
 	w.retain = time.Since(time.UnixMilli(one.Ended)) + time.Second
-	w.crashes, w.frail = crashMax-2, 8
+	before := w.crashes
+	w.crashes, w.frail = 0, 8
 	w.happened("runs are kept for %s", w.retain)
 	w.open()
 	for range 5 {
 		w.rest(retainEvery)
 	}
+	w.crashes += before
 	now := time.Now()
 	w.life.close()
 	db, err := store.Open(ctx, store.Options{Path: w.path, Sync: "normal", Checkpoint: time.Hour})

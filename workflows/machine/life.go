@@ -62,6 +62,7 @@ type witness interface {
 type life struct {
 	tasks bool
 	fresh uint32 // step that has been entered and not started; its if may not hold
+	awake bool   // a copy of a run that was paused goes on: nobody was told of the pause
 	told  []Transition
 }
 
@@ -79,8 +80,12 @@ func (l *life) before(m *Machine, e Entry) {
 	switch {
 	case e.Kind == Started, e.Kind == Rerun:
 		l.tell(Transition{Kind: WorkflowStarted})
+		l.awake = e.Kind == Rerun && m.paused
 	case e.Kind == Resumed && m.paused:
-		l.both(m, WorkflowResumed, TaskResumed)
+		if !l.awake {
+			l.both(m, WorkflowResumed, TaskResumed)
+		}
+		l.awake = false
 	}
 }
 
