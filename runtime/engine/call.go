@@ -232,6 +232,9 @@ func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep 
 // be asked.
 func (k *call) barrier(ctx context.Context, seen store.Ticket) error {
 	if k.reached {
+		if err := k.a.e.db.Err(); err != nil {
+			return err // the answer could not be kept, and would be asked for again and again
+		}
 		return seen.Wait(ctx)
 	}
 	a := k.a
