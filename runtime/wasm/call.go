@@ -11,18 +11,17 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/weftrun/weft"
-	"github.com/weftrun/weft/runtime/wasm/meter"
 )
 
 // Bounds of one call that no module can change.
 const (
-	KeyMax     = 1 << 10   // bytes of a key, an event type, a procedure or a header's name
-	HeaderMax  = 100       // headers that a handler sets
-	ValueMax   = 8 << 10   // bytes of one header's value
-	LogMax     = 64 << 10  // bytes that a handler logs
-	LineMax    = 4 << 10   // bytes of one line on stdout or stderr
-	MessageMax = 4 << 10   // bytes of the message with a code that a handler returns
-	slice      = 1_000_000 // fuel between two looks at the clock: 0.1 to 7 ms, mostly below one
+	KeyMax     = 1 << 10  // bytes of a key, an event type, a procedure or a header's name
+	HeaderMax  = 100      // headers that a handler sets
+	ValueMax   = 8 << 10  // bytes of one header's value
+	LogMax     = 64 << 10 // bytes that a handler logs
+	LineMax    = 4 << 10  // bytes of one line on stdout or stderr
+	MessageMax = 4 << 10  // bytes of the message with a code that a handler returns
+	slice      = 100_000  // fuel between two looks at the clock: below 1 ms, 10 where every instruction waits for memory
 )
 
 // What the host's own work for a guest costs, in fuel.
@@ -127,10 +126,14 @@ func (c *call) charge(fuel int64) {
 // its calls are nested too deep.
 func tick(ctx context.Context, m api.Module, _ []uint64) {
 	c := callOf(ctx)
-	if int64(m.ExportedGlobal(meter.DepthExport).Get()) < 0 {
-		stop(weft.ResourceExhausted, "the calls of %s are nested too deep: is there a recursion without end?", c.i.m.words)
+	i := c.i
+	if i.fuel == nil { // the first time, in a start function perhaps
+		i.globals(m)
 	}
-	fuel := m.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
+	fuel, depth := i.fuel, i.depth
+	if int64(depth.Get()) < 0 {
+		stop(weft.ResourceExhausted, "the calls of %s are nested too deep: is there a recursion without end?", i.m.words)
+	}
 	c.spend(slice - int64(fuel.Get()))
 	c.look()
 	fuel.Set(slice)

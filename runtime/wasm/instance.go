@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"time"
@@ -42,19 +43,22 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 	defer c.finish()
 	defer func() {
 		if r := recover(); r != nil { // wazero gives up this way when there is no memory for a guest
-			i, err = nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %v", r)
+			cause, ok := r.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", r)
+			}
+			i, err = nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %w", cause)
 		}
 	}()
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime().WithNanosleep(c.sleep).
 		WithRandSource(rand.Reader).WithStdout(&lines{call: c, level: slog.LevelInfo}).WithStderr(&lines{call: c, level: slog.LevelWarn})
-	withMemory := experimental.WithMemoryAllocator(c, allocator{max: uint64(m.limits.MemoryMiB) << 20})
+	withMemory := experimental.WithMemoryAllocator(c, allocator{uint64(m.limits.MemoryMiB) << 20, &m.rt.memory})
 	mod, err := m.rt.engine.InstantiateModule(withMemory, m.compiled, config)
 	if err != nil {
 		return nil, i.failure("start", err)
 	}
 	i.mod = mod
-	i.fuel = mod.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
-	i.depth = mod.ExportedGlobal(meter.DepthExport).(api.MutableGlobal)
+	i.globals(mod)
 	if f := mod.ExportedFunction("_initialize"); f != nil {
 		i.refuel()
 		if _, err := f.Call(c); err != nil {
@@ -65,6 +69,12 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 	i.atStart = i.size()
 	m.made.Add(1)
 	return i, nil
+}
+
+// globals finds what the meter has added.
+func (i *instance) globals(m api.Module) {
+	i.fuel = m.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
+	i.depth = m.ExportedGlobal(meter.DepthExport).(api.MutableGlobal)
 }
 
 // close frees the memory. An exit code of the guest is no news.

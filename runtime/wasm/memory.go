@@ -1,7 +1,9 @@
 package wasm
 
 import (
+	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/tetratelabs/wazero/experimental"
 	"golang.org/x/sys/unix"
@@ -9,18 +11,39 @@ import (
 
 // allocator gives an instance a reserved stretch of address space, which costs
 // memory only where the guest has touched it and never moves as it grows.
-type allocator struct{ max uint64 } // bytes
+type allocator struct {
+	max   uint64 // bytes of one instance
+	total *budget
+}
+
+// budget is the memory that all guests may have together.
+type budget struct {
+	max  int64 // bytes
+	used atomic.Int64
+}
+
+var errFull = errors.New("all guests together have their limit")
+
+// take asks for n bytes more.
+func (b *budget) take(n int64) bool {
+	if b.used.Add(n) <= b.max {
+		return true
+	}
+	b.used.Add(-n)
+	return false
+}
+
 // Allocate cannot return an error; instantiate recovers its panic.
 func (a allocator) Allocate(_, max uint64) experimental.LinearMemory {
 	max = min(max, a.max)
 	if max == 0 {
-		return &linear{}
+		return &linear{total: a.total}
 	}
 	space, err := unix.Mmap(-1, 0, int(max), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
 		panic(fmt.Errorf("reserve %d bytes: %w", max, err))
 	}
-	return &linear{space: space}
+	return &linear{space: space, total: a.total}
 }
 
 // lazyMax is how many bytes of a memory come into being as they are touched.
@@ -29,6 +52,9 @@ const lazyMax = 4 << 20
 type linear struct {
 	space []byte
 	ready int // bytes that are there, or that come when they are touched
+	total *budget
+	taken int64 // of it
+	born  bool  // it has had its first size
 }
 
 // Reallocate is the memory at its new size, nil when it may not be that large.
@@ -39,6 +65,17 @@ func (l *linear) Reallocate(size uint64) []byte {
 	if size > uint64(len(l.space)) {
 		return nil
 	}
+	if more := int64(size) - l.taken; more > 0 {
+		if !l.total.take(more) {
+			if l.born {
+				return nil
+			}
+			l.Free() // nobody else will
+			panic(fmt.Errorf("%w of %d MiB", errFull, l.total.max>>20))
+		}
+		l.taken += more
+	}
+	l.born = true
 	if from := max(l.ready, lazyMax); int(size) > from {
 		_ = unix.Madvise(l.space[from:size], unix.MADV_POPULATE_WRITE) // a kernel before 5.14 cannot, and the guest pays on touch
 		l.ready = int(size)
@@ -47,6 +84,8 @@ func (l *linear) Reallocate(size uint64) []byte {
 }
 
 func (l *linear) Free() {
+	l.total.used.Add(-l.taken)
+	l.taken = 0
 	if l.space != nil {
 		_ = unix.Munmap(l.space) // ours, whole and once: cannot fail
 		l.space = nil

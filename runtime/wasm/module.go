@@ -136,7 +136,26 @@ func (m *Module) take(ctx context.Context, env Env) (*instance, error) {
 		return i, nil
 	}
 	m.mu.Unlock()
-	return m.instantiate(ctx, env)
+	i, err := m.instantiate(ctx, env)
+	if errors.Is(err, errFull) && m.rt.trim() {
+		i, err = m.instantiate(ctx, env)
+	}
+	return i, err
+}
+
+// trim closes all idle instances, and reports whether there was one.
+func (r *Runtime) trim() (any bool) {
+	for _, m := range r.loaded() {
+		m.mu.Lock()
+		idle := m.idle
+		m.idle = nil
+		m.mu.Unlock()
+		for _, i := range idle {
+			any = true
+			i.close()
+		}
+	}
+	return any
 }
 
 // give takes an instance back, and closes it or one that has not been needed

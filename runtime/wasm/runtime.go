@@ -28,6 +28,7 @@ type Options struct {
 	ChecksMax int           // checks at once; default 2
 	ModuleMax int           // bytes of an upload; default 16 MiB
 	UsesMax   int           // calls that one instance serves before a fresh one takes its place; default 10,000
+	MemoryMax int64         // bytes of all instances together; default 4 GiB
 	Limits    weft.Limits   // of every call; a module may ask for less. Defaults are DefaultLimits
 	Log       *slog.Logger  // default none
 }
@@ -52,6 +53,7 @@ func (o *Options) fill() error {
 	o.ChecksMax = bound(o.ChecksMax, 2, false)
 	o.ModuleMax = bound(o.ModuleMax, 16<<20, false)
 	o.UsesMax = bound(o.UsesMax, 10_000, false)
+	o.MemoryMax = bound(o.MemoryMax, 4<<30, false)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -83,6 +85,7 @@ type Runtime struct {
 	opts   Options
 	engine wazero.Runtime
 	cache  wazero.CompilationCache
+	memory budget        // of all instances
 	checks chan struct{} // one token for each check at once
 
 	mu      sync.Mutex
@@ -110,7 +113,9 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runtime{opts: o, engine: engine, cache: cache, checks: make(chan struct{}, o.ChecksMax), modules: map[loadKey]*loading{}}, nil
+	r := &Runtime{opts: o, engine: engine, cache: cache, checks: make(chan struct{}, o.ChecksMax), modules: map[loadKey]*loading{}}
+	r.memory.max = o.MemoryMax
+	return r, nil
 }
 
 // newEngine is the same in the host and in the child that checks, so that
@@ -205,6 +210,22 @@ func (r *Runtime) Loaded(digest string, limits weft.Limits) (*Module, bool) {
 	default:
 		return nil, false
 	}
+}
+
+// loaded lists the modules that are ready for calls.
+func (r *Runtime) loaded() (all []*Module) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.modules {
+		select {
+		case <-l.done:
+			if l.err == nil {
+				all = append(all, l.module)
+			}
+		default:
+		}
+	}
+	return all
 }
 
 func (r *Runtime) forget(key loadKey) {

@@ -30,9 +30,10 @@ const (
 )
 
 // DepthMax is how deep calls may nest: a frame counts 16 and one for each
-// local, so that it is about the stack in words of 8 bytes. The host sets the
-// global to it before each call; it begins so.
-const DepthMax = 4 << 20
+// local, so that it is about the stack in words of 8 bytes, and 8 MiB as a
+// native thread has it. The host sets the global to it before each call; it
+// begins so.
+const DepthMax = 1 << 20
 
 // Limits of a module. A zero field means its default.
 type Limits struct {
