@@ -269,15 +269,20 @@ func Allows(patterns []string, name string) bool {
 	return false
 }
 
-// Limits bounds one call of a module's handler. A zero field means the host's
-// default; a module may ask for less than the host allows, never for more.
+// Limits bounds the calls of a module. A zero field means the host's default.
+// What is asked for beyond what the host allows is refused at upload; should the
+// host allow less later, it is lowered.
 type Limits struct {
-	MemoryMiB   int   `json:"memoryMiB,omitempty"`   // default 64
-	TimeoutMS   int64 `json:"timeoutMs,omitempty"`   // wall clock, outbound calls included; default 30,000
-	Fuel        int64 `json:"fuel,omitempty"`        // instructions, as the meter counts them; default 2,000,000,000
-	OutputBytes int   `json:"outputBytes,omitempty"` // default 1 MiB
-	HostCalls   int   `json:"hostCalls,omitempty"`   // default 1,000
-	Concurrency int   `json:"concurrency,omitempty"` // calls at once; default 32
+	MemoryMiB      int   `json:"memoryMiB,omitempty"`      // default 64
+	Table          int   `json:"table,omitempty"`          // elements of each table; default 65,536
+	TimeoutMS      int64 `json:"timeoutMs,omitempty"`      // wall clock, outbound calls included; default 30,000
+	Fuel           int64 `json:"fuel,omitempty"`           // instructions, as the meter counts them; default 2,000,000,000
+	OutputBytes    int   `json:"outputBytes,omitempty"`    // default 1 MiB
+	LogBytes       int   `json:"logBytes,omitempty"`       // of one call; default 64 KiB
+	LogMinuteBytes int   `json:"logMinuteBytes,omitempty"` // of all calls of the module in a minute; default 1 MiB
+	HostCalls      int   `json:"hostCalls,omitempty"`      // default 1,000
+	Concurrency    int   `json:"concurrency,omitempty"`    // calls at once; default 32
+	Queue          int   `json:"queue,omitempty"`          // calls that wait for one of those to end; default 10,000
 }
 
 // Code classifies an Error. The numbers are those of Connect and gRPC, and of

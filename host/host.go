@@ -36,6 +36,7 @@ type Options struct {
 	HTTPAllow []string      // private host:port that workflows may call
 	Secrets   string        // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
 	ModuleMax int           // bytes of an upload; default 16 MiB
+	Limits    weft.Limits   // that a module may ask for at most; see wasm.DefaultLimits
 	BodyTime  time.Duration // for the body of a request to arrive; default 2 minutes
 	// How long events are kept that every group has had, and how many bytes of
 	// them; default 7 days and 4 GiB.
@@ -105,7 +106,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.db, err = store.Open(ctx, store.Options{Path: h.opts.DB, Sync: h.opts.Sync, Log: h.log}); err != nil {
 		return err
 	}
-	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Log: h.log}); err != nil {
+	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Log: h.log}); err != nil {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +27,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	var o host.Options
 	var insecure bool
 	var folders []string
+	var limits map[string]int64
 	c := verb(use, short, func(ctx context.Context, _ []string) error {
 		if o.RetainEvents <= 0 || o.RetainBytes <= 0 || o.Engine.Retain <= 0 {
 			return usagef("--retain-events, --retain-bytes and --retain-runs must be above zero")
@@ -39,6 +42,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 				return usagef("--watch %s; name a folder that is there", dir)
 			}
+		}
+		if err := readLimits(limits, &o.Limits); err != nil {
+			return usagef("--limit: %s; docs/ABI.md lists the limits", strings.TrimPrefix(err.Error(), "json: "))
 		}
 		var l slog.Level
 		if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -76,6 +82,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringVar(&o.DB, "db", env("WEFT_DB", "weft.db"), "SQLite file (WEFT_DB)")
 	c.Flags().StringVar(&o.CacheDir, "cache", env("WEFT_CACHE", ""), "folder for compiled modules; default: beside the file (WEFT_CACHE)")
 	c.Flags().StringVar(&o.Sync, "sync", "full", "full survives a power cut, normal a crash of the process")
+	c.Flags().StringToInt64Var(&limits, "limit", nil, "what modules may ask for at most, such as memoryMiB=256; repeat it")
 	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
 	c.Flags().StringVar(&o.Secrets, "secrets", env("WEFT_SECRETS", ""), "folder with a file `DIR`/NAMESPACE/NAME for each secret (WEFT_SECRETS)")
 	c.Flags().DurationVar(&o.RetainEvents, "retain-events", 7*24*time.Hour, "how long events are kept that every group has had; twice as long if one has not")
@@ -89,6 +96,17 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		c.Flags().BoolVar(&insecure, "insecure-listen", false, "serve on other than loopback although there is no authentication yet")
 	}
 	return c
+}
+
+// readLimits reads limits by the names that a manifest has for them.
+func readLimits(limits map[string]int64, into any) error {
+	data, err := json.Marshal(limits)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
 }
 
 // onLoopback refuses addresses that others can reach.

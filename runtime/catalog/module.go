@@ -66,6 +66,9 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 	if err != nil {
 		return Pushed{}, err
 	}
+	if err := c.rt.Admit(report, manifest.Limits); err != nil {
+		return Pushed{}, err
+	}
 	m := &Module{Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
 		Imports: report.Imports, Config: maps.Clone(manifest.Config), Created: time.Now().Truncate(time.Millisecond)}
 	if m.Config == nil {

@@ -67,7 +67,7 @@ var hostFuncs = []hostFunc{
 	{"output", types(i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
 		b := c.view(m, s[0], s[1])
 		if limit := c.i.m.limits.OutputBytes; len(c.out)+len(b) > limit {
-			stop(weft.ResourceExhausted, "the handler's output is over its limit of %d bytes", limit)
+			exceed(LimitOutput, "the handler's output is over its limit of %d bytes", limit)
 		}
 		c.out = append(c.out, b...)
 	}},
@@ -121,7 +121,7 @@ var hostFuncs = []hostFunc{
 	}},
 	{"log", types(i32, i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
 		level := slog.LevelDebug + 4*slog.Level(min(uint32(s[0]), 3)) // 0 debug, 1 info, 2 warn, 3 error
-		c.log(level, string(c.view(m, s[1], uint64(min(uint32(s[2]), LogMax)))))
+		c.log(level, string(c.view(m, s[1], uint64(min(uint32(s[2]), uint32(c.i.m.limits.LogBytes))))))
 	}},
 }
 
@@ -213,6 +213,6 @@ func (c *call) admit(name string) {
 	}
 	limit := c.i.m.limits.HostCalls
 	if c.hostCalls++; c.hostCalls > limit {
-		stop(weft.ResourceExhausted, "the handler made more calls to the host than its limit of %d", limit)
+		exceed(LimitHostCalls, "the handler made more calls to the host than its limit of %d", limit)
 	}
 }

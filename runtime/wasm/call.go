@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -15,13 +16,13 @@ import (
 
 // Bounds of one call that no module can change.
 const (
-	KeyMax     = 1 << 10  // bytes of a key, an event type, a procedure or a header's name
-	HeaderMax  = 100      // headers that a handler sets
-	ValueMax   = 8 << 10  // bytes of one header's value
-	LogMax     = 64 << 10 // bytes that a handler logs
-	LineMax    = 4 << 10  // bytes of one line on stdout or stderr
-	MessageMax = 4 << 10  // bytes of the message with a code that a handler returns
-	slice      = 100_000  // fuel between two looks at the clock: below 1 ms, 10 where every instruction waits for memory
+	KeyMax     = 1 << 10 // bytes of a key, an event type, a procedure or a header's name
+	HeaderMax  = 100     // headers that a handler sets
+	ValueMax   = 8 << 10 // bytes of one header's value
+	lineCost   = 16      // bytes that a line counts besides its text
+	LineMax    = 4 << 10 // bytes of one line on stdout or stderr
+	MessageMax = 4 << 10 // bytes of the message with a code that a handler returns
+	slice      = 100_000 // fuel between two looks at the clock: below 1 ms, 10 where every instruction waits for memory
 )
 
 // What the host's own work for a guest costs, in fuel.
@@ -101,15 +102,15 @@ func (c *call) look() {
 	limits := &c.i.m.limits
 	if c.spent > limits.Fuel {
 		if c.i.m.own {
-			stop(weft.ResourceExhausted, "%s computed for longer than its limit of %d ms", c.i.m.words, limits.Fuel/1e6)
+			exceed(LimitFuel, "%s computed for longer than its limit of %d ms", c.i.m.words, limits.Fuel/1e6)
 		}
-		stop(weft.ResourceExhausted, "%s used up its fuel of %d", c.i.m.words, limits.Fuel)
+		exceed(LimitFuel, "%s used up its fuel of %d", c.i.m.words, limits.Fuel)
 	}
 	if err := c.Context.Err(); err != nil {
 		panic(&stopped{&weft.Error{Code: weft.CodeOf(err), Op: opCall, Err: err}})
 	}
 	if c.remaining() <= 0 {
-		stop(weft.DeadlineExceeded, "%s took longer than its limit of %d ms", c.i.m.words, limits.TimeoutMS)
+		exceed(LimitTimeout, "%s took longer than its limit of %d ms", c.i.m.words, limits.TimeoutMS)
 	}
 }
 
@@ -237,15 +238,20 @@ func (c *call) outside(do func(context.Context) ([]byte, error)) ([]byte, error)
 
 // log hands a line to the caller, up to a limit.
 func (c *call) log(level slog.Level, message string) {
-	if c.logged > LogMax {
+	limits := &c.i.m.limits
+	if c.logged > limits.LogBytes {
 		return
 	}
-	if c.logged += len(message) + 16; c.logged > LogMax {
-		message = "the handler logs more than its limit: the rest is dropped"
+	if c.logged += len(message) + lineCost; c.logged > limits.LogBytes {
+		message = fmt.Sprintf("the handler logs more than its limit of %d bytes: the rest is dropped (%v)", limits.LogBytes, LimitLog)
 	} else if !strings.Contains(c.words, "panic") {
 		c.words = message
 	}
-	if c.env != nil {
+	ok, say := c.i.m.logs.take(len(message)+lineCost, limits.LogMinuteBytes, time.Now())
+	if say != "" {
+		ok, message = true, say
+	}
+	if c.env != nil && ok {
 		c.env.Log(level, strings.ToValidUTF8(message, "\uFFFD"))
 	}
 }
@@ -274,11 +280,12 @@ type lines struct {
 func (l *lines) Write(p []byte) (int, error) {
 	c := l.call
 	c.charge(costHostCall)
-	if c.logged > LogMax {
+	limit := c.i.m.limits.LogBytes
+	if c.logged > limit {
 		l.rest = l.rest[:0]
 		return len(p), nil
 	}
-	for more := p[:min(len(p), LogMax)]; len(more) > 0 && c.logged <= LogMax; {
+	for more := p[:min(len(p), limit)]; len(more) > 0 && c.logged <= limit; {
 		line, rest, ended := bytes.Cut(more, []byte("\n"))
 		line = line[:min(len(line), LineMax-len(l.rest))]
 		l.rest, more = append(l.rest, line...), rest

@@ -51,7 +51,7 @@ func (r *Runtime) Check(ctx context.Context, wasm []byte) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	return report, fits(op, report.memoryPages(), r.opts.Limits)
+	return report, fits(op, report.memoryPages(), report.Table, r.opts.Limits)
 }
 
 // check runs the child and understands how it ended.

@@ -68,8 +68,8 @@ func TestHostileHandlersAreStopped(t *testing.T) {
 			if d := time.Since(began); d > 5*time.Second {
 				t.Errorf("stopped after %v", d)
 			}
-			if env.bytes > LogMax+1024 {
-				t.Errorf("%d bytes were logged, the limit is %d", env.bytes, LogMax)
+			if env.bytes > DefaultLimits.LogBytes+1024 {
+				t.Errorf("%d bytes were logged, the limit is %d", env.bytes, DefaultLimits.LogBytes)
 			}
 			if len(m.idle) != 0 && c.code != weft.Unknown {
 				t.Error("the instance was kept")

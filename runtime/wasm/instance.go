@@ -71,10 +71,11 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 	return i, nil
 }
 
-// globals finds what the meter has added.
+// globals finds what the meter has added, and sets how far a table may grow.
 func (i *instance) globals(m api.Module) {
 	i.fuel = m.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
 	i.depth = m.ExportedGlobal(meter.DepthExport).(api.MutableGlobal)
+	m.ExportedGlobal(meter.TableExport).(api.MutableGlobal).Set(uint64(i.m.limits.Table))
 }
 
 // close frees the memory. An exit code of the guest is no news.

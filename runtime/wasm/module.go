@@ -29,6 +29,8 @@ type Module struct {
 	slots      chan struct{} // one token for each call at once
 	closing    chan struct{} // closed by Close
 	made       atomic.Int64  // instances, ever
+	waiting    atomic.Int64  // calls for a slot
+	logs       minute
 
 	mu     sync.Mutex
 	idle   []*instance // guarded by mu; the one used last is last
@@ -73,7 +75,8 @@ func (m *Module) Limits() weft.Limits { return m.limits }
 // and wraps ErrTrap; a limit is ResourceExhausted, or DeadlineExceeded when it
 // is the wall clock; after these the instance is dropped. A handler that does
 // not exist is Unimplemented. When as many calls as the module may have are in
-// progress, Call waits, until ctx ends or the time of a call has passed.
+// progress, Call waits, until ctx ends or the time of a call has passed. What a
+// limit ended or refused wraps the Limit.
 func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Output, error) {
 	if !m.handlers[export] {
 		return Output{}, weft.Errorf(weft.Unimplemented, opCall, "the module has no handler %q", export)
@@ -98,6 +101,11 @@ func (m *Module) acquire(ctx context.Context) error {
 		return nil
 	default:
 	}
+	defer m.waiting.Add(-1)
+	if m.waiting.Add(1) > int64(m.limits.Queue) {
+		return weft.Errorf(weft.ResourceExhausted, opCall, "%d calls of the module wait already, its limit (%w)", m.limits.Queue, LimitQueue).
+			WithHint("call it less often, or raise limits.queue")
+	}
 	patience := time.NewTimer(time.Duration(m.limits.TimeoutMS) * time.Millisecond)
 	defer patience.Stop()
 	var err error
@@ -114,7 +122,7 @@ func (m *Module) acquire(ctx context.Context) error {
 			return &weft.Error{Code: weft.Canceled, Op: opCall, Err: fmt.Errorf("waiting for one of %d calls to end: %w", cap(m.slots), err)}
 		}
 	}
-	return weft.Errorf(weft.ResourceExhausted, opCall, "the module's limit of %d calls at once is reached: %w", cap(m.slots), err).
+	return weft.Errorf(weft.ResourceExhausted, opCall, "the module's limit of %d calls at once is reached: %w (%w)", cap(m.slots), err, LimitConcurrency).
 		WithHint("call it less often, or raise limits.concurrency")
 }
 

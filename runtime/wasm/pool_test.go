@@ -168,7 +168,8 @@ func TestLoadIsOncePerDigestAndLimits(t *testing.T) {
 func TestLimitsOfAModuleAreWithinTheHosts(t *testing.T) {
 	r := open(t, Options{Limits: weft.Limits{TimeoutMS: 100, Fuel: 10_000_000}})
 	m := loadIn(t, r, guest, weft.Limits{TimeoutMS: 500, Fuel: 5_000_000, OutputBytes: 10})
-	want := weft.Limits{MemoryMiB: 64, TimeoutMS: 100, Fuel: 5_000_000, OutputBytes: 10, HostCalls: 1000, Concurrency: 32}
+	want := DefaultLimits
+	want.TimeoutMS, want.Fuel, want.OutputBytes = 100, 5_000_000, 10
 	if m.Limits() != want {
 		t.Errorf("got %+v, want %+v", m.Limits(), want)
 	}

@@ -30,6 +30,7 @@ type Report struct {
 	Imports   []string       `json:"imports"`   // such as weft/v1.call, sorted
 	Handlers  []string       `json:"handlers"`  // exported functions (i32) -> i32, sorted
 	MemoryKiB int            `json:"memoryKiB"` // that it has at its start
+	Table     int            `json:"table"`     // elements of its largest table at its start
 	Sections  []Section      `json:"sections"`  // custom ones, by name
 	Manifest  *weft.Manifest `json:"manifest,omitempty"`
 }
@@ -46,7 +47,7 @@ func (r Report) memoryPages() int { return r.MemoryKiB / pageKiB }
 
 func reportOf(wasm []byte, info meter.Info) (Report, error) {
 	sum := sha256.Sum256(wasm)
-	r := Report{Digest: hex.EncodeToString(sum[:]), Size: int64(len(wasm)), Handlers: handlersOf(info), MemoryKiB: info.MemoryPages * pageKiB}
+	r := Report{Digest: hex.EncodeToString(sum[:]), Size: int64(len(wasm)), Handlers: handlersOf(info), MemoryKiB: info.MemoryPages * pageKiB, Table: info.Table}
 	for _, i := range info.Imports {
 		r.Imports = append(r.Imports, i.Module+"."+i.Name)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -29,12 +30,9 @@ type Options struct {
 	ModuleMax int           // bytes of an upload; default 16 MiB
 	UsesMax   int           // calls that one instance serves before a fresh one takes its place; default 10,000
 	MemoryMax int64         // bytes of all instances together; default 4 GiB
-	Limits    weft.Limits   // of every call; a module may ask for less. Defaults are DefaultLimits
+	Limits    weft.Limits   // that a module may ask for at most; default DefaultLimits
 	Log       *slog.Logger  // default none
 }
-
-// DefaultLimits are those of a host whose Options name none.
-var DefaultLimits = weft.Limits{MemoryMiB: 64, TimeoutMS: 30_000, Fuel: 2_000_000_000, OutputBytes: 1 << 20, HostCalls: 1_000, Concurrency: 32}
 
 func (o *Options) fill() error {
 	if o.CacheDir == "" {
@@ -50,33 +48,18 @@ func (o *Options) fill() error {
 	if o.CheckMax <= 0 {
 		o.CheckMax = 30 * time.Second
 	}
-	o.ChecksMax = bound(o.ChecksMax, 2, false)
-	o.ModuleMax = bound(o.ModuleMax, 16<<20, false)
-	o.UsesMax = bound(o.UsesMax, 10_000, false)
-	o.MemoryMax = bound(o.MemoryMax, 4<<30, false)
+	o.ChecksMax = bound(o.ChecksMax, 2, math.MaxInt)
+	o.ModuleMax = bound(o.ModuleMax, 16<<20, math.MaxInt)
+	o.UsesMax = bound(o.UsesMax, 10_000, math.MaxInt)
+	o.MemoryMax = bound(o.MemoryMax, 4<<30, math.MaxInt64)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.Limits = within(o.Limits, DefaultLimits, false)
-	return nil
-}
-
-// within fills the zero fields of l from host and, when capped, lowers the others to host's.
-func within(l, host weft.Limits, capped bool) weft.Limits {
-	l.MemoryMiB = bound(l.MemoryMiB, host.MemoryMiB, capped)
-	l.TimeoutMS = bound(l.TimeoutMS, host.TimeoutMS, capped)
-	l.Fuel = bound(l.Fuel, host.Fuel, capped)
-	l.OutputBytes = bound(l.OutputBytes, host.OutputBytes, capped)
-	l.HostCalls = bound(l.HostCalls, host.HostCalls, capped)
-	l.Concurrency = bound(l.Concurrency, host.Concurrency, capped)
-	return l
-}
-
-func bound[T int | int64](v, host T, capped bool) T {
-	if v <= 0 || capped && v > host {
-		return host
+	if err := allowed("wasm.Open", o.Limits, possible); err != nil {
+		return err
 	}
-	return v
+	o.Limits = within(o.Limits, possible)
+	return nil
 }
 
 // Runtime compiles and holds modules. Its methods may be called by many
@@ -158,7 +141,7 @@ func (r *Runtime) Close(ctx context.Context) error {
 // where it is there; fetch gives its bytes. The same digest with the same
 // limits is loaded once, however many ask meanwhile.
 func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
-	key := loadKey{digest, within(limits, r.opts.Limits, true)}
+	key := loadKey{digest, within(limits, r.opts.Limits)}
 	return r.once(ctx, key, func() (*Module, error) {
 		wasm, err := fetch()
 		if err != nil {
@@ -199,7 +182,7 @@ func (r *Runtime) once(ctx context.Context, key loadKey, produce func() (*Module
 // Loaded is a module that has been loaded with these limits before.
 func (r *Runtime) Loaded(digest string, limits weft.Limits) (*Module, bool) {
 	r.mu.Lock()
-	l := r.modules[loadKey{digest, within(limits, r.opts.Limits, true)}]
+	l := r.modules[loadKey{digest, within(limits, r.opts.Limits)}]
 	r.mu.Unlock()
 	if l == nil {
 		return nil, false
@@ -240,7 +223,7 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options) (*Module, e
 	if err != nil {
 		return nil, err
 	}
-	if err := fits(op, info.MemoryPages, key.limits); err != nil {
+	if err := fits(op, info.MemoryPages, info.Table, key.limits); err != nil {
 		return nil, err
 	}
 	// The compiled code lives longer than the call that asked for it.
@@ -249,13 +232,4 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options) (*Module, e
 		return nil, weft.Errorf(weft.InvalidArgument, op, "compile the module: %w", err)
 	}
 	return newModule(r, key, compiled, info), nil
-}
-
-// fits refuses a module that wants more memory at its start than it may have.
-func fits(op string, pages int, limits weft.Limits) error {
-	if pages <= limits.MemoryMiB*16 {
-		return nil
-	}
-	return weft.Errorf(weft.ResourceExhausted, op, "the module wants %d KiB of memory at its start, the limit is %d MiB", pages*64, limits.MemoryMiB).
-		WithHint("lower the module's initial memory, or raise limits.memoryMiB")
 }

@@ -383,7 +383,11 @@ func (b *body) bulk() {
 		r.u32()
 		r.u32()
 		b.chargeSize(0)
-	case 15, 17: // table.grow, table.fill
+	case 15: // table.grow
+		table := r.u32()
+		b.chargeSize(0)
+		b.boundGrowth(table)
+	case 17: // table.fill
 		r.u32()
 		b.chargeSize(0)
 	case 9, 13, 16: // data.drop, elem.drop, table.size
@@ -391,6 +395,17 @@ func (b *body) bulk() {
 	default:
 		malformed("instruction 0xfc %d is not one of WebAssembly 2.0", op)
 	}
+}
+
+// boundGrowth puts 2^32-1 in the place of the growth on top of the stack, which
+// no table can have, when the table would be larger than the host lets it.
+func (b *body) boundGrowth(table uint32) {
+	b.w = appendU32(append(b.w, 0x41, 0x7f, 0xfc, 16), table) // i32.const -1, table.size
+	b.w = append(b.w, opI64ExtendU)
+	b.op(opLocalGet, b.sizeLocal())
+	b.w = append(b.w, opI64ExtendU, opI64Add)
+	b.op(opGlobalGet, b.m.table())
+	b.w = append(b.w, 0x57, 0x1b) // i64.le_s, select
 }
 
 // vector handles the instructions behind 0xfd.

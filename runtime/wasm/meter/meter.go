@@ -20,10 +20,11 @@ import (
 	"github.com/weftrun/weft"
 )
 
-// What Rewrite adds to a module: two exported globals and an import.
+// What Rewrite adds to a module: three exported globals and an import.
 const (
 	FuelExport  = "weft:fuel"  // mutable i64; the host sets it, the guest burns it
 	DepthExport = "weft:depth" // mutable i64; what is left of DepthMax
+	TableExport = "weft:table" // mutable i64; elements that a table may grow to. It begins as Limits.Table
 	TickModule  = "weft/rt"
 	TickName    = "tick" // () -> (), called when one of them is below zero
 	reserved    = "weft:"
@@ -102,6 +103,7 @@ type Info struct {
 	Customs     map[string][]byte // custom sections; the first of each name
 	Memory      bool              // it has one
 	MemoryPages int               // of it, at the start
+	Table       int               // elements of its largest table, at the start
 }
 
 // Function is an imported or exported function; Module is empty for an export.
@@ -364,6 +366,7 @@ func (m *rewriter) tableSection(r *reader) []byte {
 		if most < least {
 			malformed("a table begins larger than it may be")
 		}
+		m.info.Table = max(m.info.Table, int(least))
 		w = appendU32(appendU32(append(w, element, 1), least), most)
 	}
 	return w
@@ -386,19 +389,23 @@ func (m *rewriter) memorySection(r *reader) []byte {
 
 func (m *rewriter) globalSection(r *reader) []byte {
 	n := r.count("globals", m.limits.Globals)
-	w := appendU32(nil, n+2)
+	w := appendU32(nil, n+3)
 	for range n {
 		w = append(w, r.valueType(), r.byte())
 		w = m.constant(r, w)
 		m.globals++ // an initial value sees the globals before it only
 	}
 	w = append(w, i64Type, 1, opI64Const, 0, opEnd) // the fuel, mutable
-	return append(appendSigned(append(w, i64Type, 1, opI64Const), DepthMax), opEnd)
+	for _, first := range []int{DepthMax, m.limits.Table} {
+		w = append(appendSigned(append(w, i64Type, 1, opI64Const), uint32(first)), opEnd)
+	}
+	return w
 }
 
-// fuel and depth are the indices of the globals that are added.
+// fuel, depth and table are the indices of the globals that are added.
 func (m *rewriter) fuel() uint32  { return uint32(m.globals) }
 func (m *rewriter) depth() uint32 { return uint32(m.globals) + 1 }
+func (m *rewriter) table() uint32 { return uint32(m.globals) + 2 }
 
 // constant copies a constant expression.
 func (m *rewriter) constant(r *reader, w []byte) []byte {
@@ -437,7 +444,7 @@ func (m *rewriter) constant(r *reader, w []byte) []byte {
 
 func (m *rewriter) exportSection(r *reader) []byte {
 	n := r.count("exports", m.limits.Exports)
-	w := appendU32(nil, n+2)
+	w := appendU32(nil, n+3)
 	for range n {
 		name := r.name()
 		if strings.HasPrefix(name, reserved) {
@@ -455,7 +462,8 @@ func (m *rewriter) exportSection(r *reader) []byte {
 		w = appendU32(append(appendName(w, name), kind), i)
 	}
 	w = appendU32(append(appendName(w, FuelExport), 3), m.fuel())
-	return appendU32(append(appendName(w, DepthExport), 3), m.depth())
+	w = appendU32(append(appendName(w, DepthExport), 3), m.depth())
+	return appendU32(append(appendName(w, TableExport), 3), m.table())
 }
 
 func (m *rewriter) elementSection(r *reader) []byte {
