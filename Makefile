@@ -4,7 +4,7 @@ GO         ?= go
 TOOLS      := -modfile=.ci/tools/go.mod
 STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 
-.PHONY: all need build guests demo test test-power test-kill test-sim fuzz-meter generate bench bench-parked soak figures fmt vet lint clean
+.PHONY: all need build guests demo test test-power test-kill test-sim fuzz-meter fuzz generate bench bench-parked soak figures fmt vet lint clean
 
 all: build guests
 
@@ -71,6 +71,14 @@ test-sim: need
 # which the comparison must find.
 fuzz-meter: need
 	$(GO) test -count=1 -timeout 60m -v -run 'OfChance|CoreTestSuite|Planted' ./runtime/wasm/meter -modules 100000 -plants 6
+
+# What reads the bytes of strangers, each for FUZZ. What is found stays in testdata.
+FUZZ ?= 1m
+fuzz: need
+	$(GO) test -run '^$$' -fuzz FuzzRewrite -fuzztime $(FUZZ) ./runtime/wasm/meter
+	$(GO) test -run '^$$' -fuzz FuzzDifference -fuzztime $(FUZZ) ./runtime/wasm/meter
+	$(GO) test -run '^$$' -fuzz FuzzManifest -fuzztime $(FUZZ) ./runtime/wasm
+	$(GO) test -run '^$$' -fuzz FuzzABI -fuzztime $(FUZZ) ./runtime/wasm
 
 fmt:
 	gofmt -w .

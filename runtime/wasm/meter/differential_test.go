@@ -139,8 +139,8 @@ func (b *bench) run(wasm []byte, seed uint64) (o outcome) {
 		}
 	}
 	o.lines = append(o.lines, fmt.Sprint("notes ", b.notes))
-	if m := mod.Memory(); m != nil {
-		all, _ := m.Read(0, m.Size())
+	if len(compiled.ExportedMemories()) > 0 {
+		all, _ := mod.Memory().Read(0, mod.Memory().Size())
 		o.memory = bytes.Clone(all)
 	}
 	return o
