@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weftrun/weft/runtime/engine"
 	"github.com/weftrun/weft/workflows"
+	"github.com/weftrun/weft/workflows/machine"
 	"github.com/weftrun/weft/workflows/trial"
 )
 
@@ -53,7 +55,8 @@ func TestExamplesNameTheirSchema(t *testing.T) {
 const constructs = "document dsl namespace name version title input from output as export do set switch when then if raise error errors type status title detail " +
 	"for each in at while fork branches compete try catch with exceptWhen retry retries delay backoff exponential linear limit attempt count duration jitter to " +
 	"wait timeout timeouts after call method endpoint uri query headers body authentication authentications basic bearer digest document operationId parameters " +
-	"emit event data listen one any all until read foreach item correlate expect run workflow await schedule cron every on use metadata weft park"
+	"emit event data listen one any all until read foreach item correlate expect run workflow await schedule cron every on use metadata weft park " +
+	"functions secrets extensions extend before schema proto service arguments oidc oauth2 authority grant client script language code stdin environment"
 
 // Each example of docs/WORKFLOWS.md keeps to the official schema and is run by
 // the test that follows it, also with a crash behind every journal entry. One
@@ -138,6 +141,7 @@ func runExamples(t *testing.T, page string, flows []block, b block) {
 		t.Error(err)
 		return
 	}
+	test.RunScripts(func(c machine.Command) machine.Entry { return engine.RunScript(t.Context(), scripts, c) })
 	for _, c := range test.Cases {
 		for _, failure := range c.Run(true).Failures {
 			t.Errorf("%s:%d: %s: %s", page, b.line, c.Name, failure)
