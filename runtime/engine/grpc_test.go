@@ -42,9 +42,16 @@ type clinic struct {
 	mu      sync.Mutex
 	proto   string        // guarded by mu
 	headers []http.Header // guarded by mu: of calls
+	asked   []string      // guarded by mu: the services that Check was asked for
 }
 
 func (c *clinic) Check(ctx context.Context, r *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
+	c.mu.Lock()
+	c.asked = append(c.asked, r.Service)
+	c.mu.Unlock()
+	if strings.HasPrefix(r.Service, "echo ") {
+		return nil, connect.NewError(connect.CodeNotFound, "no service "+r.Service)
+	}
 	switch r.Service {
 	case "lost":
 		return nil, connect.NewError(connect.CodeNotFound, "no service 100% lost\n")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/runtime/engine"
 )
 
@@ -158,4 +160,61 @@ func TestASecretInJSONLeavesJSON(t *testing.T) {
 	if strings.Contains(out, "482915") || !strings.Contains(out, `true,"a\n7731"`) || !strings.Contains(out, `"pin":"weft-secret-`) {
 		t.Error(out)
 	}
+}
+
+// What is made of marks elsewhere has the secrets too: a message of gRPC, the
+// request for a token, what a script is given. None of them comes back.
+func TestSecretsReachServicesAuthoritiesAndScripts(t *testing.T) {
+	c := newClinic(t)
+	h := withGate(t, peers.Options{HTTPAllow: []string{c.server.Listener.Addr().String()}})
+	h.close()
+	login := &authority{}
+	h.out = fork{login, h.out}
+	h.opts.Secret = secretOf
+	h.open()
+	h.deploy("around", `use:
+  secrets: [ login, api-key ]
+do:
+  - script: { run: { script: { language: js, arguments: [ '${ $secrets["api-key"] }' ], code: "console.log(process.argv[2].length, process.argv[2])" } }, export: { as: . } }
+  - token: { call: http, with: { method: get, endpoint: { uri: https://shop.example/x, authentication: { oauth2: { authority: https://login.example, grant: client_credentials, client: { id: weft, secret: '${ $secrets.login.password }' } } } } } }
+  - ask: `+c.task("Check", "")+`, arguments: { service: '${ "echo \($secrets["api-key"])" }' } } }
+`)
+	run := h.wait(h.start("around", `{}`).ID)
+	key := shopSecrets["api-key"]
+	if f := run.Fault; f == nil || f.Status != 404 || !strings.HasPrefix(f.Detail, "no service echo weft-secret-") {
+		t.Errorf("%s %+v", run.Status, run.Fault)
+	}
+	if len(c.asked) != 1 || c.asked[0] != "echo "+key {
+		t.Errorf("the service was asked for %q", c.asked)
+	}
+	if len(login.asked) != 1 || !strings.Contains(string(login.asked[0].Body), "client_secret=correct-horse") {
+		t.Errorf("the authority was asked with %+v", login.asked)
+	}
+	_, steps, err := h.Describe(t.Context(), ns, run.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf(`"%d weft-secret-`, len(key)); !strings.HasPrefix(string(steps[0].Output), want) {
+		t.Errorf("the script gave %s and not %s...", steps[0].Output, want)
+	}
+	h.restart()
+	data, err := os.ReadFile(h.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{key, "correct-horse", "t0k3n", url.QueryEscape(key)} {
+		if bytes.Contains(data, []byte(s)) {
+			t.Errorf("the file has %q", s)
+		}
+	}
+}
+
+// fork sends what goes to an example to one side, and all else to the other.
+type fork struct{ example, other engine.Outbound }
+
+func (f fork) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
+	if strings.Contains(r.URL, ".example/") {
+		return f.example.Do(ctx, r)
+	}
+	return f.other.Do(ctx, r)
 }
