@@ -3,11 +3,12 @@ package workflows
 import "github.com/weftrun/weft"
 
 // JSONOf turns a YAML document, such as a module's manifest, into JSON. It is
-// read as strictly as a workflow.
+// read as strictly as a workflow, but may have anchors and aliases.
 func JSONOf(src []byte) ([]byte, error) {
-	t, err := ReadTree("the document", src)
-	if err != nil {
-		return nil, weft.Errorf(weft.InvalidArgument, "workflows.JSONOf", "%w", err)
+	p := &parser{def: &Definition{file: "the document"}}
+	root := (&yamlReader{report: p.report, aliases: true, ok: true}).document(src)
+	if len(p.problems) > 0 {
+		return nil, weft.Errorf(weft.InvalidArgument, "workflows.JSONOf", "%w", p.problems.sorted())
 	}
-	return AppendJSON(nil, t.Value()), nil
+	return AppendJSON(nil, root.plain()), nil
 }

@@ -90,6 +90,18 @@ func (n *node) plain() any {
 // YAML or uses what the language leaves out: anchors, tags, merge keys, more
 // than one document.
 func readYAML(src []byte, report func(line, column int, key, message, hint string)) *node {
+	return (&yamlReader{report: report, ok: true}).document(src)
+}
+
+type yamlReader struct {
+	report  func(line, column int, key, message, hint string)
+	aliases bool // are followed: each counts as all that it stands for
+	ok      bool
+	nodes   int
+}
+
+func (r *yamlReader) document(src []byte) *node {
+	report := r.report
 	switch {
 	case len(src) > SourceMax:
 		report(1, 1, "", fmt.Sprintf("the text has %d bytes, more than %d", len(src), SourceMax), "split it into several workflows")
@@ -119,18 +131,11 @@ func readYAML(src []byte, report func(line, column int, key, message, hint strin
 		reportSyntax(src, err, report)
 		return nil
 	}
-	r := yamlReader{report: report, ok: true}
 	root := r.read(document.Content[0])
 	if !r.ok {
 		return nil
 	}
 	return root
-}
-
-type yamlReader struct {
-	report func(line, column int, key, message, hint string)
-	ok     bool
-	nodes  int
 }
 
 func (r *yamlReader) read(n *yaml.Node) *node {
@@ -143,7 +148,9 @@ func (r *yamlReader) read(n *yaml.Node) *node {
 	}
 	const otherwise = "write the value out, quote it if it is text, or name it once under use:"
 	switch {
-	case n.Anchor != "" && n.Kind != yaml.AliasNode:
+	case n.Kind == yaml.AliasNode && r.aliases:
+		return r.read(n.Alias)
+	case n.Anchor != "" && n.Kind != yaml.AliasNode && !r.aliases:
 		r.refuse(n, "anchors (&) are not part of the language", otherwise)
 	case n.Style&yaml.TaggedStyle != 0 || n.Tag == "!":
 		r.refuse(n, "tags (!) are not part of the language", otherwise)
