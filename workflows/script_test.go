@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 		{"a task runs one thing", "  - s: { run: { workflow: { namespace: a, name: b, version: '1.0.0' }, script: { language: js, code: '1' } } }",
 			"f.yaml:3:17: workflow of run does not run; make two tasks of it"},
 		{"no wrong expression is left for later", "  - s: { run: { script: { language: js, code: '1', stdin: '${ $nothing }' } } }",
-			"f.yaml:3:59: run.script.stdin: $nothing is not known here; known here are $context, $input, $runtime, $task, $workflow"},
+			"f.yaml:3:59: run.script.stdin: $nothing is not known here; known here are $context, $input, $runtime, $secrets, $task, $workflow"},
 		{"a script is no program", "  - s: { run: { script: { language: js, code: '" + strings.Repeat("x", ScriptMax+1) + "' } } }",
 			"f.yaml:3:47: run.script.code has 65537 bytes, the limit is 65536; upload what is so large as a handler, and call it"},
 	} {
