@@ -3,12 +3,15 @@ package wasm
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -41,12 +44,6 @@ func (r *Runtime) Check(ctx context.Context, wasm []byte) (Report, error) {
 		return Report{}, weft.Errorf(weft.ResourceExhausted, op, "the module has %d bytes, the limit is %d", len(wasm), r.opts.ModuleMax).
 			WithHint("strip debug information, for Go with -ldflags='-s -w'")
 	}
-	select {
-	case r.checks <- struct{}{}:
-		defer func() { <-r.checks }()
-	case <-ctx.Done():
-		return Report{}, &weft.Error{Code: weft.CodeOf(ctx.Err()), Op: op, Err: fmt.Errorf("waiting for other uploads to be checked: %w", ctx.Err())}
-	}
 	report, err := r.check(ctx, wasm)
 	if err != nil {
 		return Report{}, err
@@ -54,8 +51,15 @@ func (r *Runtime) Check(ctx context.Context, wasm []byte) (Report, error) {
 	return report, fits(op, report.memoryPages(), report.Table, r.opts.Limits)
 }
 
-// check runs the child and understands how it ended.
+// check runs the child, when fewer than ChecksMax run, and understands how it
+// ended.
 func (r *Runtime) check(ctx context.Context, wasm []byte) (Report, error) {
+	select {
+	case r.checks <- struct{}{}:
+		defer func() { <-r.checks }()
+	case <-ctx.Done():
+		return Report{}, &weft.Error{Code: weft.CodeOf(ctx.Err()), Op: "wasm.Runtime.Check", Err: fmt.Errorf("waiting for other uploads to be checked: %w", ctx.Err())}
+	}
 	within, cancel := context.WithTimeout(ctx, r.opts.CheckMax)
 	defer cancel()
 	cmd := exec.CommandContext(within, r.opts.Check[0], append(slices.Clone(r.opts.Check[1:]), r.opts.CacheDir)...)
@@ -168,7 +172,35 @@ func checkSelf(cacheDir string) (Report, error) {
 		}
 		return Report{}, weft.Errorf(weft.InvalidArgument, "wasm.CheckMain", "the module is not valid: %w", err)
 	}
-	return report, nil
+	return report, mark(cacheDir, metered)
+}
+
+// markOf is the file that says that a child has compiled this metered module
+// into the cache. It is another one for each version of the engine, as the
+// compiled code is.
+func markOf(cacheDir string, metered []byte) string {
+	h := sha256.New()
+	h.Write(metered)
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, d := range info.Deps {
+			if d.Path == "github.com/tetratelabs/wazero" {
+				io.WriteString(h, d.Version)
+			}
+		}
+	}
+	return filepath.Join(cacheDir, "checked", hex.EncodeToString(h.Sum(nil)))
+}
+
+func mark(cacheDir string, metered []byte) error {
+	file := markOf(cacheDir, metered)
+	err := os.MkdirAll(filepath.Dir(file), 0o700)
+	if err == nil {
+		err = os.WriteFile(file, nil, 0o600)
+	}
+	if err != nil {
+		return weft.Errorf(weft.Unavailable, "wasm.CheckMain", "note what was compiled: %w", err)
+	}
+	return nil
 }
 
 // limitSelf bounds this process. What it compiles must be written to the

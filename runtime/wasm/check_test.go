@@ -46,7 +46,7 @@ func TestWhatTheChildCompiledIsFoundInTheCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := func() []string {
-		names, err := filepath.Glob(filepath.Join(dir, "compiled", "*", "*"))
+		names, err := filepath.Glob(filepath.Join(dir, "compiled", "wazero-*", "*"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,6 +62,31 @@ func TestWhatTheChildCompiledIsFoundInTheCache(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(dir, "compiled")); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the cache is open to others: %v, %v", info.Mode(), err)
+	}
+}
+
+// TestNothingIsCompiledHere: what is not in the cache is compiled by a child
+// again, and a module that the child then fails on is not loaded.
+func TestNothingIsCompiledHere(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, Options{CacheDir: dir})
+	if _, err := r.Check(context.Background(), guest); err != nil {
+		t.Fatal(err)
+	}
+	without := open(t, Options{CacheDir: dir, Check: []string{"/nonexistent/weft"}})
+	if _, err := without.Load(context.Background(), "guest", bytesOf(guest), weft.Limits{}); err != nil {
+		t.Errorf("what is in the cache: %v", err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	gone := open(t, Options{CacheDir: dir, Check: []string{"/nonexistent/weft"}})
+	if _, err := gone.Load(context.Background(), "guest", bytesOf(guest), weft.Limits{}); weft.CodeOf(err) != weft.Unavailable || !strings.Contains(err.Error(), "child that checks uploads could not be run") {
+		t.Errorf("what is not: %v", err)
+	}
+	loadIn(t, open(t, Options{CacheDir: dir}), guest, weft.Limits{})
+	if _, err := gone.Load(context.Background(), "guest", bytesOf(guest), weft.Limits{}); err != nil {
+		t.Errorf("what a child has compiled since: %v", err)
 	}
 }
 

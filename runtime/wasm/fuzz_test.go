@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm/meter"
 )
 
 // FuzzManifest: what is taken can be written and taken again, and is then the
@@ -68,7 +69,11 @@ func FuzzABI(f *testing.F) {
 	broken := &witness{Handler: slog.DiscardHandler}
 	r := open(f, Options{Log: slog.New(broken), Limits: weft.Limits{Fuel: 50_000_000, MemoryMiB: 4}})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := r.Load(context.Background(), t.Name(), bytesOf(caller(data[:min(len(data), 4096)])), weft.Limits{})
+		wasm := caller(data[:min(len(data), 4096)])
+		if metered, _, err := meter.Rewrite(wasm, meterOptions()); err != nil || mark(r.opts.CacheDir, metered) != nil { // it needs no child
+			t.Fatal(err)
+		}
+		m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), weft.Limits{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -137,8 +137,8 @@ func (r *Runtime) Close(ctx context.Context) error {
 	return errors.Join(r.engine.Close(ctx), r.cache.Close(ctx))
 }
 
-// Load makes a checked module ready for calls, from the cache of compiled code
-// where it is there; fetch gives its bytes. The same digest with the same
+// Load makes a checked module ready for calls, from the cache of compiled code;
+// where it is not there a child compiles it first. fetch gives its bytes. The same digest with the same
 // limits is loaded once, however many ask meanwhile.
 func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
 	key := loadKey{digest, within(limits, r.opts.Limits)}
@@ -225,6 +225,13 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options) (*Module, e
 	}
 	if err := fits(op, info.MemoryPages, info.Table, key.limits); err != nil {
 		return nil, err
+	}
+	// What a child had to be limited for must not be compiled here, should the
+	// cache be gone or the engine be a new one.
+	if _, err := os.Stat(markOf(r.opts.CacheDir, metered)); err != nil {
+		if _, err := r.check(context.Background(), wasm); err != nil {
+			return nil, err
+		}
 	}
 	// The compiled code lives longer than the call that asked for it.
 	compiled, err := r.engine.CompileModule(context.Background(), metered)

@@ -23,7 +23,6 @@ import (
 // Bars of the experiment.
 const (
 	freezeMax = 50 * time.Millisecond
-	memoryMax = 512 << 20 // bytes of this process, at its peak
 	endMax    = 5 * time.Second
 )
 
