@@ -138,8 +138,8 @@ func (r *Runtime) Close(ctx context.Context) error {
 }
 
 // Load makes a checked module ready for calls, from the cache of compiled code;
-// where it is not there a child compiles it first. fetch gives its bytes. The same digest with the same
-// limits is loaded once, however many ask meanwhile.
+// where it is not there a child compiles it first. fetch gives its bytes. The
+// same digest with the same limits is loaded once, however many ask meanwhile.
 func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
 	key := loadKey{digest, within(limits, r.opts.Limits)}
 	return r.once(ctx, key, func() (*Module, error) {

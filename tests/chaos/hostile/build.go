@@ -67,11 +67,11 @@ func one(body []byte) []byte {
 // frame is a module with a memory, a table and functions (i32) -> i32, the
 // first of which is the handler f.
 type frame struct {
-	pages, most int      // of memory; no most where it is 0
-	imports     []string // of weft/v1, from the list below
-	start       int      // the start function, () -> (), comes behind the bodies where it is 1
-	initialize  bool     // the same as _initialize
-	data        []byte   // at the beginning of memory
+	pages      int      // of memory; one where it is 0
+	imports    []string // of weft/v1, which signatures has
+	start      bool     // the last function is () -> (), and runs at the start
+	initialize bool     // the same as _initialize
+	data       []byte   // at the beginning of memory
 }
 
 // signatures of what the cases import.
@@ -92,22 +92,19 @@ func (f frame) handler(bodies ...[]byte) []byte {
 	}
 	for i, b := range bodies {
 		kind := byte(0)
-		if i == len(bodies)-1 && (f.start == 1 || f.initialize) {
+		if i == len(bodies)-1 && (f.start || f.initialize) {
 			kind = 1
 		}
 		kinds, codes = append(kinds, []byte{kind}), append(codes, sized(b))
 	}
 	memory := cat([]byte{0}, u32(max(f.pages, 1)))
-	if f.most > 0 {
-		memory = cat([]byte{1}, u32(f.pages), u32(f.most))
-	}
 	first, last := len(imports), len(imports)+len(bodies)-1
 	exports := [][]byte{cat(text("memory"), []byte{2, 0}), cat(text("f"), []byte{0}, u32(first))}
 	if f.initialize {
 		exports = append(exports, cat(text("_initialize"), []byte{0}, u32(last)))
 	}
 	sections := [][]byte{sec(1, vec(types...)), sec(2, vec(imports...)), sec(3, vec(kinds...)), sec(4, vec([]byte{0x70, 0, 1})), sec(5, vec(memory)), sec(7, vec(exports...))}
-	if f.start == 1 {
+	if f.start {
 		sections = append(sections, sec(8, u32(last)))
 	}
 	sections = append(sections, sec(9, vec(cat([]byte{0, 0x41, 0, end}, vec(u32(first))))), sec(10, vec(codes...)))

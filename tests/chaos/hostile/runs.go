@@ -41,8 +41,8 @@ func endless() []Run {
 		{"two functions that call each other", f.handler(code(get, []byte{0x10, 1}), code(get, []byte{0x10, 0})), weft.ResourceExhausted, "nested too deep"},
 		{"a recursion through the table", f.handler(code(get, []byte{0x41, 0, 0x11, 0, 0})), weft.ResourceExhausted, "nested too deep"},
 		{"a recursion with 4,000 locals", f.handler(locals(4_000, get, []byte{0x10, 0})), weft.ResourceExhausted, "nested too deep"},
-		{"an endless start function", frame{start: 1}.handler(code(get), code(loop())), weft.ResourceExhausted, fuel},
-		{"a start function that calls itself", frame{start: 1}.handler(code(get), code([]byte{0x10, 1})), weft.ResourceExhausted, "nested too deep"},
+		{"an endless start function", frame{start: true}.handler(code(get), code(loop())), weft.ResourceExhausted, fuel},
+		{"a start function that calls itself", frame{start: true}.handler(code(get), code([]byte{0x10, 1})), weft.ResourceExhausted, "nested too deep"},
 		{"an endless _initialize", frame{initialize: true}.handler(code(get), code(loop())), weft.ResourceExhausted, fuel},
 		{"an _initialize that calls the host", frame{initialize: true, imports: []string{"state_delete"}}.handler(code(get), code([]byte{0x41, 0, 0x41, 0, 0x10, 0, 0x1a})), weft.FailedPrecondition, "called outside a handler"},
 	}
@@ -108,7 +108,7 @@ func liars() []Run {
 		{"a call through an empty place", frame{}.handler(code(get, k(1), []byte{0x11, 0, 0})), weft.Internal, trap},
 		{"a division by zero", frame{}.handler(code(k(1), k(0), []byte{0x6d})), weft.Internal, trap},
 		{"unreachable", frame{}.handler(code([]byte{0x00})), weft.Internal, trap},
-		{"a start function that traps", frame{start: 1}.handler(code(get), code([]byte{0x00})), weft.Internal, trap},
+		{"a start function that traps", frame{start: true}.handler(code(get), code([]byte{0x00})), weft.Internal, trap},
 		{"an answer that is no code", frame{}.handler(code(k(-7))), weft.Unknown, "is no code"},
 		{"a data segment past its memory", frame{data: repeat(70_000, 1)}.handler(code(get)), weft.Internal, trap},
 	}
