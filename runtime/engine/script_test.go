@@ -36,7 +36,7 @@ func TestAScriptWhoseResultIsCommittedDoesNotRunAgain(t *testing.T) {
 func TestAScriptAtALimitFaultsItsRun(t *testing.T) {
 	h := newHouse(t)
 	for name, c := range map[string]struct{ code, want string }{
-		"loop":   {"while (true) {}", "the script computed for longer than its limit of 2000 ms"},
+		"loop":   {"while (true) {}", "the script computed for longer than its limit of 2000 ms (limits.fuel)"},
 		"memory": {"const a = []; while (true) a.push(new Uint8Array(1 << 20))", "line 1: InternalError: out of memory: its limit is 64 MiB"},
 		"output": {"while (true) console.log('x'.repeat(1000))", "the script wrote more than its limit of 1048576 bytes"},
 		"deep":   {"const f = () => f(); f()", "line 1: RangeError: Maximum call stack size exceeded"},

@@ -165,7 +165,7 @@ func TestCheckRunsNothing(t *testing.T) {
 // next one does not notice.
 func TestHostileScripts(t *testing.T) {
 	for _, c := range []struct{ name, code, want string }{
-		{"an endless loop", "while (true) {}", "computed for longer than its limit of 2000 ms"},
+		{"an endless loop", "while (true) {}", "computed for longer than its limit of 2000 ms (limits.fuel)"},
 		{"an endless loop that catches all", "while (true) try { while (true) {} } catch {}", "computed for longer"},
 		{"an endless chain of promises", "const f = () => Promise.resolve().then(f); f()", "computed for longer"},
 		{"an endless queue of rejections", "while (true) Promise.reject(1)", "more than its limit of 1000 rejected promises"},
@@ -176,7 +176,7 @@ func TestHostileScripts(t *testing.T) {
 		{"a string without end", "let s = 'x'; while (true) s += s", "InternalError: string too long"},
 		{"recursion without end", "function f() { f() } f()", "RangeError: Maximum call stack size exceeded"},
 		{"recursion without end in the engine", "let a = []; a[0] = a; a.toString = a.join; for (let i = 0; i < 1e5; i++) a = [a]; `${a.flat(Infinity)}`", "Maximum call stack size exceeded"},
-		{"nested text without end", "eval('('.repeat(1e6))", "Maximum call stack size exceeded"},
+		{"nested text without end", "eval('('.repeat(1e6))", "the calls of the script are nested too deep"},
 		{"output without end", "while (true) console.log('x'.repeat(1e4))", "the script wrote more than its limit of 1048576 bytes"},
 		{"much output at once", "console.log('x'.repeat(2 ** 21))", "the script wrote more than its limit"},
 		{"a prelude that is broken", "Array.prototype.map = Array.prototype.join = () => { while (true) {} }; console.log(1)", "computed for longer"},

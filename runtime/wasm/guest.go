@@ -44,7 +44,7 @@ func (r *Runtime) Own(ctx context.Context, code []byte, words string, imports []
 			params, results := i.types()
 			o.Imports[i.Module+"."+i.Name] = meter.Signature{Params: params, Results: results}
 		}
-		m, err := r.compile(key, code, o)
+		m, err := r.compile(key, code, o, true)
 		if err == nil {
 			m.words, m.own = words, true
 		}

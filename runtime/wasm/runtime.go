@@ -147,7 +147,7 @@ func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte,
 		if err != nil {
 			return nil, err
 		}
-		return r.compile(key, wasm, meterOptions())
+		return r.compile(key, wasm, meterOptions(), false)
 	})
 }
 
@@ -217,7 +217,9 @@ func (r *Runtime) forget(key loadKey) {
 	delete(r.modules, key) // of nil: nothing
 }
 
-func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options) (*Module, error) {
+// compile makes a module. One that is own comes with the host, and is compiled
+// here.
+func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options, own bool) (*Module, error) {
 	const op = "wasm.Runtime.Load"
 	metered, info, err := meter.Rewrite(wasm, o)
 	if err != nil {
@@ -228,7 +230,7 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options) (*Module, e
 	}
 	// What a child had to be limited for must not be compiled here, should the
 	// cache be gone or the engine be a new one.
-	if _, err := os.Stat(markOf(r.opts.CacheDir, metered)); err != nil {
+	if _, err := os.Stat(markOf(r.opts.CacheDir, metered)); err != nil && !own {
 		if _, err := r.check(context.Background(), wasm); err != nil {
 			return nil, err
 		}
