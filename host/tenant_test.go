@@ -59,7 +59,8 @@ func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 		{"BreakerService/Reset", `"peer":"peer"`, missing},
 		{"BreakerService/SetPolicy", `"peer":"peer","failures":1`, own},
 		{"EventService/Publish", `"events":[{"source":"/b","type":"public"}]`, own},
-		{"EventService/Tail", ``, own}, // below
+		{"EventService/Tail", ``, own},    // below
+		{"BreakerService/Watch", ``, own}, // below
 		{"RegistryService/Register", `"service":"peer","instance":"one","url":"http://127.0.0.1:2"`, own},
 	} {
 		asked["weft.v1."+c.method] = true
@@ -118,6 +119,14 @@ func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 	defer peers.Close()
 	if res, err := peers.Receive(); err != nil || len(res.Instances) != 1 || res.Instances[0].Url != "http://127.0.0.1:2" {
 		t.Errorf("the peers: %v %v", res, err)
+	}
+	breakers, err := weftv1connect.NewBreakerServiceClient(s.client()).Watch(t.Context(), &weftv1.BreakerServiceWatchRequest{Namespace: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer breakers.Close()
+	if res, err := breakers.Receive(); err != nil || len(res.Breakers) != 0 {
+		t.Errorf("the breakers: %v %v", res, err)
 	}
 	if status, answer := s.ask("/handlers/echo", "", "Weft-Namespace", "b"); status != http.StatusNotFound {
 		t.Errorf("a plain call: %d %s", status, answer)

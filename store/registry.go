@@ -55,3 +55,34 @@ func (tx *Tx) SetBreakerPolicy(ns, service string, policy []byte) error {
 func (db *DB) BreakerPolicies(ctx context.Context, fn func(ns, service string, policy []byte) error) error {
 	return db.Query(ctx, "select ns,service,policy from breaker_policy", nil, func(r Row) error { return fn(r.Text(0), r.Text(1), r.Blob(2)) })
 }
+
+// Breaker is the row of one breaker that is open, or held by hand. The row
+// without an instance is of a whole peer, or of a plain HTTP host.
+type Breaker struct {
+	Namespace, Service, Instance string
+	State                        int
+	Forced                       bool
+	Reason                       string
+	Until, Changed               int64 // milliseconds; Until is 0 for none
+}
+
+// SetBreaker keeps a breaker over a restart.
+func (tx *Tx) SetBreaker(b Breaker) error {
+	_, err := tx.Exec("insert or replace into breaker(ns,service,instance,state,forced,reason,until,changed) values(?,?,?,?,?,?,?,?)",
+		b.Namespace, b.Service, b.Instance, b.State, b.Forced, b.Reason, orNull(b.Until), b.Changed)
+	return err
+}
+
+// DropBreaker forgets a breaker.
+func (tx *Tx) DropBreaker(ns, service, instance string) error {
+	_, err := tx.Exec("delete from breaker where ns=? and service=? and instance=?", ns, service, instance)
+	return err
+}
+
+// Breakers calls fn with every breaker that is kept.
+func (db *DB) Breakers(ctx context.Context, fn func(Breaker)) error {
+	return db.Query(ctx, "select ns,service,instance,state,forced,reason,until,changed from breaker", nil, func(r Row) error {
+		fn(Breaker{r.Text(0), r.Text(1), r.Text(2), int(r.Int(3)), r.Int(4) != 0, r.Text(5), r.Int(6), r.Int(7)})
+		return nil
+	})
+}

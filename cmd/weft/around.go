@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -211,6 +212,7 @@ func (a *app) breakerCommand() *cobra.Command {
 	set.Flags().DurationVar(&open, "open", 0, "default 30s")
 	return group("breaker", "See and set breakers", set,
 		verb("list", "List breakers", func(ctx context.Context, _ []string) error { return a.listBreakers(ctx, "") }),
+		verb("watch", "Show breakers, and how they change", a.watchBreakers),
 		verb("open PEER", "Refuse all calls to a peer", func(ctx context.Context, args []string) error {
 			if _, err := a.breakers().Open(ctx, &weftv1.OpenRequest{Namespace: a.namespace, Peer: args[0]}); err != nil {
 				return err
@@ -242,7 +244,47 @@ func (a *app) listBreakers(ctx context.Context, peer string) error {
 	}
 	var rows [][]string
 	for _, b := range res.Breakers {
-		rows = append(rows, []string{b.Peer, b.Instance, b.State, b.Reason})
+		rows = append(rows, []string{b.Peer, orDash(b.Instance), b.State, orDash(untilOf(b)), orDash(b.Reason)})
 	}
-	return a.table(res, "PEER INSTANCE STATE REASON", rows)
+	return a.table(res, "PEER INSTANCE STATE UNTIL REASON", rows)
+}
+
+// watchBreakers shows a line for each breaker, and one for each change.
+func (a *app) watchBreakers(ctx context.Context, _ []string) error {
+	stream, err := a.breakers().Watch(ctx, &weftv1.BreakerServiceWatchRequest{Namespace: a.namespace})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	err = each(stream.Receive, func(res *weftv1.BreakerServiceWatchResponse) error {
+		if done, err := a.jsonLine(res); done {
+			return err
+		}
+		for _, b := range res.Breakers {
+			until := untilOf(b)
+			if until != "" {
+				until = " until " + until
+			}
+			a.printf("%s  %-32s %s%s  %s\n", b.ChangeTime.AsTime().Local().Format(time.TimeOnly), strings.TrimSuffix(b.Peer+"/"+b.Instance, "/"), b.State, until, b.Reason)
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil // ended by hand
+	}
+	return err
+}
+
+func untilOf(b *weftv1.Breaker) string {
+	if b.Until == nil {
+		return ""
+	}
+	return b.Until.AsTime().Local().Format(time.TimeOnly)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

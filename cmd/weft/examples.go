@@ -46,6 +46,7 @@ var examples = map[string]string{
 	"weft breaker":           "weft breaker list",
 	"weft breaker set":       "weft breaker set payments --failures 2 --open 10s",
 	"weft breaker list":      "weft breaker list",
+	"weft breaker watch":     "weft breaker watch",
 	"weft breaker open":      "weft breaker open payments",
 	"weft breaker close":     "weft breaker close payments",
 	"weft breaker reset":     "weft breaker reset payments",

@@ -16,11 +16,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/weftrun/weft"
-	"github.com/weftrun/weft/host/breaker"
 	"github.com/weftrun/weft/store"
 )
 
@@ -65,45 +65,29 @@ type Gate struct {
 	*Registry
 	db   *store.DB
 	opts Options
-	http *http.Transport // to registered peers
-	open *http.Transport // to the world: addresses are checked
-	grpc *http.Transport // the same, and HTTP/2 alone
+	http http.RoundTripper // to registered peers
+	open http.RoundTripper // to the world: addresses are checked
+	grpc http.RoundTripper // the same, and HTTP/2 alone
 
 	mu       sync.Mutex
-	guards   map[guardKey]*guard           // guarded by mu
-	policies map[serviceKey]breaker.Policy // guarded by mu
-	busy     map[string]int                // guarded by mu: calls at once, by caller and peer
+	peers    map[serviceKey]*peer       // guarded by mu
+	watchers map[*breakerWatch]struct{} // guarded by mu
+	busy     map[string]int             // guarded by mu: calls at once, by caller and peer
 
-	stop context.CancelFunc
-	done sync.WaitGroup
+	closed atomic.Bool
+	stop   context.CancelFunc
+	done   sync.WaitGroup
 }
-
-type guardKey struct{ ns, peer, instance string }
-
-type guard struct {
-	mu    sync.Mutex
-	b     *breaker.Breaker
-	timer *time.Timer
-}
-
-// guardsMax bounds the breakers in memory; plain HTTP hosts could be many.
-const guardsMax = 20_000
 
 // Open reads the registry and begins to serve.
 func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	o.fill()
-	g := &Gate{db: db, opts: o, guards: map[guardKey]*guard{}, policies: map[serviceKey]breaker.Policy{}, busy: map[string]int{}}
+	g := &Gate{db: db, opts: o, peers: map[serviceKey]*peer{}, watchers: map[*breakerWatch]struct{}{}, busy: map[string]int{}}
 	var err error
-	if g.Registry, err = openRegistry(ctx, db, o.Log, o.OnAvailable); err != nil {
+	if g.Registry, err = openRegistry(ctx, db, o.Log, g.came, g.left); err != nil {
 		return nil, err
 	}
-	err = db.BreakerPolicies(ctx, func(ns, service string, data []byte) error {
-		var p breaker.Policy
-		err := json.Unmarshal(data, &p)
-		g.policies[serviceKey{ns, service}] = p
-		return err
-	})
-	if err != nil {
+	if err = g.loadBreakers(ctx); err != nil {
 		return nil, err
 	}
 	dial := &net.Dialer{Timeout: o.Attempt}
@@ -119,20 +103,21 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	return g, nil
 }
 
-// Close ends the sweeper and the timers.
+// Close ends the sweeper and the timers of the breakers.
 func (g *Gate) Close() {
+	g.closed.Store(true)
 	g.stop()
 	g.done.Wait()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, gd := range g.guards {
-		gd.mu.Lock()
-		if gd.timer != nil {
+	for _, p := range g.all() {
+		p.mu.Lock()
+		for _, gd := range p.guards {
 			gd.timer.Stop()
 		}
-		gd.mu.Unlock()
+		p.mu.Unlock()
 	}
-	g.http.CloseIdleConnections()
+	if t, ok := g.http.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
 }
 
 // Do makes one outbound call: grants, then retries around a pick of an
@@ -164,7 +149,7 @@ func (g *Gate) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
 			return weft.Response{}, last
 		}
 	}
-	if open := g.allOpen(r, target); open != nil {
+	if open := g.closedTo(r, target); open != nil {
 		return weft.Response{}, open
 	}
 	return weft.Response{}, last
@@ -248,151 +233,80 @@ func (g *Gate) backoff(ctx context.Context, try int) error {
 	}
 }
 
+var (
+	errPanicked = errors.New("the call panicked")
+	errNothing  = errors.New("it says nothing about the callee")
+)
+
 // attempt picks an instance whose breaker lets it through and calls it.
 func (g *Gate) attempt(ctx context.Context, r weft.Request, target string) (weft.Response, error) {
-	base, guard, call, err := g.pick(r, target)
+	base, pass, err := g.pick(r, target)
 	if err != nil {
 		return weft.Response{}, err
 	}
+	sick := errPanicked // unless it returns
+	defer func() { g.settle(pass, sick) }()
 	tryCtx, cancel := context.WithTimeout(ctx, g.opts.Attempt)
 	defer cancel()
 	res, err := g.send(tryCtx, r, base)
-	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
-		guard.forget(call)
+	if sick = diagnose(r, res, err); errors.Is(ctx.Err(), context.Canceled) {
+		sick = errNothing
 		return res, ctx.Err()
 	}
-	sick := err
-	if err == nil && r.Peer == "" && res.Status >= 500 {
-		sick = fmt.Errorf("status %d", res.Status)
-	}
-	if sick != nil && !failure(sick) {
-		sick = nil
-	}
-	g.settle(r.Namespace, target, guard, call, sick)
 	return res, err
 }
 
-// pick is an address and its guard. No instance, or only ones whose breakers
-// are open, is a *weft.OpenError.
-func (g *Gate) pick(r weft.Request, target string) (base string, gd *guard, c breaker.Call, err error) {
-	if r.Peer == "" {
-		gd, err = g.guard(guardKey{r.Namespace, target, ""})
-		if err != nil {
-			return "", nil, c, err
-		}
-		c, ok := gd.allow()
-		if !ok {
-			return "", nil, c, g.allOpen(r, target)
-		}
-		return "", gd, c, nil
+// diagnose is why an answer says that the callee is not well, or nil.
+func diagnose(r weft.Request, res weft.Response, err error) error {
+	switch {
+	case err == nil && r.Peer == "" && res.Status >= 500:
+		return fmt.Errorf("status %d", res.Status)
+	case failure(err):
+		return err
 	}
-	live, known := g.Lookup(r.Namespace, r.Peer)
-	if len(live) == 0 {
-		if !known {
-			return "", nil, c, weft.Errorf(weft.NotFound, "peers.Gate.Do", "no peer %q was ever registered in namespace %s", r.Peer, r.Namespace).WithHint("weft peer list shows what there is")
-		}
-		return "", nil, c, &weft.OpenError{Namespace: r.Namespace, Peer: r.Peer, Reason: "all have deregistered or lost their lease"}
+	return nil
+}
+
+// pick is an address and the leave to call it once. No instance, or only ones
+// whose breakers are open, is a *weft.OpenError.
+func (g *Gate) pick(r weft.Request, target string) (base string, _ *pass, err error) {
+	live, err := g.live(r, target)
+	if err != nil {
+		return "", nil, err
+	}
+	p, err := g.peer(r.Namespace, target)
+	if err != nil {
+		return "", nil, err
 	}
 	rand.Shuffle(len(live), func(i, j int) { live[i], live[j] = live[j], live[i] })
 	for _, i := range live {
-		gd, err := g.guard(guardKey{r.Namespace, r.Peer, i.ID})
+		c, err := g.allow(p, i.ID)
 		if err != nil {
-			return "", nil, c, err
+			return "", nil, err
 		}
-		if c, ok := gd.allow(); ok {
-			return i.URL, gd, c, nil
+		if c != nil {
+			return i.URL, c, nil
 		}
 	}
-	if open := g.allOpen(r, target); open != nil {
-		return "", nil, c, open
+	if open := g.closedTo(r, target); open != nil {
+		return "", nil, open
 	}
-	// Half-open, and the probes are on their way: soon known.
-	return "", nil, c, &weft.OpenError{Namespace: r.Namespace, Peer: target, Until: time.Now().Add(time.Second), Reason: "a probe is on its way"}
+	return "", nil, &weft.OpenError{Namespace: r.Namespace, Peer: target, Until: time.Now().Add(probeWait), Reason: "a probe is on its way"}
 }
 
-// allOpen says when a peer may be tried again, nil when it may be tried now.
-func (g *Gate) allOpen(r weft.Request, target string) error {
-	ids := []string{""}
-	if r.Peer != "" {
-		ids = nil
-		live, _ := g.Lookup(r.Namespace, r.Peer)
-		for _, i := range live {
-			ids = append(ids, i.ID)
-		}
-		if len(ids) == 0 {
-			return &weft.OpenError{Namespace: r.Namespace, Peer: target, Reason: "all have deregistered or lost their lease"}
-		}
+// live are the instances of a target. A plain HTTP host is its own only one.
+func (g *Gate) live(r weft.Request, target string) ([]Instance, error) {
+	if r.Peer == "" {
+		return []Instance{{}}, nil
 	}
-	open := &weft.OpenError{Namespace: r.Namespace, Peer: target}
-	for _, id := range ids {
-		gd, err := g.guard(guardKey{r.Namespace, target, id})
-		if err != nil {
-			return err
-		}
-		gd.mu.Lock()
-		state, until, reason := gd.b.State(time.Now()), gd.b.Until(), gd.b.Reason()
-		gd.mu.Unlock()
-		if state != breaker.Open {
-			if r.Peer == "" && state == breaker.HalfOpen {
-				return &weft.OpenError{Namespace: r.Namespace, Peer: target, Until: time.Now().Add(time.Second), Reason: "a probe is on its way"}
-			}
-			return nil
-		}
-		if open.Reason = reason; open.Until.IsZero() || until.Before(open.Until) {
-			open.Until = until
-		}
+	live, known := g.Lookup(r.Namespace, target)
+	if len(live) > 0 {
+		return live, nil
 	}
-	return open
-}
-
-func (g *Gate) guard(k guardKey) (*guard, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	gd := g.guards[k]
-	if gd == nil {
-		if len(g.guards) >= guardsMax {
-			return nil, weft.Errorf(weft.ResourceExhausted, "peers.Gate.Do", "%d hosts have breakers, the limit", guardsMax)
-		}
-		gd = &guard{b: breaker.New(g.policies[serviceKey{k.ns, k.peer}], time.Now())}
-		g.guards[k] = gd
+	if !known {
+		return nil, weft.Errorf(weft.NotFound, "peers.Gate.Do", "no peer %q was ever registered in namespace %s", target, r.Namespace).WithHint("weft peer list shows what there is")
 	}
-	return gd, nil
-}
-
-func (gd *guard) allow() (breaker.Call, bool) {
-	gd.mu.Lock()
-	defer gd.mu.Unlock()
-	return gd.b.Allow(time.Now())
-}
-
-func (gd *guard) forget(c breaker.Call) {
-	gd.mu.Lock()
-	defer gd.mu.Unlock()
-	gd.b.Forget(c)
-}
-
-// settle tells a breaker how a call went, and whoever waits when it may close.
-func (g *Gate) settle(ns, peer string, gd *guard, c breaker.Call, sick error) {
-	now := time.Now()
-	gd.mu.Lock()
-	was := gd.b.State(now)
-	gd.b.Done(c, sick, now, 2*rand.Float64()-1)
-	is := gd.b.State(now)
-	if is == breaker.Open && was != breaker.Open {
-		in := gd.b.Until().Sub(now)
-		if gd.timer != nil {
-			gd.timer.Stop()
-		}
-		gd.timer = time.AfterFunc(in, func() { g.opts.OnAvailable(ns, peer) })
-	}
-	reason := gd.b.Reason()
-	gd.mu.Unlock()
-	if is != was {
-		g.opts.Log.Info("breaker changed", "namespace", ns, "peer", peer, "from", was.String(), "to", is.String(), "reason", reason)
-		if is == breaker.Closed {
-			g.opts.OnAvailable(ns, peer)
-		}
-	}
+	return nil, &weft.OpenError{Namespace: r.Namespace, Peer: target, Reason: "all have deregistered or lost their lease"}
 }
 
 // send makes one HTTP request.
@@ -495,7 +409,8 @@ func sendError(err error) error {
 	return weft.Errorf(code, "peers.Gate.Do", "%w", cause)
 }
 
-// answered is a peer's error: what Connect writes as JSON, or what the status says.
+// answered is a peer's error: what Connect writes as JSON, or what the status
+// says; but a limit of rates, unlike there, says nothing of the peer's health.
 // Source: https://connectrpc.com/docs/protocol#error-codes
 func answered(status int, body []byte) error {
 	var e struct{ Code, Message string }
@@ -503,7 +418,7 @@ func answered(status int, body []byte) error {
 		return weft.Errorf(weft.ParseCode(e.Code), "peers.Gate.Do", "%s", e.Message)
 	}
 	code := map[int]weft.Code{400: weft.Internal, 401: weft.Unauthenticated, 403: weft.PermissionDenied, 404: weft.Unimplemented,
-		429: weft.Unavailable, 502: weft.Unavailable, 503: weft.Unavailable, 504: weft.Unavailable}[status]
+		429: weft.ResourceExhausted, 502: weft.Unavailable, 503: weft.Unavailable, 504: weft.Unavailable}[status]
 	if code == weft.OK {
 		code = weft.Unknown
 	}
@@ -561,87 +476,4 @@ func public(a netip.Addr) bool {
 		}
 	}
 	return true
-}
-
-// BreakerState is one breaker, for people.
-type BreakerState struct {
-	Peer, Instance, State, Reason string
-	Forced                        bool
-	Until, Since                  time.Time
-}
-
-// Breakers lists the breakers of a namespace.
-func (g *Gate) Breakers(ns string) []BreakerState {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var all []BreakerState
-	for k, gd := range g.guards {
-		if k.ns != ns {
-			continue
-		}
-		gd.mu.Lock()
-		s := gd.b.State(time.Now())
-		b := BreakerState{Peer: k.peer, Instance: k.instance, State: s.String(), Reason: gd.b.Reason(), Forced: gd.b.Forced(), Since: gd.b.Since()}
-		if s == breaker.Open {
-			b.Until = gd.b.Until()
-		}
-		gd.mu.Unlock()
-		all = append(all, b)
-	}
-	return all
-}
-
-// Force holds all breakers of a peer open or closed, or with reset lets them
-// decide by themselves again.
-func (g *Gate) Force(ns, peer string, state breaker.State, reset bool) error {
-	ids := []string{}
-	live, known := g.Lookup(ns, peer)
-	for _, i := range live {
-		ids = append(ids, i.ID)
-	}
-	if strings.Contains(peer, "://") {
-		ids, known = []string{""}, true
-	}
-	if !known || len(ids) == 0 {
-		return weft.Errorf(weft.NotFound, "peers.Gate.Force", "peer %q has no live instance in namespace %s", peer, ns)
-	}
-	for _, id := range ids {
-		gd, err := g.guard(guardKey{ns, peer, id})
-		if err != nil {
-			return err
-		}
-		gd.mu.Lock()
-		if reset {
-			gd.b.Reset(time.Now())
-		} else {
-			gd.b.Force(state, time.Now())
-		}
-		gd.mu.Unlock()
-	}
-	if reset || state == breaker.Closed {
-		g.opts.OnAvailable(ns, peer)
-	}
-	return nil
-}
-
-// SetPolicy changes the breakers of a peer, durably.
-func (g *Gate) SetPolicy(ctx context.Context, ns, peer string, p breaker.Policy) error {
-	data, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	if err := g.db.Update(ctx, func(tx *store.Tx) error { return tx.SetBreakerPolicy(ns, peer, data) }); err != nil {
-		return err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.policies[serviceKey{ns, peer}] = p
-	for k, gd := range g.guards {
-		if k.ns == ns && k.peer == peer {
-			gd.mu.Lock()
-			gd.b.SetPolicy(p)
-			gd.mu.Unlock()
-		}
-	}
-	return nil
 }

@@ -209,7 +209,7 @@ func TestWhatWasNotGrantedIsNotReached(t *testing.T) {
 func TestForcedOpenRefusesAtOnce(t *testing.T) {
 	g := gate(t, peers.Options{})
 	register(t, g, "http://127.0.0.1:1")
-	if err := g.Force(ns, "bank", breaker.Open, false); err != nil {
+	if err := g.Force(t.Context(), ns, "bank", breaker.Open); err != nil {
 		t.Fatal(err)
 	}
 	var o *weft.OpenError

@@ -41,7 +41,8 @@ type serviceKey struct{ ns, service string }
 type Registry struct {
 	db  *store.DB
 	log *slog.Logger
-	up  func(ns, service string) // an instance has come; called without the lock
+	up  func(Instance) // an instance has come, or anew; called without the lock
+	off func(Instance) // an instance has gone; called without the lock
 
 	mu       sync.Mutex
 	services map[serviceKey][]*lease      // guarded by mu
@@ -55,8 +56,8 @@ type lease struct {
 	ends time.Time // monotonic
 }
 
-func openRegistry(ctx context.Context, db *store.DB, log *slog.Logger, up func(ns, service string)) (*Registry, error) {
-	r := &Registry{db: db, log: log, up: up, services: map[serviceKey][]*lease{}, known: map[serviceKey]bool{}, watchers: map[chan struct{}]serviceKey{}}
+func openRegistry(ctx context.Context, db *store.DB, log *slog.Logger, up, off func(Instance)) (*Registry, error) {
+	r := &Registry{db: db, log: log, up: up, off: off, services: map[serviceKey][]*lease{}, known: map[serviceKey]bool{}, watchers: map[chan struct{}]serviceKey{}}
 	now := time.Now()
 	err := db.Instances(ctx, func(i store.Instance) { // every lease has its whole time again
 		ttl := time.Duration(i.TTL) * time.Millisecond
@@ -142,7 +143,7 @@ func (r *Registry) Register(ctx context.Context, i Instance) (Instance, error) {
 	r.changed(serviceKey{i.Namespace, i.Service})
 	r.mu.Unlock()
 	r.log.Info("peer registered", "namespace", i.Namespace, "service", i.Service, "instance", i.ID, "url", i.URL)
-	r.up(i.Namespace, i.Service)
+	r.up(i)
 	return i, nil
 }
 
@@ -197,6 +198,7 @@ func (r *Registry) Deregister(ctx context.Context, ns, service, id string, epoch
 
 func (r *Registry) forget(ctx context.Context, l *lease, why string) error {
 	r.log.Info("peer gone", "namespace", l.Namespace, "service", l.Service, "instance", l.ID, "why", why)
+	r.off(l.Instance)
 	return r.db.Update(ctx, func(tx *store.Tx) error {
 		return tx.Deregister(l.Namespace, l.Service, l.ID, l.Epoch, time.Now().UnixMilli())
 	})

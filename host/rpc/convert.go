@@ -186,3 +186,12 @@ func instancesOf(list []peers.Instance) []*weftv1.Instance {
 	}
 	return out
 }
+
+func breakersOf(list []peers.BreakerState) []*weftv1.Breaker {
+	out := make([]*weftv1.Breaker, len(list))
+	for i, s := range list {
+		out[i] = &weftv1.Breaker{Peer: s.Peer, Instance: s.Instance, State: s.State, Forced: s.Forced, Reason: s.Reason,
+			Until: timestamp(s.Until), ChangeTime: timestamp(s.Since)}
+	}
+	return out
+}

@@ -383,24 +383,19 @@ func (r registry) ListInstances(_ context.Context, q *weftv1.ListInstancesReques
 type breakers struct{ Rooms }
 
 func (b breakers) ListBreakers(_ context.Context, q *weftv1.ListBreakersRequest) (*weftv1.ListBreakersResponse, error) {
-	out := &weftv1.ListBreakersResponse{}
-	for _, s := range b.Gate.Breakers(weft.NamespaceOr(q.Namespace)) {
-		out.Breakers = append(out.Breakers, &weftv1.Breaker{Peer: s.Peer, Instance: s.Instance, State: s.State, Forced: s.Forced, Reason: s.Reason,
-			Until: timestamp(s.Until), ChangeTime: timestamp(s.Since)})
-	}
-	return out, nil
+	return &weftv1.ListBreakersResponse{Breakers: breakersOf(b.Gate.Breakers(weft.NamespaceOr(q.Namespace)))}, nil
 }
 
-func (b breakers) Open(_ context.Context, q *weftv1.OpenRequest) (*weftv1.OpenResponse, error) {
-	return &weftv1.OpenResponse{}, b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Open, false)
+func (b breakers) Open(ctx context.Context, q *weftv1.OpenRequest) (*weftv1.OpenResponse, error) {
+	return &weftv1.OpenResponse{}, b.Gate.Force(ctx, weft.NamespaceOr(q.Namespace), q.Peer, breaker.Open)
 }
 
-func (b breakers) Close(_ context.Context, q *weftv1.CloseRequest) (*weftv1.CloseResponse, error) {
-	return &weftv1.CloseResponse{}, b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed, false)
+func (b breakers) Close(ctx context.Context, q *weftv1.CloseRequest) (*weftv1.CloseResponse, error) {
+	return &weftv1.CloseResponse{}, b.Gate.Force(ctx, weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed)
 }
 
-func (b breakers) Reset(_ context.Context, q *weftv1.ResetRequest) (*weftv1.ResetResponse, error) {
-	return &weftv1.ResetResponse{}, b.Gate.Force(weft.NamespaceOr(q.Namespace), q.Peer, breaker.Closed, true)
+func (b breakers) Reset(ctx context.Context, q *weftv1.ResetRequest) (*weftv1.ResetResponse, error) {
+	return &weftv1.ResetResponse{}, b.Gate.Reset(ctx, weft.NamespaceOr(q.Namespace), q.Peer)
 }
 
 func (b breakers) SetPolicy(ctx context.Context, q *weftv1.SetPolicyRequest) (*weftv1.SetPolicyResponse, error) {

@@ -37,3 +37,9 @@ func (r registry) Watch(ctx context.Context, q *weftv1.RegistryServiceWatchReque
 		return stream.Send(&weftv1.RegistryServiceWatchResponse{Instances: instancesOf(live)})
 	})
 }
+
+func (b breakers) Watch(ctx context.Context, q *weftv1.BreakerServiceWatchRequest, stream weftv1connect.BreakerServiceWatchServerStream) error {
+	return b.Gate.WatchBreakers(ctx, weft.NamespaceOr(q.Namespace), func(list []peers.BreakerState) error {
+		return stream.Send(&weftv1.BreakerServiceWatchResponse{Breakers: breakersOf(list)})
+	})
+}

@@ -27,7 +27,7 @@ type Breaker struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"` // service, or scheme://host:port
 	Instance      string                 `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`    // closed, open, half-open
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`    // closed, open, half-open; in Watch gone, when its instance has left
 	Forced        bool                   `protobuf:"varint,4,opt,name=forced,proto3" json:"forced,omitempty"` // by hand
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"` // while open
@@ -203,6 +203,94 @@ func (x *ListBreakersResponse) GetBreakers() []*Breaker {
 	return nil
 }
 
+type BreakerServiceWatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BreakerServiceWatchRequest) Reset() {
+	*x = BreakerServiceWatchRequest{}
+	mi := &file_weft_v1_breaker_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BreakerServiceWatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BreakerServiceWatchRequest) ProtoMessage() {}
+
+func (x *BreakerServiceWatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_breaker_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BreakerServiceWatchRequest.ProtoReflect.Descriptor instead.
+func (*BreakerServiceWatchRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *BreakerServiceWatchRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+type BreakerServiceWatchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Breakers      []*Breaker             `protobuf:"bytes,1,rep,name=breakers,proto3" json:"breakers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BreakerServiceWatchResponse) Reset() {
+	*x = BreakerServiceWatchResponse{}
+	mi := &file_weft_v1_breaker_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BreakerServiceWatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BreakerServiceWatchResponse) ProtoMessage() {}
+
+func (x *BreakerServiceWatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_breaker_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BreakerServiceWatchResponse.ProtoReflect.Descriptor instead.
+func (*BreakerServiceWatchResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *BreakerServiceWatchResponse) GetBreakers() []*Breaker {
+	if x != nil {
+		return x.Breakers
+	}
+	return nil
+}
+
 type OpenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -213,7 +301,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_weft_v1_breaker_proto_msgTypes[3]
+	mi := &file_weft_v1_breaker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +313,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_breaker_proto_msgTypes[3]
+	mi := &file_weft_v1_breaker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +326,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OpenRequest) GetNamespace() string {
@@ -263,7 +351,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_weft_v1_breaker_proto_msgTypes[4]
+	mi := &file_weft_v1_breaker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -275,7 +363,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_breaker_proto_msgTypes[4]
+	mi := &file_weft_v1_breaker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -288,7 +376,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{6}
 }
 
 type CloseRequest struct {
@@ -301,7 +389,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_weft_v1_breaker_proto_msgTypes[5]
+	mi := &file_weft_v1_breaker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +401,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_breaker_proto_msgTypes[5]
+	mi := &file_weft_v1_breaker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +414,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CloseRequest) GetNamespace() string {
@@ -351,7 +439,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_weft_v1_breaker_proto_msgTypes[6]
+	mi := &file_weft_v1_breaker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +451,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_breaker_proto_msgTypes[6]
+	mi := &file_weft_v1_breaker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +464,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{8}
 }
 
 type ResetRequest struct {
@@ -389,7 +477,7 @@ type ResetRequest struct {
 
 func (x *ResetRequest) Reset() {
 	*x = ResetRequest{}
-	mi := &file_weft_v1_breaker_proto_msgTypes[7]
+	mi := &file_weft_v1_breaker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +489,7 @@ func (x *ResetRequest) String() string {
 func (*ResetRequest) ProtoMessage() {}
 
 func (x *ResetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_breaker_proto_msgTypes[7]
+	mi := &file_weft_v1_breaker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +502,7 @@ func (x *ResetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetRequest.ProtoReflect.Descriptor instead.
 func (*ResetRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ResetRequest) GetNamespace() string {
@@ -439,7 +527,7 @@ type ResetResponse struct {
 
 func (x *ResetResponse) Reset() {
 	*x = ResetResponse{}
-	mi := &file_weft_v1_breaker_proto_msgTypes[8]
+	mi := &file_weft_v1_breaker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +539,7 @@ func (x *ResetResponse) String() string {
 func (*ResetResponse) ProtoMessage() {}
 
 func (x *ResetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_breaker_proto_msgTypes[8]
+	mi := &file_weft_v1_breaker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +552,7 @@ func (x *ResetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetResponse.ProtoReflect.Descriptor instead.
 func (*ResetResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{10}
 }
 
 type SetPolicyRequest struct {
@@ -479,7 +567,7 @@ type SetPolicyRequest struct {
 
 func (x *SetPolicyRequest) Reset() {
 	*x = SetPolicyRequest{}
-	mi := &file_weft_v1_breaker_proto_msgTypes[9]
+	mi := &file_weft_v1_breaker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +579,7 @@ func (x *SetPolicyRequest) String() string {
 func (*SetPolicyRequest) ProtoMessage() {}
 
 func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_breaker_proto_msgTypes[9]
+	mi := &file_weft_v1_breaker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +592,7 @@ func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetPolicyRequest) GetNamespace() string {
@@ -543,7 +631,7 @@ type SetPolicyResponse struct {
 
 func (x *SetPolicyResponse) Reset() {
 	*x = SetPolicyResponse{}
-	mi := &file_weft_v1_breaker_proto_msgTypes[10]
+	mi := &file_weft_v1_breaker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +643,7 @@ func (x *SetPolicyResponse) String() string {
 func (*SetPolicyResponse) ProtoMessage() {}
 
 func (x *SetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_breaker_proto_msgTypes[10]
+	mi := &file_weft_v1_breaker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +656,7 @@ func (x *SetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*SetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_breaker_proto_rawDescGZIP(), []int{12}
 }
 
 var File_weft_v1_breaker_proto protoreflect.FileDescriptor
@@ -588,6 +676,10 @@ const file_weft_v1_breaker_proto_rawDesc = "" +
 	"\x13ListBreakersRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"D\n" +
 	"\x14ListBreakersResponse\x12,\n" +
+	"\bbreakers\x18\x01 \x03(\v2\x10.weft.v1.BreakerR\bbreakers\":\n" +
+	"\x1aBreakerServiceWatchRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"K\n" +
+	"\x1bBreakerServiceWatchResponse\x12,\n" +
 	"\bbreakers\x18\x01 \x03(\v2\x10.weft.v1.BreakerR\bbreakers\"?\n" +
 	"\vOpenRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
@@ -606,9 +698,10 @@ const file_weft_v1_breaker_proto_rawDesc = "" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1a\n" +
 	"\bfailures\x18\x03 \x01(\x05R\bfailures\x12-\n" +
 	"\x04open\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04open\"\x13\n" +
-	"\x11SetPolicyResponse2\xcb\x02\n" +
+	"\x11SetPolicyResponse2\xa1\x03\n" +
 	"\x0eBreakerService\x12P\n" +
-	"\fListBreakers\x12\x1c.weft.v1.ListBreakersRequest\x1a\x1d.weft.v1.ListBreakersResponse\"\x03\x90\x02\x01\x123\n" +
+	"\fListBreakers\x12\x1c.weft.v1.ListBreakersRequest\x1a\x1d.weft.v1.ListBreakersResponse\"\x03\x90\x02\x01\x12T\n" +
+	"\x05Watch\x12#.weft.v1.BreakerServiceWatchRequest\x1a$.weft.v1.BreakerServiceWatchResponse0\x01\x123\n" +
 	"\x04Open\x12\x14.weft.v1.OpenRequest\x1a\x15.weft.v1.OpenResponse\x126\n" +
 	"\x05Close\x12\x15.weft.v1.CloseRequest\x1a\x16.weft.v1.CloseResponse\x126\n" +
 	"\x05Reset\x12\x15.weft.v1.ResetRequest\x1a\x16.weft.v1.ResetResponse\x12B\n" +
@@ -626,42 +719,47 @@ func file_weft_v1_breaker_proto_rawDescGZIP() []byte {
 	return file_weft_v1_breaker_proto_rawDescData
 }
 
-var file_weft_v1_breaker_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_weft_v1_breaker_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_weft_v1_breaker_proto_goTypes = []any{
-	(*Breaker)(nil),               // 0: weft.v1.Breaker
-	(*ListBreakersRequest)(nil),   // 1: weft.v1.ListBreakersRequest
-	(*ListBreakersResponse)(nil),  // 2: weft.v1.ListBreakersResponse
-	(*OpenRequest)(nil),           // 3: weft.v1.OpenRequest
-	(*OpenResponse)(nil),          // 4: weft.v1.OpenResponse
-	(*CloseRequest)(nil),          // 5: weft.v1.CloseRequest
-	(*CloseResponse)(nil),         // 6: weft.v1.CloseResponse
-	(*ResetRequest)(nil),          // 7: weft.v1.ResetRequest
-	(*ResetResponse)(nil),         // 8: weft.v1.ResetResponse
-	(*SetPolicyRequest)(nil),      // 9: weft.v1.SetPolicyRequest
-	(*SetPolicyResponse)(nil),     // 10: weft.v1.SetPolicyResponse
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*Breaker)(nil),                     // 0: weft.v1.Breaker
+	(*ListBreakersRequest)(nil),         // 1: weft.v1.ListBreakersRequest
+	(*ListBreakersResponse)(nil),        // 2: weft.v1.ListBreakersResponse
+	(*BreakerServiceWatchRequest)(nil),  // 3: weft.v1.BreakerServiceWatchRequest
+	(*BreakerServiceWatchResponse)(nil), // 4: weft.v1.BreakerServiceWatchResponse
+	(*OpenRequest)(nil),                 // 5: weft.v1.OpenRequest
+	(*OpenResponse)(nil),                // 6: weft.v1.OpenResponse
+	(*CloseRequest)(nil),                // 7: weft.v1.CloseRequest
+	(*CloseResponse)(nil),               // 8: weft.v1.CloseResponse
+	(*ResetRequest)(nil),                // 9: weft.v1.ResetRequest
+	(*ResetResponse)(nil),               // 10: weft.v1.ResetResponse
+	(*SetPolicyRequest)(nil),            // 11: weft.v1.SetPolicyRequest
+	(*SetPolicyResponse)(nil),           // 12: weft.v1.SetPolicyResponse
+	(*timestamppb.Timestamp)(nil),       // 13: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 14: google.protobuf.Duration
 }
 var file_weft_v1_breaker_proto_depIdxs = []int32{
-	11, // 0: weft.v1.Breaker.until:type_name -> google.protobuf.Timestamp
-	11, // 1: weft.v1.Breaker.change_time:type_name -> google.protobuf.Timestamp
+	13, // 0: weft.v1.Breaker.until:type_name -> google.protobuf.Timestamp
+	13, // 1: weft.v1.Breaker.change_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: weft.v1.ListBreakersResponse.breakers:type_name -> weft.v1.Breaker
-	12, // 3: weft.v1.SetPolicyRequest.open:type_name -> google.protobuf.Duration
-	1,  // 4: weft.v1.BreakerService.ListBreakers:input_type -> weft.v1.ListBreakersRequest
-	3,  // 5: weft.v1.BreakerService.Open:input_type -> weft.v1.OpenRequest
-	5,  // 6: weft.v1.BreakerService.Close:input_type -> weft.v1.CloseRequest
-	7,  // 7: weft.v1.BreakerService.Reset:input_type -> weft.v1.ResetRequest
-	9,  // 8: weft.v1.BreakerService.SetPolicy:input_type -> weft.v1.SetPolicyRequest
-	2,  // 9: weft.v1.BreakerService.ListBreakers:output_type -> weft.v1.ListBreakersResponse
-	4,  // 10: weft.v1.BreakerService.Open:output_type -> weft.v1.OpenResponse
-	6,  // 11: weft.v1.BreakerService.Close:output_type -> weft.v1.CloseResponse
-	8,  // 12: weft.v1.BreakerService.Reset:output_type -> weft.v1.ResetResponse
-	10, // 13: weft.v1.BreakerService.SetPolicy:output_type -> weft.v1.SetPolicyResponse
-	9,  // [9:14] is the sub-list for method output_type
-	4,  // [4:9] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	0,  // 3: weft.v1.BreakerServiceWatchResponse.breakers:type_name -> weft.v1.Breaker
+	14, // 4: weft.v1.SetPolicyRequest.open:type_name -> google.protobuf.Duration
+	1,  // 5: weft.v1.BreakerService.ListBreakers:input_type -> weft.v1.ListBreakersRequest
+	3,  // 6: weft.v1.BreakerService.Watch:input_type -> weft.v1.BreakerServiceWatchRequest
+	5,  // 7: weft.v1.BreakerService.Open:input_type -> weft.v1.OpenRequest
+	7,  // 8: weft.v1.BreakerService.Close:input_type -> weft.v1.CloseRequest
+	9,  // 9: weft.v1.BreakerService.Reset:input_type -> weft.v1.ResetRequest
+	11, // 10: weft.v1.BreakerService.SetPolicy:input_type -> weft.v1.SetPolicyRequest
+	2,  // 11: weft.v1.BreakerService.ListBreakers:output_type -> weft.v1.ListBreakersResponse
+	4,  // 12: weft.v1.BreakerService.Watch:output_type -> weft.v1.BreakerServiceWatchResponse
+	6,  // 13: weft.v1.BreakerService.Open:output_type -> weft.v1.OpenResponse
+	8,  // 14: weft.v1.BreakerService.Close:output_type -> weft.v1.CloseResponse
+	10, // 15: weft.v1.BreakerService.Reset:output_type -> weft.v1.ResetResponse
+	12, // 16: weft.v1.BreakerService.SetPolicy:output_type -> weft.v1.SetPolicyResponse
+	11, // [11:17] is the sub-list for method output_type
+	5,  // [5:11] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_breaker_proto_init() }
@@ -675,7 +773,7 @@ func file_weft_v1_breaker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_breaker_proto_rawDesc), len(file_weft_v1_breaker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

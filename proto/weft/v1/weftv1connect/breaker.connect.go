@@ -27,6 +27,8 @@ const (
 	// BreakerServiceListBreakersProcedure is the procedure name of the BreakerService's ListBreakers
 	// RPC.
 	BreakerServiceListBreakersProcedure = "/weft.v1.BreakerService/ListBreakers"
+	// BreakerServiceWatchProcedure is the procedure name of the BreakerService's Watch RPC.
+	BreakerServiceWatchProcedure = "/weft.v1.BreakerService/Watch"
 	// BreakerServiceOpenProcedure is the procedure name of the BreakerService's Open RPC.
 	BreakerServiceOpenProcedure = "/weft.v1.BreakerService/Open"
 	// BreakerServiceCloseProcedure is the procedure name of the BreakerService's Close RPC.
@@ -44,6 +46,13 @@ var (
 			Schema:           v1.File_weft_v1_breaker_proto.Services().ByName("BreakerService").Methods().ByName("ListBreakers"),
 			Procedure:        BreakerServiceListBreakersProcedure,
 			IdempotencyLevel: connect.IdempotencyNoSideEffects,
+		}
+	})
+	breakerServiceWatchSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeServer,
+			Schema:     v1.File_weft_v1_breaker_proto.Services().ByName("BreakerService").Methods().ByName("Watch"),
+			Procedure:  BreakerServiceWatchProcedure,
 		}
 	})
 	breakerServiceOpenSpec = sync.OnceValue(func() connect.Spec {
@@ -79,6 +88,8 @@ var (
 // BreakerServiceClient is a client for the weft.v1.BreakerService service.
 type BreakerServiceClient interface {
 	ListBreakers(context.Context, *v1.ListBreakersRequest) (*v1.ListBreakersResponse, error)
+	// Watch sends all breakers at once, and those that change as they do.
+	Watch(context.Context, *v1.BreakerServiceWatchRequest) (BreakerServiceWatchClientStream, error)
 	// Open refuses all calls to a peer until Close or Reset.
 	Open(context.Context, *v1.OpenRequest) (*v1.OpenResponse, error)
 	// Close lets all calls to a peer through until Open or Reset.
@@ -94,9 +105,31 @@ func NewBreakerServiceClient(client *connect.Client) BreakerServiceClient {
 	return &breakerServiceClient{client: client}
 }
 
+// BreakerServiceWatchClientStream is the client stream for the BreakerService's Watch RPC.
+type BreakerServiceWatchClientStream struct {
+	stream connect.ClientStream
+}
+
+// Receive returns the next response message from the server.
+func (s BreakerServiceWatchClientStream) Receive() (*v1.BreakerServiceWatchResponse, error) {
+	var res v1.BreakerServiceWatchResponse
+	if err := s.stream.Receive(&res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+// Close releases the stream's resources. It is idempotent and is typically deferred to clean up a
+// stream abandoned before io.EOF.
+func (s BreakerServiceWatchClientStream) Close() error {
+	return s.stream.Close()
+}
+
 // BreakerServiceHandler is an implementation of the weft.v1.BreakerService service.
 type BreakerServiceHandler interface {
 	ListBreakers(context.Context, *v1.ListBreakersRequest) (*v1.ListBreakersResponse, error)
+	// Watch sends all breakers at once, and those that change as they do.
+	Watch(context.Context, *v1.BreakerServiceWatchRequest, BreakerServiceWatchServerStream) error
 	// Open refuses all calls to a peer until Close or Reset.
 	Open(context.Context, *v1.OpenRequest) (*v1.OpenResponse, error)
 	// Close lets all calls to a peer through until Open or Reset.
@@ -112,6 +145,7 @@ func RegisterBreakerServiceHandler(server *connect.Server, svc BreakerServiceHan
 	adapter := breakerServiceHandler{svc: svc}
 	server.Register(
 		connect.Method{Spec: breakerServiceListBreakersSpec(), Handler: adapter.listBreakers},
+		connect.Method{Spec: breakerServiceWatchSpec(), Handler: adapter.watch},
 		connect.Method{Spec: breakerServiceOpenSpec(), Handler: adapter.open},
 		connect.Method{Spec: breakerServiceCloseSpec(), Handler: adapter.close},
 		connect.Method{Spec: breakerServiceResetSpec(), Handler: adapter.reset},
@@ -119,11 +153,30 @@ func RegisterBreakerServiceHandler(server *connect.Server, svc BreakerServiceHan
 	)
 }
 
+// BreakerServiceWatchServerStream is the server stream for the BreakerService's Watch RPC.
+type BreakerServiceWatchServerStream struct {
+	stream connect.ServerStream
+}
+
+// SendHeaders flushes the response headers without a message. The first Send does this implicitly.
+func (s BreakerServiceWatchServerStream) SendHeaders() error {
+	return s.stream.SendHeaders()
+}
+
+// Send sends a response message to the client.
+func (s BreakerServiceWatchServerStream) Send(res *v1.BreakerServiceWatchResponse) error {
+	return s.stream.Send(res)
+}
+
 // UnimplementedBreakerServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedBreakerServiceHandler struct{}
 
 func (UnimplementedBreakerServiceHandler) ListBreakers(context.Context, *v1.ListBreakersRequest) (*v1.ListBreakersResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.BreakerService.ListBreakers is not implemented")
+}
+
+func (UnimplementedBreakerServiceHandler) Watch(context.Context, *v1.BreakerServiceWatchRequest, BreakerServiceWatchServerStream) error {
+	return connect.NewError(connect.CodeUnimplemented, "weft.v1.BreakerService.Watch is not implemented")
 }
 
 func (UnimplementedBreakerServiceHandler) Open(context.Context, *v1.OpenRequest) (*v1.OpenResponse, error) {
@@ -152,6 +205,14 @@ func (c *breakerServiceClient) ListBreakers(ctx context.Context, req *v1.ListBre
 		return nil, err
 	}
 	return &res, nil
+}
+
+func (c *breakerServiceClient) Watch(ctx context.Context, req *v1.BreakerServiceWatchRequest) (BreakerServiceWatchClientStream, error) {
+	stream, err := c.client.CallServerStream(ctx, breakerServiceWatchSpec(), req)
+	if err != nil {
+		return BreakerServiceWatchClientStream{}, err
+	}
+	return BreakerServiceWatchClientStream{stream: stream}, nil
 }
 
 func (c *breakerServiceClient) Open(ctx context.Context, req *v1.OpenRequest) (*v1.OpenResponse, error) {
@@ -198,6 +259,14 @@ func (h breakerServiceHandler) listBreakers(ctx context.Context, _ connect.Spec,
 		return err
 	}
 	return stream.Send(res)
+}
+
+func (h breakerServiceHandler) watch(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.BreakerServiceWatchRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	return h.svc.Watch(ctx, &req, BreakerServiceWatchServerStream{stream: stream})
 }
 
 func (h breakerServiceHandler) open(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {

@@ -1,0 +1,315 @@
+package peers
+
+import (
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/breaker"
+	"github.com/weftrun/weft/store"
+)
+
+// peer is what the gate keeps about one peer of a namespace. Its lock is taken
+// before that of the gate, and never together with that of the registry.
+type peer struct {
+	serviceKey
+
+	mu     sync.Mutex
+	policy breaker.Policy    // guarded by mu
+	guards map[string]*guard // guarded by mu; by instance, "" for a plain HTTP host
+	held   bool              // guarded by mu: by hand, its breakers and those to come are in state
+	state  breaker.State     // guarded by mu
+}
+
+// guard is the breaker of one instance, and what was told of it. The lock of
+// its peer guards it.
+type guard struct {
+	instance string
+	b        *breaker.Breaker
+	round    int           // told last
+	state    breaker.State // told last
+	timer    *time.Timer   // of a change that time alone brings
+}
+
+// pass is the leave to make one call.
+type pass struct {
+	peer *peer
+	gd   *guard
+	call breaker.Call
+}
+
+// Bounds of the breakers in memory: plain HTTP hosts could be many.
+const (
+	peersMax  = 20_000
+	probeWait = time.Second // until a probe that is on its way is likely to have an outcome
+)
+
+// peer finds or makes what is kept about a peer.
+func (g *Gate) peer(ns, name string) (*peer, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	k := serviceKey{ns, name}
+	p := g.peers[k]
+	if p == nil {
+		if len(g.peers) >= peersMax {
+			return nil, weft.Errorf(weft.ResourceExhausted, "peers.Gate.Do", "%d peers have breakers, the limit", peersMax)
+		}
+		p = &peer{serviceKey: k, guards: map[string]*guard{}}
+		g.peers[k] = p
+	}
+	return p, nil
+}
+
+// all are the peers that something is kept about.
+func (g *Gate) all() (list []*peer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range g.peers {
+		list = append(list, p)
+	}
+	return list
+}
+
+// guard finds or makes the breaker of an instance. The caller holds p.mu.
+func (g *Gate) guard(p *peer, instance string, now time.Time) *guard {
+	gd := p.guards[instance]
+	if gd == nil {
+		gd = &guard{instance: instance, b: breaker.New(p.policy, rand.Float64, now)}
+		gd.timer = time.AfterFunc(time.Hour, func() { g.tick(p, gd) })
+		gd.timer.Stop()
+		p.guards[instance] = gd
+		if p.held {
+			gd.b.Force(p.state, now)
+			gd.state = p.state
+		}
+		g.note(p, gd, now)
+	}
+	return gd
+}
+
+// allow is the leave to call an instance, nil when its breaker refuses.
+func (g *Gate) allow(p *peer, instance string) (*pass, error) {
+	p.mu.Lock()
+	now := time.Now()
+	gd := g.guard(p, instance, now)
+	call, ok := gd.b.Allow(now)
+	changed := g.note(p, gd, now)
+	if ok && gd.state == breaker.HalfOpen {
+		g.arm(gd, now)
+	}
+	p.mu.Unlock()
+	if changed {
+		g.opts.OnAvailable(p.ns, p.service)
+	}
+	if !ok {
+		return nil, nil
+	}
+	return &pass{p, gd, call}, nil
+}
+
+// settle tells a breaker how a call went, and whoever waits when it has closed.
+func (g *Gate) settle(c *pass, sick error) {
+	p, live := c.peer, []Instance{{}}
+	if sick != nil && c.gd.instance != "" {
+		live, _ = g.Lookup(p.ns, p.service)
+	}
+	p.mu.Lock()
+	now := time.Now()
+	if sick == errNothing {
+		c.gd.b.Forget(&c.call, now)
+	} else {
+		c.gd.b.Done(&c.call, sick, now, sick != nil && p.spares(c.gd, live, now))
+	}
+	if sick != nil && p.lost(live, now) {
+		for _, i := range live {
+			gd := p.guards[i.ID]
+			gd.b.LetGo(now)
+			g.note(p, gd, now)
+		}
+	}
+	available := g.note(p, c.gd, now)
+	p.mu.Unlock()
+	if available {
+		g.opts.OnAvailable(p.ns, p.service)
+	}
+}
+
+// spares reports whether an instance may be ejected: at most half of a service
+// is at once, so that what is left is not run down by the load of all. The
+// caller holds mu.
+func (p *peer) spares(gd *guard, live []Instance, now time.Time) bool {
+	ejected := 1
+	for _, i := range live {
+		if o := p.guards[i.ID]; o != nil && o != gd && o.b.State(now) != breaker.Closed {
+			ejected++
+		}
+	}
+	return ejected <= max(1, len(live)/2)
+}
+
+// lost reports that no instance is well: then the ones that could not be spared
+// are of no use either, and whoever calls should know. The caller holds mu.
+func (p *peer) lost(live []Instance, now time.Time) bool {
+	for _, i := range live {
+		gd := p.guards[i.ID]
+		if gd == nil || gd.b.State(now) != breaker.Open && !gd.b.Held() {
+			return false
+		}
+	}
+	return true
+}
+
+// closedTo says when a peer may be tried again, nil when it may be tried now.
+func (g *Gate) closedTo(r weft.Request, target string) error {
+	live, err := g.live(r, target)
+	if err != nil {
+		return err
+	}
+	p, err := g.peer(r.Namespace, target)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	open := &weft.OpenError{Namespace: r.Namespace, Peer: target}
+	for _, i := range live {
+		gd := p.guards[i.ID]
+		if gd == nil || gd.b.State(now) != breaker.Open {
+			return nil
+		}
+		if until := gd.b.Until(); open.Reason == "" || until.Before(open.Until) {
+			open.Reason, open.Until = gd.b.Reason(), until
+		}
+	}
+	return open
+}
+
+// tick notes what time alone has changed.
+func (g *Gate) tick(p *peer, gd *guard) {
+	p.mu.Lock()
+	if g.closed.Load() || p.guards[gd.instance] != gd {
+		p.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	gd.b.State(now)
+	available := g.note(p, gd, now)
+	g.arm(gd, now)
+	p.mu.Unlock()
+	if available {
+		g.opts.OnAvailable(p.ns, p.service)
+	}
+}
+
+// arm sets the timer of a breaker. The caller holds the lock of its peer.
+func (g *Gate) arm(gd *guard, now time.Time) {
+	if at := gd.b.Next(); !at.IsZero() && !g.closed.Load() {
+		gd.timer.Reset(at.Sub(now))
+	} else {
+		gd.timer.Stop()
+	}
+}
+
+// came takes an instance in: one whose breaker was open and that has registered
+// anew has likely been started anew, and is worth a probe.
+func (g *Gate) came(i Instance) {
+	p, err := g.peer(i.Namespace, i.Service)
+	if err == nil { // or there is no room for a breaker, as whoever calls will hear
+		p.mu.Lock()
+		now := time.Now()
+		if gd := p.guards[i.ID]; gd != nil && gd.b.State(now) == breaker.Open && !gd.b.Forced() {
+			gd.b.Resume(gd.b.Reason(), now)
+			g.note(p, gd, now)
+		}
+		p.mu.Unlock()
+	}
+	g.opts.OnAvailable(i.Namespace, i.Service)
+}
+
+// left forgets the breaker of an instance that has gone.
+func (g *Gate) left(i Instance) {
+	p, err := g.peer(i.Namespace, i.Service)
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	gd := p.guards[i.ID]
+	if gd == nil {
+		return
+	}
+	gd.timer.Stop()
+	delete(p.guards, i.ID)
+	if gd.state != breaker.Closed && !gd.b.Forced() {
+		g.db.Submit(func(tx *store.Tx) error { return tx.DropBreaker(i.Namespace, i.Service, i.ID) })
+	}
+	g.tell(p, i.ID)
+}
+
+// loadBreakers reads policies, and the breakers that were open or held when the
+// process ended: an open one is half-open now, for much may have changed.
+func (g *Gate) loadBreakers(ctx context.Context) error {
+	err := g.db.BreakerPolicies(ctx, func(ns, service string, data []byte) error {
+		p, err := g.peer(ns, service)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(data, &p.policy)
+	})
+	if err != nil {
+		return err
+	}
+	var rows []store.Breaker
+	if err := g.db.Breakers(ctx, func(b store.Breaker) { rows = append(rows, b) }); err != nil {
+		return err
+	}
+	for _, b := range rows {
+		if err := g.resume(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Gate) resume(b store.Breaker) error {
+	p, err := g.peer(b.Namespace, b.Service)
+	if err != nil {
+		return err
+	}
+	live, _ := g.Lookup(b.Namespace, b.Service)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if b.Forced {
+		p.hold(breaker.State(b.State), now)
+		if b.Instance == "" && plain(p.service) {
+			live = []Instance{{}}
+		}
+		for _, i := range live {
+			g.guard(p, i.ID, now)
+		}
+		return nil
+	}
+	if p.held || !plain(p.service) && !contains(live, b.Instance) {
+		g.db.Submit(func(tx *store.Tx) error { return tx.DropBreaker(b.Namespace, b.Service, b.Instance) })
+		return nil
+	}
+	gd := g.guard(p, b.Instance, now)
+	gd.state = breaker.Open
+	gd.b.Resume(b.Reason, now)
+	g.note(p, gd, now)
+	return nil
+}
+
+func contains(live []Instance, id string) bool {
+	for _, i := range live {
+		if i.ID == id {
+			return true
+		}
+	}
+	return false
+}
