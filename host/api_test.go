@@ -73,6 +73,7 @@ var conversation = []struct {
 	{"weft.v1.BreakerService/ListBreakers", `{}`, `"forced":true`, ""},
 	{"weft.v1.BreakerService/Close", `{"peer":"payments"}`, `{}`, ""},
 	{"weft.v1.BreakerService/Reset", `{"peer":"payments"}`, `{}`, ""},
+	{"weft.v1.RegistryService/Drain", `{"service":"payments","instance":"one","epoch":"$epoch"}`, `{}`, ""},
 	{"weft.v1.RegistryService/Deregister", `{"service":"payments","instance":"one","epoch":"$epoch"}`, `{}`, ""},
 	{"weft.v1.ModuleService/DeleteModule", `{"name":"guest","version":"1.0.0"}`, `{}`, ""},
 	{"grpc.health.v1.Health/Check", `{}`, `"SERVING"`, ""},

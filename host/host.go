@@ -35,6 +35,7 @@ type Options struct {
 	CacheDir  string        // compiled modules; default: beside the file
 	HTTPAllow []string      // private host:port that workflows may call
 	Secrets   string        // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
+	Zone      string        // where this host is; calls prefer peers of the zone
 	ModuleMax int           // bytes of an upload; default 16 MiB
 	Limits    weft.Limits   // that a module may ask for at most; see wasm.DefaultLimits
 	BodyTime  time.Duration // for the body of a request to arrive; default 2 minutes
@@ -113,7 +114,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts}); err != nil {
 		return err
 	}
-	if h.gate, err = peers.Open(ctx, h.db, peers.Options{HTTPAllow: h.opts.HTTPAllow, Log: h.log, OnAvailable: h.available}); err != nil {
+	if h.gate, err = peers.Open(ctx, h.db, peers.Options{HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
 		return err
 	}
 	h.opts.Engine.Log = h.log
@@ -186,7 +187,7 @@ const DrainMax = 10 * time.Second
 
 // Serve serves until ctx ends, then drains and closes the host: it refuses new
 // calls, ends streams, stops consuming events, lets what is in flight end, and
-// makes everything durable.
+// makes everything durable. While it serves it is a peer itself.
 func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true)
@@ -195,22 +196,27 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	defer cut(nil)
 	s := &http.Server{Handler: h.Handler(), Protocols: protocols, ReadHeaderTimeout: headerTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: headerMax,
 		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelWarn), BaseContext: func(net.Listener) context.Context { return calls }}
+	self, err := h.announce(context.WithoutCancel(ctx), l.Addr())
+	if err != nil {
+		return errors.Join(err, l.Close(), h.Close(ctx))
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
-	var err error
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
 	h.log.Info("weft drains")
-	h.beginDrain()
 	drain, cancel := context.WithTimeout(context.Background(), DrainMax)
 	defer cancel()
+	h.withdraw(drain, self)
+	h.beginDrain()
 	late := time.AfterFunc(DrainMax/2, func() { cut(rpc.ErrDraining) })
 	defer late.Stop()
 	if s.Shutdown(drain) != nil {
 		s.Close()
 	}
+	h.depart(drain, self)
 	return errors.Join(err, h.Close(drain))
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+	"github.com/weftrun/weft/store"
 )
 
 // last reads a stream to its end.
@@ -148,6 +150,29 @@ func waitedRuns(t *testing.T, s *served) []*weftv1.Run {
 		t.Fatal(err)
 	}
 	return res.Runs
+}
+
+func TestAHostIsAPeerWhileItServes(t *testing.T) {
+	s := serve(t, host.Options{Zone: "north"})
+	const list = `{"namespace":"weft"}`
+	if answer := compact(s.must("/weft.v1.RegistryService/ListInstances", list)); !strings.Contains(answer, `"service":"host"`) || !strings.Contains(answer, s.url) || !strings.Contains(answer, `"zone":"north"`) {
+		t.Errorf("it is registered as %s", answer)
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), store.Options{Path: s.db})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Instances(t.Context(), func(i store.Instance) { t.Errorf("after its end %+v is left", i) }); err != nil {
+		t.Fatal(err)
+	}
+	var kinds []int
+	if _, err := db.InstanceEvents(t.Context(), "weft", "host", 0, 100, 100, func(e store.InstanceEvent) { kinds = append(kinds, e.Kind) }); err != nil || !slices.Equal(kinds, []int{1, 2, 3}) {
+		t.Errorf("it was not registered, draining and gone in that order: %v %v", kinds, err)
+	}
 }
 
 func TestAHostThatIsClosedTwiceIsClosed(t *testing.T) {

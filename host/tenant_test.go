@@ -52,6 +52,7 @@ func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 		{"RegistryService/ListInstances", ``, empty},
 		{"RegistryService/Watch", ``, own}, // below
 		{"RegistryService/Heartbeat", `"service":"peer","instance":"one","epoch":"` + epoch + `"`, missing},
+		{"RegistryService/Drain", `"service":"peer","instance":"one","epoch":"` + epoch + `"`, missing},
 		{"RegistryService/Deregister", `"service":"peer","instance":"one","epoch":"` + epoch + `"`, missing},
 		{"BreakerService/ListBreakers", ``, empty},
 		{"BreakerService/Open", `"peer":"peer"`, missing},

@@ -7,6 +7,8 @@ type Instance struct {
 	Namespace, Service, Instance string
 	Epoch                        int64
 	URL, Zone                    string
+	Weight, Status               int
+	Health                       string
 	TTL                          int64 // milliseconds
 }
 
@@ -17,27 +19,71 @@ func (tx *Tx) Register(i Instance, at int64) (epoch int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = tx.Exec(`insert or replace into instance(ns,service,instance,epoch,url,zone,weight,status,health,ttl,meta,modified) values(?,?,?,?,?,?,100,1,'',?,x'',?)`,
-		i.Namespace, i.Service, i.Instance, c.LastID, i.URL, i.Zone, i.TTL, c.LastID)
+	_, err = tx.Exec(`insert or replace into instance(ns,service,instance,epoch,url,zone,weight,status,health,ttl,meta,modified) values(?,?,?,?,?,?,?,?,?,?,x'',?)`,
+		i.Namespace, i.Service, i.Instance, c.LastID, i.URL, i.Zone, i.Weight, i.Status, i.Health, i.TTL, c.LastID)
 	return c.LastID, err
 }
 
-// Deregister removes an instance, if it still has that epoch.
-func (tx *Tx) Deregister(ns, service, instance string, epoch, at int64) error {
-	c, err := tx.Exec("delete from instance where ns=? and service=? and instance=? and epoch=?", ns, service, instance, epoch)
-	if err != nil || c.Rows == 0 {
-		return err
+// ChangeInstance gives an instance that status, or removes it where that is 0,
+// and notes what kind of change that is. The revision is 0, and nothing is
+// changed, if the instance has another epoch.
+func (tx *Tx) ChangeInstance(ns, service, instance string, epoch int64, status, kind int, at int64) (revision int64, err error) {
+	var c Changed
+	if status == 0 {
+		c, err = tx.Exec("delete from instance where ns=? and service=? and instance=? and epoch=?", ns, service, instance, epoch)
+	} else {
+		c, err = tx.Exec("update instance set status=? where ns=? and service=? and instance=? and epoch=?", status, ns, service, instance, epoch)
 	}
-	_, err = tx.Exec("insert into instance_event(ns,service,instance,epoch,kind,at) values(?,?,?,?,3,?)", ns, service, instance, epoch, at)
-	return err
+	if err != nil || c.Rows == 0 {
+		return 0, err
+	}
+	c, err = tx.Exec("insert into instance_event(ns,service,instance,epoch,kind,at) values(?,?,?,?,?,?)", ns, service, instance, epoch, kind, at)
+	if err != nil || status == 0 {
+		return c.LastID, err
+	}
+	_, err = tx.Exec("update instance set modified=? where ns=? and service=? and instance=?", c.LastID, ns, service, instance)
+	return c.LastID, err
 }
 
 // Instances calls fn with every registered instance.
 func (db *DB) Instances(ctx context.Context, fn func(Instance)) error {
-	return db.Query(ctx, "select ns,service,instance,epoch,url,zone,ttl from instance", nil, func(r Row) error {
-		fn(Instance{r.Text(0), r.Text(1), r.Text(2), r.Int(3), r.Text(4), r.Text(5), r.Int(6)})
+	return db.Query(ctx, "select ns,service,instance,epoch,url,zone,weight,status,health,ttl from instance", nil, func(r Row) error {
+		fn(Instance{r.Text(0), r.Text(1), r.Text(2), r.Int(3), r.Text(4), r.Text(5), int(r.Int(6)), int(r.Int(7)), r.Text(8), r.Int(9)})
 		return nil
 	})
+}
+
+// InstanceEvent is one change of an instance.
+type InstanceEvent struct {
+	Revision int64
+	Kind     int
+	Instance string
+	Epoch    int64
+}
+
+// InstanceEvents calls fn with the changes of a service after a revision and up
+// to another, in order. whole is false when retention has removed some since,
+// or there are more than limit.
+func (db *DB) InstanceEvents(ctx context.Context, ns, service string, after, upto int64, limit int, fn func(InstanceEvent)) (whole bool, err error) {
+	rows := 0
+	err = db.Query(ctx, "select rev,kind,instance,case epoch when 0 then rev else epoch end from instance_event where ns=? and service=? and rev>? and rev<=? order by rev limit ?",
+		[]any{ns, service, after, upto, limit + 1}, func(r Row) error {
+			rows++
+			fn(InstanceEvent{r.Int(0), int(r.Int(1)), r.Text(2), r.Int(3)})
+			return nil
+		})
+	if err != nil || rows > limit {
+		return false, err
+	}
+	oldest := upto + 1
+	err = db.Query(ctx, "select rev from instance_event order by rev limit 1", nil, func(r Row) error { oldest = r.Int(0); return nil })
+	return oldest <= after+1, err
+}
+
+// Revision is that of the latest change of any instance.
+func (db *DB) Revision(ctx context.Context) (revision int64, err error) {
+	err = db.Query(ctx, "select seq from sqlite_sequence where name='instance_event'", nil, func(r Row) error { revision = r.Int(0); return nil })
+	return revision, err
 }
 
 // KnownServices calls fn with every service that was ever registered.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -152,6 +153,9 @@ func (a *app) peerCommand() *cobra.Command {
 	})
 	register.Flags().StringVar(&q.Url, "url", "", "base address of the peer, http or https")
 	register.Flags().StringVar(&q.Instance, "instance", fmt.Sprintf("cli-%d", os.Getpid()), "name of this instance")
+	register.Flags().StringVar(&q.Zone, "zone", "", "where it is; hosts of that zone prefer it")
+	register.Flags().Int32Var(&q.Weight, "weight", 0, "its share of calls, 1 to 1000; default 100")
+	register.Flags().StringVar(&q.Health, "health", "", "what is asked every 5 seconds: a path such as /healthz, grpc or grpc:SERVICE")
 	return group("peer", "See and register peers", register,
 		verb("list", "List live instances", func(ctx context.Context, _ []string) error {
 			res, err := a.registry().ListInstances(ctx, &weftv1.ListInstancesRequest{Namespace: a.namespace})
@@ -160,10 +164,47 @@ func (a *app) peerCommand() *cobra.Command {
 			}
 			var rows [][]string
 			for _, i := range res.Instances {
-				rows = append(rows, []string{i.Service, i.Instance, i.Url})
+				status := strings.ToLower(strings.TrimPrefix(i.Status.String(), "INSTANCE_STATUS_"))
+				rows = append(rows, []string{i.Service, i.Instance, i.Url, status, orDash(i.Zone), fmt.Sprint(i.Weight)})
 			}
-			return a.table(res, "SERVICE INSTANCE URL", rows)
+			return a.table(res, "SERVICE INSTANCE URL STATUS ZONE WEIGHT", rows)
+		}),
+		verb("drain SERVICE INSTANCE", "Have an instance take no new calls", func(ctx context.Context, args []string) error {
+			i, err := a.instance(ctx, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			res, err := a.registry().Drain(ctx, &weftv1.DrainRequest{Namespace: a.namespace, Service: i.Service, Instance: i.Instance, Epoch: i.Epoch})
+			if err != nil {
+				return err
+			}
+			return a.print(res, "%s of %s takes no new calls\n", i.Instance, i.Service)
+		}),
+		verb("rm SERVICE INSTANCE", "Remove an instance; a program that keeps its lease registers again", func(ctx context.Context, args []string) error {
+			i, err := a.instance(ctx, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			res, err := a.registry().Deregister(ctx, &weftv1.DeregisterRequest{Namespace: a.namespace, Service: i.Service, Instance: i.Instance, Epoch: i.Epoch})
+			if err != nil {
+				return err
+			}
+			return a.print(res, "%s of %s is removed\n", i.Instance, i.Service)
 		}))
+}
+
+// instance is a live instance as it is registered now.
+func (a *app) instance(ctx context.Context, service, name string) (*weftv1.Instance, error) {
+	res, err := a.registry().Lookup(ctx, &weftv1.LookupRequest{Namespace: a.namespace, Service: service})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range res.Instances {
+		if i.Instance == name {
+			return i, nil
+		}
+	}
+	return nil, fmt.Errorf("%s has no live instance %s; weft peer list shows what there is", service, name)
 }
 
 func (a *app) keepLease(ctx context.Context, q *weftv1.RegisterRequest) error {
@@ -179,8 +220,8 @@ func (a *app) keepLease(ctx context.Context, q *weftv1.RegisterRequest) error {
 	for {
 		select {
 		case <-beat.C:
-			if _, err := a.registry().Heartbeat(ctx, &weftv1.HeartbeatRequest{Namespace: q.Namespace, Service: q.Service, Instance: q.Instance, Epoch: res.Epoch}); err != nil {
-				return err
+			if _, err := a.registry().Heartbeat(ctx, &weftv1.HeartbeatRequest{Namespace: q.Namespace, Service: q.Service, Instance: q.Instance, Epoch: res.Epoch}); err != nil && connect.CodeOf(err) != connect.CodeUnavailable && ctx.Err() == nil {
+				return err // when weft is away for a moment the lease lasts
 			}
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)

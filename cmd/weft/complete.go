@@ -32,6 +32,7 @@ func (a *app) words() map[string]completion {
 		"weft module show": modules, "weft module rm": modules, "weft module grant": modules,
 		"weft handler call": handlers,
 		"weft breaker set":  peers, "weft breaker open": peers, "weft breaker close": peers, "weft breaker reset": peers,
+		"weft peer drain": peers, "weft peer rm": peers,
 	}
 }
 

@@ -43,6 +43,8 @@ var examples = map[string]string{
 	"weft peer":              "weft peer list",
 	"weft peer register":     "weft peer register payments --url http://127.0.0.1:9000",
 	"weft peer list":         "weft peer list",
+	"weft peer drain":        "weft peer drain payments one",
+	"weft peer rm":           "weft peer rm payments one",
 	"weft breaker":           "weft breaker list",
 	"weft breaker set":       "weft breaker set payments --failures 2 --open 10s",
 	"weft breaker list":      "weft breaker list",

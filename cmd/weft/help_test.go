@@ -13,7 +13,7 @@ import (
 // docs/OPERATIONS.md names every flag of the server and of all commands, with
 // its variable and its default.
 func TestOperationsNamesEveryFlag(t *testing.T) {
-	for _, name := range []string{"WEFT_LISTEN", "WEFT_DB", "WEFT_CACHE", "WEFT_SERVER", "WEFT_NAMESPACE"} {
+	for _, name := range []string{"WEFT_LISTEN", "WEFT_DB", "WEFT_CACHE", "WEFT_ZONE", "WEFT_SERVER", "WEFT_NAMESPACE"} {
 		t.Setenv(name, "")
 	}
 	doc, err := os.ReadFile("../../docs/OPERATIONS.md")

@@ -34,6 +34,7 @@ type Options struct {
 	Bulkhead    int           // calls at once of one caller to one peer; default 64
 	BodyMax     int64         // bytes of an answer; default 4 MiB
 	HTTPAllow   []string      // host:port that workflows may reach although it is private
+	Zone        string        // of this host; calls prefer instances of it
 	Log         *slog.Logger
 	OnAvailable func(ns, peer string) // the peer may answer again
 }
@@ -63,11 +64,12 @@ func set[T ~int | ~int64](field *T, v T) {
 // Gate is the only door out of a guest and of a workflow's HTTP calls.
 type Gate struct {
 	*Registry
-	db   *store.DB
-	opts Options
-	http http.RoundTripper // to registered peers
-	open http.RoundTripper // to the world: addresses are checked
-	grpc http.RoundTripper // the same, and HTTP/2 alone
+	db       *store.DB
+	opts     Options
+	http     http.RoundTripper // to registered peers
+	grpc     http.RoundTripper // to registered peers that are asked for their health by gRPC
+	open     http.RoundTripper // to the world: addresses are checked
+	openGRPC http.RoundTripper // the same, and HTTP/2 alone
 
 	mu       sync.Mutex
 	peers    map[serviceKey]*peer       // guarded by mu
@@ -84,7 +86,7 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	o.fill()
 	g := &Gate{db: db, opts: o, peers: map[serviceKey]*peer{}, watchers: map[*breakerWatch]struct{}{}, busy: map[string]int{}}
 	var err error
-	if g.Registry, err = openRegistry(ctx, db, o.Log, g.came, g.left); err != nil {
+	if g.Registry, err = openRegistry(ctx, db, o, g.came, g.left); err != nil {
 		return nil, err
 	}
 	if err = g.loadBreakers(ctx); err != nil {
@@ -92,14 +94,16 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	}
 	dial := &net.Dialer{Timeout: o.Attempt}
 	g.http = &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}
+	h2 := &http.Protocols{}
+	h2.SetHTTP2(true)
+	h2.SetUnencryptedHTTP2(true)
+	g.grpc = &http.Transport{DialContext: dial.DialContext, IdleConnTimeout: time.Minute, Protocols: h2}
 	g.open = &http.Transport{DialContext: g.checkedDial, DisableKeepAlives: true} // a kept connection would escape the check
-	var two http.Protocols
-	two.SetHTTP2(true)
-	two.SetUnencryptedHTTP2(true)
-	g.grpc = &http.Transport{DialContext: g.checkedDial, DisableKeepAlives: true, Protocols: &two}
+	g.openGRPC = &http.Transport{DialContext: g.checkedDial, DisableKeepAlives: true, Protocols: h2}
 	life, stop := context.WithCancel(context.Background())
 	g.stop = stop
-	g.done.Go(func() { g.sweep(life) })
+	g.done.Go(func() { g.sweep(life, g.check) })
+	g.done.Go(func() { g.watchHealth(life) })
 	return g, nil
 }
 
@@ -115,8 +119,10 @@ func (g *Gate) Close() {
 		}
 		p.mu.Unlock()
 	}
-	if t, ok := g.http.(*http.Transport); ok {
-		t.CloseIdleConnections()
+	for _, rt := range []http.RoundTripper{g.http, g.grpc} {
+		if t, ok := rt.(*http.Transport); ok {
+			t.CloseIdleConnections()
+		}
 	}
 }
 
@@ -270,43 +276,44 @@ func diagnose(r weft.Request, res weft.Response, err error) error {
 // pick is an address and the leave to call it once. No instance, or only ones
 // whose breakers are open, is a *weft.OpenError.
 func (g *Gate) pick(r weft.Request, target string) (base string, _ *pass, err error) {
-	live, err := g.live(r, target)
-	if err != nil {
-		return "", nil, err
-	}
 	p, err := g.peer(r.Namespace, target)
 	if err != nil {
 		return "", nil, err
 	}
-	rand.Shuffle(len(live), func(i, j int) { live[i], live[j] = live[j], live[i] })
-	for _, i := range live {
-		c, err := g.allow(p, i.ID)
-		if err != nil {
-			return "", nil, err
+	if r.Peer == "" {
+		if c := g.allow(p, &lease{}); c != nil {
+			return "", c, nil
 		}
-		if c != nil {
-			return i.URL, c, nil
+		return "", nil, g.notNow(r, target)
+	}
+	s := g.service(r.Namespace, target)
+	if s == nil {
+		return "", nil, weft.Errorf(weft.NotFound, "peers.Gate.Do", "no peer %q was ever registered in namespace %s", target, r.Namespace).WithHint("weft peer list shows what there is")
+	}
+	if l := s.pick(g.now()); l != nil && l.sick.Load() == nil {
+		if c := g.allow(p, l); c != nil {
+			return l.URL, c, nil
 		}
 	}
-	if open := g.closedTo(r, target); open != nil {
-		return "", nil, open
+	for _, list := range [][]*lease{s.near, s.far} { // whoever is well, then
+		first := rand.IntN(max(1, len(list)))
+		for i := range list {
+			if l := list[(first+i)%len(list)]; l.sick.Load() == nil {
+				if c := g.allow(p, l); c != nil {
+					return l.URL, c, nil
+				}
+			}
+		}
 	}
-	return "", nil, &weft.OpenError{Namespace: r.Namespace, Peer: target, Until: time.Now().Add(probeWait), Reason: "a probe is on its way"}
+	return "", nil, g.notNow(r, target)
 }
 
-// live are the instances of a target. A plain HTTP host is its own only one.
-func (g *Gate) live(r weft.Request, target string) ([]Instance, error) {
-	if r.Peer == "" {
-		return []Instance{{}}, nil
+// notNow is why no call can be made now.
+func (g *Gate) notNow(r weft.Request, target string) error {
+	if open := g.closedTo(r, target); open != nil {
+		return open
 	}
-	live, known := g.Lookup(r.Namespace, target)
-	if len(live) > 0 {
-		return live, nil
-	}
-	if !known {
-		return nil, weft.Errorf(weft.NotFound, "peers.Gate.Do", "no peer %q was ever registered in namespace %s", target, r.Namespace).WithHint("weft peer list shows what there is")
-	}
-	return nil, &weft.OpenError{Namespace: r.Namespace, Peer: target, Reason: "all have deregistered or lost their lease"}
+	return &weft.OpenError{Namespace: r.Namespace, Peer: target, Until: time.Now().Add(probeWait), Reason: "a probe is on its way"}
 }
 
 // send makes one HTTP request.
@@ -321,7 +328,7 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string) (weft.Resp
 	}
 	payload := r.Body
 	if r.GRPC {
-		transport, payload = g.grpc, framed(r.Body)
+		transport, payload = g.openGRPC, framed(r.Body)
 	}
 	ctx = context.WithValue(ctx, grantsKey{}, r.Grants)
 	q, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(payload))

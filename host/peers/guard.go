@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"math/rand/v2"
@@ -36,9 +37,11 @@ type guard struct {
 
 // pass is the leave to make one call.
 type pass struct {
-	peer *peer
-	gd   *guard
-	call breaker.Call
+	peer  *peer
+	lease *lease
+	gd    *guard
+	call  breaker.Call
+	begun time.Duration // on the registry's clock
 }
 
 // Bounds of the breakers in memory: plain HTTP hosts could be many.
@@ -90,11 +93,12 @@ func (g *Gate) guard(p *peer, instance string, now time.Time) *guard {
 	return gd
 }
 
-// allow is the leave to call an instance, nil when its breaker refuses.
-func (g *Gate) allow(p *peer, instance string) (*pass, error) {
+// allow is the leave to call an instance, nil when its breaker refuses. It is
+// given back to settle.
+func (g *Gate) allow(p *peer, l *lease) *pass {
 	p.mu.Lock()
 	now := time.Now()
-	gd := g.guard(p, instance, now)
+	gd := g.guard(p, l.ID, now)
 	call, ok := gd.b.Allow(now)
 	changed := g.note(p, gd, now)
 	if ok && gd.state == breaker.HalfOpen {
@@ -105,27 +109,34 @@ func (g *Gate) allow(p *peer, instance string) (*pass, error) {
 		g.opts.OnAvailable(p.ns, p.service)
 	}
 	if !ok {
-		return nil, nil
+		return nil
 	}
-	return &pass{p, gd, call}, nil
+	l.busy.Add(1)
+	return &pass{p, l, gd, call, now.Sub(g.begun)}
 }
 
 // settle tells a breaker how a call went, and whoever waits when it has closed.
 func (g *Gate) settle(c *pass, sick error) {
-	p, live := c.peer, []Instance{{}}
+	p, now := c.peer, time.Now()
+	c.lease.busy.Add(-1)
+	if took := now.Sub(g.begun) - c.begun; sick == nil {
+		c.lease.took(took, now.Sub(g.begun))
+	} else if sick != errNothing {
+		c.lease.took(max(took, g.opts.Attempt), now.Sub(g.begun)) // failing quickly must not look like being quick
+	}
+	live := []*lease{c.lease}
 	if sick != nil && c.gd.instance != "" {
-		live, _ = g.Lookup(p.ns, p.service)
+		live = g.service(p.ns, p.service).active()
 	}
 	p.mu.Lock()
-	now := time.Now()
 	if sick == errNothing {
 		c.gd.b.Forget(&c.call, now)
 	} else {
 		c.gd.b.Done(&c.call, sick, now, sick != nil && p.spares(c.gd, live, now))
 	}
 	if sick != nil && p.lost(live, now) {
-		for _, i := range live {
-			gd := p.guards[i.ID]
+		for _, l := range live {
+			gd := p.guards[l.ID]
 			gd.b.LetGo(now)
 			g.note(p, gd, now)
 		}
@@ -140,7 +151,7 @@ func (g *Gate) settle(c *pass, sick error) {
 // spares reports whether an instance may be ejected: at most half of a service
 // is at once, so that what is left is not run down by the load of all. The
 // caller holds mu.
-func (p *peer) spares(gd *guard, live []Instance, now time.Time) bool {
+func (p *peer) spares(gd *guard, live []*lease, now time.Time) bool {
 	ejected := 1
 	for _, i := range live {
 		if o := p.guards[i.ID]; o != nil && o != gd && o.b.State(now) != breaker.Closed {
@@ -152,7 +163,7 @@ func (p *peer) spares(gd *guard, live []Instance, now time.Time) bool {
 
 // lost reports that no instance is well: then the ones that could not be spared
 // are of no use either, and whoever calls should know. The caller holds mu.
-func (p *peer) lost(live []Instance, now time.Time) bool {
+func (p *peer) lost(live []*lease, now time.Time) bool {
 	for _, i := range live {
 		gd := p.guards[i.ID]
 		if gd == nil || gd.b.State(now) != breaker.Open && !gd.b.Held() {
@@ -164,24 +175,34 @@ func (p *peer) lost(live []Instance, now time.Time) bool {
 
 // closedTo says when a peer may be tried again, nil when it may be tried now.
 func (g *Gate) closedTo(r weft.Request, target string) error {
-	live, err := g.live(r, target)
-	if err != nil {
-		return err
-	}
 	p, err := g.peer(r.Namespace, target)
 	if err != nil {
 		return err
 	}
+	open := &weft.OpenError{Namespace: r.Namespace, Peer: target}
+	live := []*lease{{}}
+	if r.Peer != "" {
+		s := g.service(r.Namespace, target)
+		if live = s.active(); len(live) == 0 {
+			if open.Reason = "all have deregistered or lost their lease"; len(s.leases()) > 0 {
+				open.Reason = "all are draining"
+			}
+			return open
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	open := &weft.OpenError{Namespace: r.Namespace, Peer: target}
-	for _, i := range live {
-		gd := p.guards[i.ID]
+	for _, l := range live {
+		if why := l.sick.Load(); why != nil {
+			open.Reason = cmp.Or(open.Reason, *why) // it may be tried when a check goes well, which nobody can say
+			continue
+		}
+		gd := p.guards[l.ID]
 		if gd == nil || gd.b.State(now) != breaker.Open {
 			return nil
 		}
-		if until := gd.b.Until(); open.Reason == "" || until.Before(open.Until) {
+		if until := gd.b.Until(); open.Until.IsZero() || until.Before(open.Until) {
 			open.Reason, open.Until = gd.b.Reason(), until
 		}
 	}
@@ -286,7 +307,7 @@ func (g *Gate) resume(b store.Breaker) error {
 	now := time.Now()
 	if b.Forced {
 		p.hold(breaker.State(b.State), now)
-		if b.Instance == "" && plain(p.service) {
+		if plain(p.service) {
 			live = []Instance{{}}
 		}
 		for _, i := range live {

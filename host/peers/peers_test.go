@@ -172,8 +172,8 @@ func TestALeaseThatIsNotRenewedEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	done := errors.New("gone")
-	err := g.Watch(ctx, ns, "bank", func(live []peers.Instance) error {
-		if len(live) == 0 {
+	err := g.Watch(ctx, ns, "bank", 0, func(v peers.View) error {
+		if len(v.Instances) == 0 {
 			return done
 		}
 		return nil

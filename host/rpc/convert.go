@@ -182,7 +182,8 @@ func eventFrom(e *weftv1.Event) (out weft.Event, err error) {
 func instancesOf(list []peers.Instance) []*weftv1.Instance {
 	out := make([]*weftv1.Instance, len(list))
 	for i, p := range list {
-		out[i] = &weftv1.Instance{Service: p.Service, Instance: p.ID, Epoch: p.Epoch, Url: p.URL, Zone: p.Zone}
+		out[i] = &weftv1.Instance{Service: p.Service, Instance: p.ID, Epoch: p.Epoch, Url: p.URL, Zone: p.Zone,
+			Weight: int32(p.Weight), Status: weftv1.InstanceStatus(p.Status), Health: p.Health}
 	}
 	return out
 }

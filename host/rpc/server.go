@@ -356,7 +356,8 @@ func (h handlers) ListHandlers(_ context.Context, q *weftv1.ListHandlersRequest)
 type registry struct{ Rooms }
 
 func (r registry) Register(ctx context.Context, q *weftv1.RegisterRequest) (*weftv1.RegisterResponse, error) {
-	i, err := r.Gate.Register(ctx, peers.Instance{Namespace: weft.NamespaceOr(q.Namespace), Service: q.Service, ID: q.Instance, URL: q.Url, Zone: q.Zone, TTL: q.Ttl.AsDuration()})
+	i, err := r.Gate.Register(ctx, peers.Instance{Namespace: weft.NamespaceOr(q.Namespace), Service: q.Service, ID: q.Instance, URL: q.Url, Zone: q.Zone,
+		Weight: int(q.Weight), Health: q.Health, TTL: q.Ttl.AsDuration()})
 	if err != nil {
 		return nil, err
 	}
@@ -365,6 +366,10 @@ func (r registry) Register(ctx context.Context, q *weftv1.RegisterRequest) (*wef
 
 func (r registry) Heartbeat(_ context.Context, q *weftv1.HeartbeatRequest) (*weftv1.HeartbeatResponse, error) {
 	return &weftv1.HeartbeatResponse{}, r.Gate.Heartbeat(weft.NamespaceOr(q.Namespace), q.Service, q.Instance, q.Epoch)
+}
+
+func (r registry) Drain(ctx context.Context, q *weftv1.DrainRequest) (*weftv1.DrainResponse, error) {
+	return &weftv1.DrainResponse{}, r.Gate.Drain(ctx, weft.NamespaceOr(q.Namespace), q.Service, q.Instance, q.Epoch)
 }
 
 func (r registry) Deregister(ctx context.Context, q *weftv1.DeregisterRequest) (*weftv1.DeregisterResponse, error) {

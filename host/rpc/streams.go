@@ -33,8 +33,12 @@ func (e events) Tail(ctx context.Context, q *weftv1.TailRequest, stream weftv1co
 }
 
 func (r registry) Watch(ctx context.Context, q *weftv1.RegistryServiceWatchRequest, stream weftv1connect.RegistryServiceWatchServerStream) error {
-	return r.Gate.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Service, func(live []peers.Instance) error {
-		return stream.Send(&weftv1.RegistryServiceWatchResponse{Instances: instancesOf(live)})
+	return r.Gate.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Service, q.Revision, func(v peers.View) error {
+		out := &weftv1.RegistryServiceWatchResponse{Instances: instancesOf(v.Instances), Revision: v.Revision, Reset_: v.Reset}
+		for _, c := range v.Changes {
+			out.Changes = append(out.Changes, &weftv1.InstanceChange{Revision: c.Revision, Kind: weftv1.InstanceChangeKind(c.Kind), Instance: c.Instance, Epoch: c.Epoch})
+		}
+		return stream.Send(out)
 	})
 }
 

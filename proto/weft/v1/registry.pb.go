@@ -22,6 +22,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type InstanceStatus int32
+
+const (
+	InstanceStatus_INSTANCE_STATUS_UNSPECIFIED InstanceStatus = 0
+	InstanceStatus_INSTANCE_STATUS_ACTIVE      InstanceStatus = 1
+	InstanceStatus_INSTANCE_STATUS_DRAINING    InstanceStatus = 2 // takes no new calls
+)
+
+// Enum value maps for InstanceStatus.
+var (
+	InstanceStatus_name = map[int32]string{
+		0: "INSTANCE_STATUS_UNSPECIFIED",
+		1: "INSTANCE_STATUS_ACTIVE",
+		2: "INSTANCE_STATUS_DRAINING",
+	}
+	InstanceStatus_value = map[string]int32{
+		"INSTANCE_STATUS_UNSPECIFIED": 0,
+		"INSTANCE_STATUS_ACTIVE":      1,
+		"INSTANCE_STATUS_DRAINING":    2,
+	}
+)
+
+func (x InstanceStatus) Enum() *InstanceStatus {
+	p := new(InstanceStatus)
+	*p = x
+	return p
+}
+
+func (x InstanceStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InstanceStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_weft_v1_registry_proto_enumTypes[0].Descriptor()
+}
+
+func (InstanceStatus) Type() protoreflect.EnumType {
+	return &file_weft_v1_registry_proto_enumTypes[0]
+}
+
+func (x InstanceStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InstanceStatus.Descriptor instead.
+func (InstanceStatus) EnumDescriptor() ([]byte, []int) {
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{0}
+}
+
+type InstanceChangeKind int32
+
+const (
+	InstanceChangeKind_INSTANCE_CHANGE_KIND_UNSPECIFIED  InstanceChangeKind = 0
+	InstanceChangeKind_INSTANCE_CHANGE_KIND_REGISTERED   InstanceChangeKind = 1
+	InstanceChangeKind_INSTANCE_CHANGE_KIND_DRAINING     InstanceChangeKind = 2
+	InstanceChangeKind_INSTANCE_CHANGE_KIND_DEREGISTERED InstanceChangeKind = 3
+	InstanceChangeKind_INSTANCE_CHANGE_KIND_EXPIRED      InstanceChangeKind = 4
+)
+
+// Enum value maps for InstanceChangeKind.
+var (
+	InstanceChangeKind_name = map[int32]string{
+		0: "INSTANCE_CHANGE_KIND_UNSPECIFIED",
+		1: "INSTANCE_CHANGE_KIND_REGISTERED",
+		2: "INSTANCE_CHANGE_KIND_DRAINING",
+		3: "INSTANCE_CHANGE_KIND_DEREGISTERED",
+		4: "INSTANCE_CHANGE_KIND_EXPIRED",
+	}
+	InstanceChangeKind_value = map[string]int32{
+		"INSTANCE_CHANGE_KIND_UNSPECIFIED":  0,
+		"INSTANCE_CHANGE_KIND_REGISTERED":   1,
+		"INSTANCE_CHANGE_KIND_DRAINING":     2,
+		"INSTANCE_CHANGE_KIND_DEREGISTERED": 3,
+		"INSTANCE_CHANGE_KIND_EXPIRED":      4,
+	}
+)
+
+func (x InstanceChangeKind) Enum() *InstanceChangeKind {
+	p := new(InstanceChangeKind)
+	*p = x
+	return p
+}
+
+func (x InstanceChangeKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InstanceChangeKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_weft_v1_registry_proto_enumTypes[1].Descriptor()
+}
+
+func (InstanceChangeKind) Type() protoreflect.EnumType {
+	return &file_weft_v1_registry_proto_enumTypes[1]
+}
+
+func (x InstanceChangeKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InstanceChangeKind.Descriptor instead.
+func (InstanceChangeKind) EnumDescriptor() ([]byte, []int) {
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{1}
+}
+
 type Instance struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
@@ -29,6 +133,9 @@ type Instance struct {
 	Epoch         int64                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Url           string                 `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"` // http or https
 	Zone          string                 `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	Weight        int32                  `protobuf:"varint,6,opt,name=weight,proto3" json:"weight,omitempty"` // 1 to 1000
+	Status        InstanceStatus         `protobuf:"varint,7,opt,name=status,proto3,enum=weft.v1.InstanceStatus" json:"status,omitempty"`
+	Health        string                 `protobuf:"bytes,8,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -98,14 +205,39 @@ func (x *Instance) GetZone() string {
 	return ""
 }
 
+func (x *Instance) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Instance) GetStatus() InstanceStatus {
+	if x != nil {
+		return x.Status
+	}
+	return InstanceStatus_INSTANCE_STATUS_UNSPECIFIED
+}
+
+func (x *Instance) GetHealth() string {
+	if x != nil {
+		return x.Health
+	}
+	return ""
+}
+
 type RegisterRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
-	Instance      string                 `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
-	Url           string                 `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
-	Zone          string                 `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
-	Ttl           *durationpb.Duration   `protobuf:"bytes,6,opt,name=ttl,proto3" json:"ttl,omitempty"` // default 15 s, 1 s to 1 h
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Service   string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Instance  string                 `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	Url       string                 `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
+	Zone      string                 `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	Ttl       *durationpb.Duration   `protobuf:"bytes,6,opt,name=ttl,proto3" json:"ttl,omitempty"`        // default 15 s, 1 s to 1 h
+	Weight    int32                  `protobuf:"varint,7,opt,name=weight,proto3" json:"weight,omitempty"` // its share of calls; default 100, 1 to 1000
+	// health is asked every 5 seconds: a path by HTTP, or grpc or grpc:SERVICE by
+	// gRPC's health check. Three failures in a row and the instance gets no calls.
+	Health        string `protobuf:"bytes,8,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,6 +312,20 @@ func (x *RegisterRequest) GetTtl() *durationpb.Duration {
 		return x.Ttl
 	}
 	return nil
+}
+
+func (x *RegisterRequest) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *RegisterRequest) GetHealth() string {
+	if x != nil {
+		return x.Health
+	}
+	return ""
 }
 
 type RegisterResponse struct {
@@ -346,6 +492,110 @@ func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
 	return file_weft_v1_registry_proto_rawDescGZIP(), []int{4}
 }
 
+type DrainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Instance      string                 `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	Epoch         int64                  `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_weft_v1_registry_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_registry_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DrainRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *DrainRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *DrainRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *DrainRequest) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type DrainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainResponse) Reset() {
+	*x = DrainResponse{}
+	mi := &file_weft_v1_registry_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainResponse) ProtoMessage() {}
+
+func (x *DrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_registry_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
+func (*DrainResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{6}
+}
+
 type DeregisterRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -358,7 +608,7 @@ type DeregisterRequest struct {
 
 func (x *DeregisterRequest) Reset() {
 	*x = DeregisterRequest{}
-	mi := &file_weft_v1_registry_proto_msgTypes[5]
+	mi := &file_weft_v1_registry_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +620,7 @@ func (x *DeregisterRequest) String() string {
 func (*DeregisterRequest) ProtoMessage() {}
 
 func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_registry_proto_msgTypes[5]
+	mi := &file_weft_v1_registry_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +633,7 @@ func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterRequest.ProtoReflect.Descriptor instead.
 func (*DeregisterRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_registry_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeregisterRequest) GetNamespace() string {
@@ -422,7 +672,7 @@ type DeregisterResponse struct {
 
 func (x *DeregisterResponse) Reset() {
 	*x = DeregisterResponse{}
-	mi := &file_weft_v1_registry_proto_msgTypes[6]
+	mi := &file_weft_v1_registry_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +684,7 @@ func (x *DeregisterResponse) String() string {
 func (*DeregisterResponse) ProtoMessage() {}
 
 func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_registry_proto_msgTypes[6]
+	mi := &file_weft_v1_registry_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +697,7 @@ func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterResponse.ProtoReflect.Descriptor instead.
 func (*DeregisterResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_registry_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{8}
 }
 
 type LookupRequest struct {
@@ -460,7 +710,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_weft_v1_registry_proto_msgTypes[7]
+	mi := &file_weft_v1_registry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +722,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_registry_proto_msgTypes[7]
+	mi := &file_weft_v1_registry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +735,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_registry_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LookupRequest) GetNamespace() string {
@@ -511,7 +761,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_weft_v1_registry_proto_msgTypes[8]
+	mi := &file_weft_v1_registry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +773,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_registry_proto_msgTypes[8]
+	mi := &file_weft_v1_registry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +786,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_registry_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LookupResponse) GetInstances() []*Instance {
@@ -555,7 +805,7 @@ type ListInstancesRequest struct {
 
 func (x *ListInstancesRequest) Reset() {
 	*x = ListInstancesRequest{}
-	mi := &file_weft_v1_registry_proto_msgTypes[9]
+	mi := &file_weft_v1_registry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +817,7 @@ func (x *ListInstancesRequest) String() string {
 func (*ListInstancesRequest) ProtoMessage() {}
 
 func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_registry_proto_msgTypes[9]
+	mi := &file_weft_v1_registry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +830,7 @@ func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesRequest.ProtoReflect.Descriptor instead.
 func (*ListInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_registry_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListInstancesRequest) GetNamespace() string {
@@ -599,7 +849,7 @@ type ListInstancesResponse struct {
 
 func (x *ListInstancesResponse) Reset() {
 	*x = ListInstancesResponse{}
-	mi := &file_weft_v1_registry_proto_msgTypes[10]
+	mi := &file_weft_v1_registry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +861,7 @@ func (x *ListInstancesResponse) String() string {
 func (*ListInstancesResponse) ProtoMessage() {}
 
 func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_registry_proto_msgTypes[10]
+	mi := &file_weft_v1_registry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +874,7 @@ func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesResponse.ProtoReflect.Descriptor instead.
 func (*ListInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_registry_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListInstancesResponse) GetInstances() []*Instance {
@@ -638,13 +888,14 @@ type RegistryServiceWatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // of the latest message that was seen
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegistryServiceWatchRequest) Reset() {
 	*x = RegistryServiceWatchRequest{}
-	mi := &file_weft_v1_registry_proto_msgTypes[11]
+	mi := &file_weft_v1_registry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +907,7 @@ func (x *RegistryServiceWatchRequest) String() string {
 func (*RegistryServiceWatchRequest) ProtoMessage() {}
 
 func (x *RegistryServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_registry_proto_msgTypes[11]
+	mi := &file_weft_v1_registry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +920,7 @@ func (x *RegistryServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*RegistryServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_registry_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RegistryServiceWatchRequest) GetNamespace() string {
@@ -686,16 +937,26 @@ func (x *RegistryServiceWatchRequest) GetService() string {
 	return ""
 }
 
+func (x *RegistryServiceWatchRequest) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type RegistryServiceWatchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instances     []*Instance            `protobuf:"bytes,1,rep,name=instances,proto3" json:"instances,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Changes       []*InstanceChange      `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"` // since the message before
+	Reset_        bool                   `protobuf:"varint,4,opt,name=reset,proto3" json:"reset,omitempty"`    // changes has not all of them: they came too fast, or are too old
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegistryServiceWatchResponse) Reset() {
 	*x = RegistryServiceWatchResponse{}
-	mi := &file_weft_v1_registry_proto_msgTypes[12]
+	mi := &file_weft_v1_registry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +968,7 @@ func (x *RegistryServiceWatchResponse) String() string {
 func (*RegistryServiceWatchResponse) ProtoMessage() {}
 
 func (x *RegistryServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_registry_proto_msgTypes[12]
+	mi := &file_weft_v1_registry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +981,7 @@ func (x *RegistryServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*RegistryServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_registry_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RegistryServiceWatchResponse) GetInstances() []*Instance {
@@ -730,24 +991,118 @@ func (x *RegistryServiceWatchResponse) GetInstances() []*Instance {
 	return nil
 }
 
+func (x *RegistryServiceWatchResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RegistryServiceWatchResponse) GetChanges() []*InstanceChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *RegistryServiceWatchResponse) GetReset_() bool {
+	if x != nil {
+		return x.Reset_
+	}
+	return false
+}
+
+type InstanceChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Kind          InstanceChangeKind     `protobuf:"varint,2,opt,name=kind,proto3,enum=weft.v1.InstanceChangeKind" json:"kind,omitempty"`
+	Instance      string                 `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	Epoch         int64                  `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InstanceChange) Reset() {
+	*x = InstanceChange{}
+	mi := &file_weft_v1_registry_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstanceChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstanceChange) ProtoMessage() {}
+
+func (x *InstanceChange) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_registry_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstanceChange.ProtoReflect.Descriptor instead.
+func (*InstanceChange) Descriptor() ([]byte, []int) {
+	return file_weft_v1_registry_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *InstanceChange) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *InstanceChange) GetKind() InstanceChangeKind {
+	if x != nil {
+		return x.Kind
+	}
+	return InstanceChangeKind_INSTANCE_CHANGE_KIND_UNSPECIFIED
+}
+
+func (x *InstanceChange) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *InstanceChange) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 var File_weft_v1_registry_proto protoreflect.FileDescriptor
 
 const file_weft_v1_registry_proto_rawDesc = "" +
 	"\n" +
-	"\x16weft/v1/registry.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\"|\n" +
+	"\x16weft/v1/registry.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\"\xdd\x01\n" +
 	"\bInstance\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x03R\x05epoch\x12\x10\n" +
 	"\x03url\x18\x04 \x01(\tR\x03url\x12\x12\n" +
-	"\x04zone\x18\x05 \x01(\tR\x04zone\"\xb8\x01\n" +
+	"\x04zone\x18\x05 \x01(\tR\x04zone\x12\x16\n" +
+	"\x06weight\x18\x06 \x01(\x05R\x06weight\x12/\n" +
+	"\x06status\x18\a \x01(\x0e2\x17.weft.v1.InstanceStatusR\x06status\x12\x16\n" +
+	"\x06health\x18\b \x01(\tR\x06health\"\xe8\x01\n" +
 	"\x0fRegisterRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1a\n" +
 	"\binstance\x18\x03 \x01(\tR\binstance\x12\x10\n" +
 	"\x03url\x18\x04 \x01(\tR\x03url\x12\x12\n" +
 	"\x04zone\x18\x05 \x01(\tR\x04zone\x12+\n" +
-	"\x03ttl\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x9f\x01\n" +
+	"\x03ttl\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x16\n" +
+	"\x06weight\x18\a \x01(\x05R\x06weight\x12\x16\n" +
+	"\x06health\x18\b \x01(\tR\x06health\"\x9f\x01\n" +
 	"\x10RegisterResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12H\n" +
@@ -757,7 +1112,13 @@ const file_weft_v1_registry_proto_rawDesc = "" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1a\n" +
 	"\binstance\x18\x03 \x01(\tR\binstance\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x03R\x05epoch\"\x13\n" +
-	"\x11HeartbeatResponse\"}\n" +
+	"\x11HeartbeatResponse\"x\n" +
+	"\fDrainRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\tR\binstance\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x03R\x05epoch\"\x0f\n" +
+	"\rDrainResponse\"}\n" +
 	"\x11DeregisterRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1a\n" +
@@ -772,15 +1133,35 @@ const file_weft_v1_registry_proto_rawDesc = "" +
 	"\x14ListInstancesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"H\n" +
 	"\x15ListInstancesResponse\x12/\n" +
-	"\tinstances\x18\x01 \x03(\v2\x11.weft.v1.InstanceR\tinstances\"U\n" +
+	"\tinstances\x18\x01 \x03(\v2\x11.weft.v1.InstanceR\tinstances\"q\n" +
 	"\x1bRegistryServiceWatchRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
-	"\aservice\x18\x02 \x01(\tR\aservice\"O\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"\xb4\x01\n" +
 	"\x1cRegistryServiceWatchResponse\x12/\n" +
-	"\tinstances\x18\x01 \x03(\v2\x11.weft.v1.InstanceR\tinstances2\xca\x03\n" +
+	"\tinstances\x18\x01 \x03(\v2\x11.weft.v1.InstanceR\tinstances\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x121\n" +
+	"\achanges\x18\x03 \x03(\v2\x17.weft.v1.InstanceChangeR\achanges\x12\x14\n" +
+	"\x05reset\x18\x04 \x01(\bR\x05reset\"\x8f\x01\n" +
+	"\x0eInstanceChange\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12/\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1b.weft.v1.InstanceChangeKindR\x04kind\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\tR\binstance\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x03R\x05epoch*k\n" +
+	"\x0eInstanceStatus\x12\x1f\n" +
+	"\x1bINSTANCE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16INSTANCE_STATUS_ACTIVE\x10\x01\x12\x1c\n" +
+	"\x18INSTANCE_STATUS_DRAINING\x10\x02*\xcb\x01\n" +
+	"\x12InstanceChangeKind\x12$\n" +
+	" INSTANCE_CHANGE_KIND_UNSPECIFIED\x10\x00\x12#\n" +
+	"\x1fINSTANCE_CHANGE_KIND_REGISTERED\x10\x01\x12!\n" +
+	"\x1dINSTANCE_CHANGE_KIND_DRAINING\x10\x02\x12%\n" +
+	"!INSTANCE_CHANGE_KIND_DEREGISTERED\x10\x03\x12 \n" +
+	"\x1cINSTANCE_CHANGE_KIND_EXPIRED\x10\x042\x82\x04\n" +
 	"\x0fRegistryService\x12?\n" +
 	"\bRegister\x12\x18.weft.v1.RegisterRequest\x1a\x19.weft.v1.RegisterResponse\x12B\n" +
-	"\tHeartbeat\x12\x19.weft.v1.HeartbeatRequest\x1a\x1a.weft.v1.HeartbeatResponse\x12E\n" +
+	"\tHeartbeat\x12\x19.weft.v1.HeartbeatRequest\x1a\x1a.weft.v1.HeartbeatResponse\x126\n" +
+	"\x05Drain\x12\x15.weft.v1.DrainRequest\x1a\x16.weft.v1.DrainResponse\x12E\n" +
 	"\n" +
 	"Deregister\x12\x1a.weft.v1.DeregisterRequest\x1a\x1b.weft.v1.DeregisterResponse\x12>\n" +
 	"\x06Lookup\x12\x16.weft.v1.LookupRequest\x1a\x17.weft.v1.LookupResponse\"\x03\x90\x02\x01\x12S\n" +
@@ -799,47 +1180,58 @@ func file_weft_v1_registry_proto_rawDescGZIP() []byte {
 	return file_weft_v1_registry_proto_rawDescData
 }
 
-var file_weft_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_weft_v1_registry_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_weft_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_weft_v1_registry_proto_goTypes = []any{
-	(*Instance)(nil),                     // 0: weft.v1.Instance
-	(*RegisterRequest)(nil),              // 1: weft.v1.RegisterRequest
-	(*RegisterResponse)(nil),             // 2: weft.v1.RegisterResponse
-	(*HeartbeatRequest)(nil),             // 3: weft.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),            // 4: weft.v1.HeartbeatResponse
-	(*DeregisterRequest)(nil),            // 5: weft.v1.DeregisterRequest
-	(*DeregisterResponse)(nil),           // 6: weft.v1.DeregisterResponse
-	(*LookupRequest)(nil),                // 7: weft.v1.LookupRequest
-	(*LookupResponse)(nil),               // 8: weft.v1.LookupResponse
-	(*ListInstancesRequest)(nil),         // 9: weft.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil),        // 10: weft.v1.ListInstancesResponse
-	(*RegistryServiceWatchRequest)(nil),  // 11: weft.v1.RegistryServiceWatchRequest
-	(*RegistryServiceWatchResponse)(nil), // 12: weft.v1.RegistryServiceWatchResponse
-	(*durationpb.Duration)(nil),          // 13: google.protobuf.Duration
+	(InstanceStatus)(0),                  // 0: weft.v1.InstanceStatus
+	(InstanceChangeKind)(0),              // 1: weft.v1.InstanceChangeKind
+	(*Instance)(nil),                     // 2: weft.v1.Instance
+	(*RegisterRequest)(nil),              // 3: weft.v1.RegisterRequest
+	(*RegisterResponse)(nil),             // 4: weft.v1.RegisterResponse
+	(*HeartbeatRequest)(nil),             // 5: weft.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),            // 6: weft.v1.HeartbeatResponse
+	(*DrainRequest)(nil),                 // 7: weft.v1.DrainRequest
+	(*DrainResponse)(nil),                // 8: weft.v1.DrainResponse
+	(*DeregisterRequest)(nil),            // 9: weft.v1.DeregisterRequest
+	(*DeregisterResponse)(nil),           // 10: weft.v1.DeregisterResponse
+	(*LookupRequest)(nil),                // 11: weft.v1.LookupRequest
+	(*LookupResponse)(nil),               // 12: weft.v1.LookupResponse
+	(*ListInstancesRequest)(nil),         // 13: weft.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),        // 14: weft.v1.ListInstancesResponse
+	(*RegistryServiceWatchRequest)(nil),  // 15: weft.v1.RegistryServiceWatchRequest
+	(*RegistryServiceWatchResponse)(nil), // 16: weft.v1.RegistryServiceWatchResponse
+	(*InstanceChange)(nil),               // 17: weft.v1.InstanceChange
+	(*durationpb.Duration)(nil),          // 18: google.protobuf.Duration
 }
 var file_weft_v1_registry_proto_depIdxs = []int32{
-	13, // 0: weft.v1.RegisterRequest.ttl:type_name -> google.protobuf.Duration
-	13, // 1: weft.v1.RegisterResponse.ttl:type_name -> google.protobuf.Duration
-	13, // 2: weft.v1.RegisterResponse.heartbeat_interval:type_name -> google.protobuf.Duration
-	0,  // 3: weft.v1.LookupResponse.instances:type_name -> weft.v1.Instance
-	0,  // 4: weft.v1.ListInstancesResponse.instances:type_name -> weft.v1.Instance
-	0,  // 5: weft.v1.RegistryServiceWatchResponse.instances:type_name -> weft.v1.Instance
-	1,  // 6: weft.v1.RegistryService.Register:input_type -> weft.v1.RegisterRequest
-	3,  // 7: weft.v1.RegistryService.Heartbeat:input_type -> weft.v1.HeartbeatRequest
-	5,  // 8: weft.v1.RegistryService.Deregister:input_type -> weft.v1.DeregisterRequest
-	7,  // 9: weft.v1.RegistryService.Lookup:input_type -> weft.v1.LookupRequest
-	9,  // 10: weft.v1.RegistryService.ListInstances:input_type -> weft.v1.ListInstancesRequest
-	11, // 11: weft.v1.RegistryService.Watch:input_type -> weft.v1.RegistryServiceWatchRequest
-	2,  // 12: weft.v1.RegistryService.Register:output_type -> weft.v1.RegisterResponse
-	4,  // 13: weft.v1.RegistryService.Heartbeat:output_type -> weft.v1.HeartbeatResponse
-	6,  // 14: weft.v1.RegistryService.Deregister:output_type -> weft.v1.DeregisterResponse
-	8,  // 15: weft.v1.RegistryService.Lookup:output_type -> weft.v1.LookupResponse
-	10, // 16: weft.v1.RegistryService.ListInstances:output_type -> weft.v1.ListInstancesResponse
-	12, // 17: weft.v1.RegistryService.Watch:output_type -> weft.v1.RegistryServiceWatchResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	0,  // 0: weft.v1.Instance.status:type_name -> weft.v1.InstanceStatus
+	18, // 1: weft.v1.RegisterRequest.ttl:type_name -> google.protobuf.Duration
+	18, // 2: weft.v1.RegisterResponse.ttl:type_name -> google.protobuf.Duration
+	18, // 3: weft.v1.RegisterResponse.heartbeat_interval:type_name -> google.protobuf.Duration
+	2,  // 4: weft.v1.LookupResponse.instances:type_name -> weft.v1.Instance
+	2,  // 5: weft.v1.ListInstancesResponse.instances:type_name -> weft.v1.Instance
+	2,  // 6: weft.v1.RegistryServiceWatchResponse.instances:type_name -> weft.v1.Instance
+	17, // 7: weft.v1.RegistryServiceWatchResponse.changes:type_name -> weft.v1.InstanceChange
+	1,  // 8: weft.v1.InstanceChange.kind:type_name -> weft.v1.InstanceChangeKind
+	3,  // 9: weft.v1.RegistryService.Register:input_type -> weft.v1.RegisterRequest
+	5,  // 10: weft.v1.RegistryService.Heartbeat:input_type -> weft.v1.HeartbeatRequest
+	7,  // 11: weft.v1.RegistryService.Drain:input_type -> weft.v1.DrainRequest
+	9,  // 12: weft.v1.RegistryService.Deregister:input_type -> weft.v1.DeregisterRequest
+	11, // 13: weft.v1.RegistryService.Lookup:input_type -> weft.v1.LookupRequest
+	13, // 14: weft.v1.RegistryService.ListInstances:input_type -> weft.v1.ListInstancesRequest
+	15, // 15: weft.v1.RegistryService.Watch:input_type -> weft.v1.RegistryServiceWatchRequest
+	4,  // 16: weft.v1.RegistryService.Register:output_type -> weft.v1.RegisterResponse
+	6,  // 17: weft.v1.RegistryService.Heartbeat:output_type -> weft.v1.HeartbeatResponse
+	8,  // 18: weft.v1.RegistryService.Drain:output_type -> weft.v1.DrainResponse
+	10, // 19: weft.v1.RegistryService.Deregister:output_type -> weft.v1.DeregisterResponse
+	12, // 20: weft.v1.RegistryService.Lookup:output_type -> weft.v1.LookupResponse
+	14, // 21: weft.v1.RegistryService.ListInstances:output_type -> weft.v1.ListInstancesResponse
+	16, // 22: weft.v1.RegistryService.Watch:output_type -> weft.v1.RegistryServiceWatchResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_registry_proto_init() }
@@ -852,13 +1244,14 @@ func file_weft_v1_registry_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_registry_proto_rawDesc), len(file_weft_v1_registry_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   13,
+			NumEnums:      2,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_weft_v1_registry_proto_goTypes,
 		DependencyIndexes: file_weft_v1_registry_proto_depIdxs,
+		EnumInfos:         file_weft_v1_registry_proto_enumTypes,
 		MessageInfos:      file_weft_v1_registry_proto_msgTypes,
 	}.Build()
 	File_weft_v1_registry_proto = out.File

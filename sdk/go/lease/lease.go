@@ -34,6 +34,8 @@ type Options struct {
 	Namespace string        // default "default"
 	Instance  string        // default: service, host name and chance; two programs must not share one
 	Zone      string        // optional; calls prefer instances of their own zone
+	Weight    int           // its share of calls, 1 to 1000; default 100
+	Health    string        // optional; what weft asks every 5 seconds: a path such as /healthz, grpc or grpc:SERVICE
 	TTL       time.Duration // default 15 s; weft forgets the instance so long after its last heartbeat
 
 	RetryMin time.Duration // default 200 ms; wait after the first failure, doubled at each further one
@@ -138,6 +140,7 @@ func (k *keeper) renew(ctx context.Context) error {
 func (k *keeper) register(ctx context.Context) error {
 	request := k.name()
 	request.URL, request.Zone, request.TTL = k.URL, k.Zone, seconds(k.TTL)
+	request.Weight, request.Health = k.Weight, k.Health
 	var answer struct {
 		Epoch    int64  `json:"epoch,string"`
 		Interval string `json:"heartbeatInterval"`
@@ -188,6 +191,8 @@ type wire struct {
 	URL       string `json:"url,omitempty"`
 	Zone      string `json:"zone,omitempty"`
 	TTL       string `json:"ttl,omitempty"`
+	Weight    int    `json:"weight,omitempty"`
+	Health    string `json:"health,omitempty"`
 }
 
 func (k *keeper) name() wire {

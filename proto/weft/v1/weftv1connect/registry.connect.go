@@ -28,6 +28,8 @@ const (
 	RegistryServiceRegisterProcedure = "/weft.v1.RegistryService/Register"
 	// RegistryServiceHeartbeatProcedure is the procedure name of the RegistryService's Heartbeat RPC.
 	RegistryServiceHeartbeatProcedure = "/weft.v1.RegistryService/Heartbeat"
+	// RegistryServiceDrainProcedure is the procedure name of the RegistryService's Drain RPC.
+	RegistryServiceDrainProcedure = "/weft.v1.RegistryService/Drain"
 	// RegistryServiceDeregisterProcedure is the procedure name of the RegistryService's Deregister RPC.
 	RegistryServiceDeregisterProcedure = "/weft.v1.RegistryService/Deregister"
 	// RegistryServiceLookupProcedure is the procedure name of the RegistryService's Lookup RPC.
@@ -52,6 +54,13 @@ var (
 			StreamType: connect.StreamTypeUnary,
 			Schema:     v1.File_weft_v1_registry_proto.Services().ByName("RegistryService").Methods().ByName("Heartbeat"),
 			Procedure:  RegistryServiceHeartbeatProcedure,
+		}
+	})
+	registryServiceDrainSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_weft_v1_registry_proto.Services().ByName("RegistryService").Methods().ByName("Drain"),
+			Procedure:  RegistryServiceDrainProcedure,
 		}
 	})
 	registryServiceDeregisterSpec = sync.OnceValue(func() connect.Spec {
@@ -91,10 +100,14 @@ type RegistryServiceClient interface {
 	// Register is durable when it answers. A later epoch fences off the one before.
 	Register(context.Context, *v1.RegisterRequest) (*v1.RegisterResponse, error)
 	Heartbeat(context.Context, *v1.HeartbeatRequest) (*v1.HeartbeatResponse, error)
+	// Drain has an instance take no new calls; a new registration ends that.
+	Drain(context.Context, *v1.DrainRequest) (*v1.DrainResponse, error)
 	Deregister(context.Context, *v1.DeregisterRequest) (*v1.DeregisterResponse, error)
 	Lookup(context.Context, *v1.LookupRequest) (*v1.LookupResponse, error)
 	ListInstances(context.Context, *v1.ListInstancesRequest) (*v1.ListInstancesResponse, error)
 	// Watch sends the live instances of a service at once and after every change.
+	// With a revision it goes on from there: the first message has what changed
+	// since then, and comes when there is something.
 	Watch(context.Context, *v1.RegistryServiceWatchRequest) (RegistryServiceWatchClientStream, error)
 }
 
@@ -129,10 +142,14 @@ type RegistryServiceHandler interface {
 	// Register is durable when it answers. A later epoch fences off the one before.
 	Register(context.Context, *v1.RegisterRequest) (*v1.RegisterResponse, error)
 	Heartbeat(context.Context, *v1.HeartbeatRequest) (*v1.HeartbeatResponse, error)
+	// Drain has an instance take no new calls; a new registration ends that.
+	Drain(context.Context, *v1.DrainRequest) (*v1.DrainResponse, error)
 	Deregister(context.Context, *v1.DeregisterRequest) (*v1.DeregisterResponse, error)
 	Lookup(context.Context, *v1.LookupRequest) (*v1.LookupResponse, error)
 	ListInstances(context.Context, *v1.ListInstancesRequest) (*v1.ListInstancesResponse, error)
 	// Watch sends the live instances of a service at once and after every change.
+	// With a revision it goes on from there: the first message has what changed
+	// since then, and comes when there is something.
 	Watch(context.Context, *v1.RegistryServiceWatchRequest, RegistryServiceWatchServerStream) error
 }
 
@@ -143,6 +160,7 @@ func RegisterRegistryServiceHandler(server *connect.Server, svc RegistryServiceH
 	server.Register(
 		connect.Method{Spec: registryServiceRegisterSpec(), Handler: adapter.register},
 		connect.Method{Spec: registryServiceHeartbeatSpec(), Handler: adapter.heartbeat},
+		connect.Method{Spec: registryServiceDrainSpec(), Handler: adapter.drain},
 		connect.Method{Spec: registryServiceDeregisterSpec(), Handler: adapter.deregister},
 		connect.Method{Spec: registryServiceLookupSpec(), Handler: adapter.lookup},
 		connect.Method{Spec: registryServiceListInstancesSpec(), Handler: adapter.listInstances},
@@ -176,6 +194,10 @@ func (UnimplementedRegistryServiceHandler) Heartbeat(context.Context, *v1.Heartb
 	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.RegistryService.Heartbeat is not implemented")
 }
 
+func (UnimplementedRegistryServiceHandler) Drain(context.Context, *v1.DrainRequest) (*v1.DrainResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.RegistryService.Drain is not implemented")
+}
+
 func (UnimplementedRegistryServiceHandler) Deregister(context.Context, *v1.DeregisterRequest) (*v1.DeregisterResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.RegistryService.Deregister is not implemented")
 }
@@ -207,6 +229,14 @@ func (c *registryServiceClient) Register(ctx context.Context, req *v1.RegisterRe
 func (c *registryServiceClient) Heartbeat(ctx context.Context, req *v1.HeartbeatRequest) (*v1.HeartbeatResponse, error) {
 	var res v1.HeartbeatResponse
 	if err := c.client.CallUnary(ctx, registryServiceHeartbeatSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *registryServiceClient) Drain(ctx context.Context, req *v1.DrainRequest) (*v1.DrainResponse, error) {
+	var res v1.DrainResponse
+	if err := c.client.CallUnary(ctx, registryServiceDrainSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -264,6 +294,18 @@ func (h registryServiceHandler) heartbeat(ctx context.Context, _ connect.Spec, s
 		return err
 	}
 	res, err := h.svc.Heartbeat(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h registryServiceHandler) drain(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.DrainRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.Drain(ctx, &req)
 	if err != nil {
 		return err
 	}
