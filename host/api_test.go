@@ -64,6 +64,8 @@ var conversation = []struct {
 	{"weft.v1.EventService/ListDeadLetters", `{}`, `{}`, ""},
 	{"weft.v1.EventService/ReplayDeadLetter", `{"group":"g","offset":"1"}`, `"not_found"`, ""},
 	{"weft.v1.EventService/DropDeadLetter", `{"group":"g","offset":"1"}`, `"not_found"`, ""},
+	{"weft.v1.PolicyService/ApplyPolicies", `{"source":"policies: [{peer: payments, timeout: PT5S}]"}`, `"peers":["payments"]`, ""},
+	{"weft.v1.PolicyService/GetPolicies", `{}`, `timeout: PT5S`, ""},
 	{"weft.v1.RegistryService/Register", `{"service":"payments","instance":"one","url":"http://127.0.0.1:1","ttl":"60s"}`, `"heartbeatInterval":"20s"`, "epoch"},
 	{"weft.v1.RegistryService/Lookup", `{"service":"payments"}`, `"instance":"one"`, ""},
 	{"weft.v1.RegistryService/ListInstances", `{}`, `"url":"http://127.0.0.1:1"`, ""},

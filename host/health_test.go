@@ -24,7 +24,7 @@ func TestHealthAnswersForTheHostAndEachService(t *testing.T) {
 	s := serve(t, host.Options{})
 	health := healthv1connect.NewHealthClient(s.client())
 	for _, service := range []string{"", "weft.v1.ModuleService", "weft.v1.WorkflowService", "weft.v1.RunService", "weft.v1.EventService", "weft.v1.HandlerService",
-		"weft.v1.RegistryService", "weft.v1.BreakerService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} {
+		"weft.v1.RegistryService", "weft.v1.BreakerService", "weft.v1.PolicyService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} {
 		if res, err := health.Check(t.Context(), &healthv1.HealthCheckRequest{Service: service}); err != nil || res.Status != serving {
 			t.Errorf("%q: %v %v", service, res, err)
 		}

@@ -59,6 +59,8 @@ func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 		{"BreakerService/Close", `"peer":"peer"`, missing},
 		{"BreakerService/Reset", `"peer":"peer"`, missing},
 		{"BreakerService/SetPolicy", `"peer":"peer","failures":1`, own},
+		{"PolicyService/GetPolicies", ``, `{"source":"policies:\n  - peer: \"peer\"\n    breaker:\n      failures: 1\n"}`},
+		{"PolicyService/ApplyPolicies", `"source":"policies: [{peer: peer, timeout: PT1S}]"`, own},
 		{"EventService/Publish", `"events":[{"source":"/b","type":"public"}]`, own},
 		{"EventService/Tail", ``, own},    // below
 		{"BreakerService/Watch", ``, own}, // below

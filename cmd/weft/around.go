@@ -156,7 +156,7 @@ func (a *app) peerCommand() *cobra.Command {
 	register.Flags().StringVar(&q.Zone, "zone", "", "where it is; hosts of that zone prefer it")
 	register.Flags().Int32Var(&q.Weight, "weight", 0, "its share of calls, 1 to 1000; default 100")
 	register.Flags().StringVar(&q.Health, "health", "", "what is asked every 5 seconds: a path such as /healthz, grpc or grpc:SERVICE")
-	return group("peer", "See and register peers", register,
+	return group("peer", "See and register peers", register, a.policyCommand(),
 		verb("list", "List live instances", func(ctx context.Context, _ []string) error {
 			res, err := a.registry().ListInstances(ctx, &weftv1.ListInstancesRequest{Namespace: a.namespace})
 			if err != nil {

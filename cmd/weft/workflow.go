@@ -109,15 +109,7 @@ func (a *app) apply(ctx context.Context, file string, src []byte) (*weftv1.Apply
 	if err != nil {
 		return nil, err
 	}
-	var lines []string
-	for _, p := range res.Problems {
-		l := fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
-		if p.Hint != "" {
-			l += "; " + p.Hint
-		}
-		lines = append(lines, l)
-	}
-	if len(lines) > 0 {
+	if lines := problemLines(res.Problems); len(lines) > 0 {
 		return nil, refused(file, lines)
 	}
 	return res, nil

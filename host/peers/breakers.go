@@ -234,23 +234,3 @@ func (g *Gate) byHand(ctx context.Context, ns, name string, change func(*peer, t
 	}
 	return stored.Wait(ctx)
 }
-
-// SetPolicy changes the breakers of a peer, durably.
-func (g *Gate) SetPolicy(ctx context.Context, ns, name string, policy breaker.Policy) error {
-	data, err := json.Marshal(policy)
-	if err != nil {
-		return err
-	}
-	p, err := g.peer(ns, name)
-	if err != nil {
-		return err
-	}
-	p.mu.Lock()
-	p.policy = policy
-	for _, gd := range p.guards {
-		gd.b.SetPolicy(policy)
-	}
-	stored := g.db.Submit(func(tx *store.Tx) error { return tx.SetBreakerPolicy(ns, name, data) })
-	p.mu.Unlock()
-	return stored.Wait(ctx)
-}

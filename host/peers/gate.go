@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -24,7 +23,8 @@ import (
 	"github.com/weftrun/weft/store"
 )
 
-// Options bounds the gate. The zero value of each field means its default.
+// Options bounds the gate, where a policy says nothing else. The zero value of
+// each field means its default.
 type Options struct {
 	Total       time.Duration // of a call with its retries; default 10 s
 	Attempt     time.Duration // of one attempt; default 2 s
@@ -37,6 +37,10 @@ type Options struct {
 	Zone        string        // of this host; calls prefer instances of it
 	Log         *slog.Logger
 	OnAvailable func(ns, peer string) // the peer may answer again
+
+	// Send makes one attempt, at base if it is to a registered peer, and reads at
+	// most so many bytes of its answer; default: over the network.
+	Send func(ctx context.Context, r weft.Request, base string, bodyMax int64) (weft.Response, error)
 }
 
 func (o *Options) fill() {
@@ -64,17 +68,17 @@ func set[T ~int | ~int64](field *T, v T) {
 // Gate is the only door out of a guest and of a workflow's HTTP calls.
 type Gate struct {
 	*Registry
-	db       *store.DB
-	opts     Options
-	http     http.RoundTripper // to registered peers
-	grpc     http.RoundTripper // to registered peers that are asked for their health by gRPC
-	open     http.RoundTripper // to the world: addresses are checked
-	openGRPC http.RoundTripper // the same, and HTTP/2 alone
+	db    *store.DB
+	opts  Options
+	http  http.RoundTripper // to registered peers
+	grpc  http.RoundTripper // to registered peers that are asked for their health by gRPC
+	world func(grants *weft.Grants, grpc bool) http.RoundTripper
+	out   *outside
 
 	mu       sync.Mutex
 	peers    map[serviceKey]*peer       // guarded by mu
+	policies map[serviceKey]Policy      // guarded by mu
 	watchers map[*breakerWatch]struct{} // guarded by mu
-	busy     map[string]int             // guarded by mu: calls at once, by caller and peer
 
 	closed atomic.Bool
 	stop   context.CancelFunc
@@ -84,8 +88,11 @@ type Gate struct {
 // Open reads the registry and begins to serve.
 func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	o.fill()
-	g := &Gate{db: db, opts: o, peers: map[serviceKey]*peer{}, watchers: map[*breakerWatch]struct{}{}, busy: map[string]int{}}
+	g := &Gate{db: db, opts: o, peers: map[serviceKey]*peer{}, policies: map[serviceKey]Policy{}, watchers: map[*breakerWatch]struct{}{}}
 	var err error
+	if g.opts.Send == nil {
+		g.opts.Send = g.send
+	}
 	if g.Registry, err = openRegistry(ctx, db, o, g.came, g.left); err != nil {
 		return nil, err
 	}
@@ -93,13 +100,13 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 		return nil, err
 	}
 	dial := &net.Dialer{Timeout: o.Attempt}
-	g.http = &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}
+	g.http = newTransport(dial.DialContext)
 	h2 := &http.Protocols{}
 	h2.SetHTTP2(true)
 	h2.SetUnencryptedHTTP2(true)
 	g.grpc = &http.Transport{DialContext: dial.DialContext, IdleConnTimeout: time.Minute, Protocols: h2}
-	g.open = &http.Transport{DialContext: g.checkedDial, DisableKeepAlives: true} // a kept connection would escape the check
-	g.openGRPC = &http.Transport{DialContext: g.checkedDial, DisableKeepAlives: true, Protocols: h2}
+	g.out = &outside{attempt: o.Attempt, allow: o.HTTPAllow}
+	g.world = func(grants *weft.Grants, grpc bool) http.RoundTripper { return g.out.transport(grants, grpc) }
 	life, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	g.done.Go(func() { g.sweep(life, g.check) })
@@ -119,6 +126,7 @@ func (g *Gate) Close() {
 		}
 		p.mu.Unlock()
 	}
+	g.out.close()
 	for _, rt := range []http.RoundTripper{g.http, g.grpc} {
 		if t, ok := rt.(*http.Transport); ok {
 			t.CloseIdleConnections()
@@ -126,32 +134,32 @@ func (g *Gate) Close() {
 	}
 }
 
-// Do makes one outbound call: grants, then retries around a pick of an
-// instance, its breaker and the attempt. An error that is a *weft.OpenError
-// says that no attempt would be made now.
+// Do makes one outbound call: grants, then retries around the limits of the
+// peer, a pick of an instance, its breaker and the attempt. An error that is a
+// *weft.OpenError says that no attempt would be made now.
 func (g *Gate) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, g.opts.Total)
-	defer cancel()
 	target, err := g.target(r)
 	if err != nil {
 		return weft.Response{}, err
 	}
-	release, err := g.enter(r, target)
+	p, err := g.peer(r.Namespace, target)
 	if err != nil {
 		return weft.Response{}, err
 	}
-	defer release()
+	o := p.policy.Load()
+	ends := time.Now().Add(o.Total)
 	var last error
 	for try := 0; ; try++ {
-		res, err := g.attempt(ctx, r, target)
+		res, err := g.attempt(ctx, r, p, try, ends)
 		var open *weft.OpenError
 		if err == nil || errors.As(err, &open) || !failure(err) || ctx.Err() != nil {
 			return res, err
 		}
-		if last = err; try >= g.opts.Retries || !repeatable(r) {
+		if last = err; try >= o.Retries || !repeatable(r) || !p.mayRetry(o) {
 			break
 		}
-		if err := g.backoff(ctx, try); err != nil {
+		wait := rand.N(min(o.RetryMin<<try, o.RetryMax)) // full jitter (Amazon Builders' Library, Timeouts, retries, and backoff with jitter)
+		if time.Until(ends) <= wait || sleep(ctx, wait) != nil {
 			return weft.Response{}, last
 		}
 	}
@@ -176,12 +184,21 @@ func (g *Gate) target(r weft.Request) (string, error) {
 		}
 		return r.Peer, nil
 	}
-	u, err := url.Parse(r.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return "", weft.Errorf(weft.InvalidArgument, op, "%q is not an http or https address", r.URL)
+	name, err := hostOf(r.URL)
+	if err != nil {
+		return "", err
 	}
-	if r.Grants != nil && !weft.Allows(r.Grants.HTTP, hostPort(u)) {
-		return "", denied("host", hostPort(u))
+	if _, host, _ := strings.Cut(name, "://"); r.Grants != nil && !weft.Allows(r.Grants.HTTP, host) {
+		return "", denied("host", host)
+	}
+	return name, nil
+}
+
+// hostOf is a plain HTTP host's name as breakers know it.
+func hostOf(address string) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return "", weft.Errorf(weft.InvalidArgument, "peers.Gate.Do", "%q is not an http or https address", address)
 	}
 	return u.Scheme + "://" + hostPort(u), nil
 }
@@ -194,24 +211,6 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// enter counts a call against its bulkhead.
-func (g *Gate) enter(r weft.Request, target string) (func(), error) {
-	k := r.Namespace + "\x00" + r.Caller + "\x00" + target
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.busy[k] >= g.opts.Bulkhead {
-		return nil, weft.Errorf(weft.ResourceExhausted, "peers.Gate.Do", "%s has %d calls to %s in progress, the limit", r.Caller, g.opts.Bulkhead, target)
-	}
-	g.busy[k]++
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.busy[k]--; g.busy[k] == 0 {
-			delete(g.busy, k)
-		}
-	}, nil
-}
-
 // failure reports whether err says that the callee is not well, so that another
 // attempt could help. What an application answers is no failure.
 func failure(err error) bool {
@@ -222,39 +221,32 @@ func failure(err error) bool {
 	return false
 }
 
-func repeatable(r weft.Request) bool {
-	return r.IdempotencyKey != "" || r.Peer == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
-}
-
-// backoff waits before another attempt: full jitter (Amazon Builders' Library,
-// Timeouts, retries, and backoff with jitter).
-func (g *Gate) backoff(ctx context.Context, try int) error {
-	wait := time.NewTimer(rand.N(min(g.opts.RetryMin<<try, g.opts.RetryMax)))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 var (
 	errPanicked = errors.New("the call panicked")
 	errNothing  = errors.New("it says nothing about the callee")
 )
 
-// attempt picks an instance whose breaker lets it through and calls it.
-func (g *Gate) attempt(ctx context.Context, r weft.Request, target string) (weft.Response, error) {
-	base, pass, err := g.pick(r, target)
+// attempt waits for its place, picks an instance whose breaker lets it through
+// and calls it.
+func (g *Gate) attempt(ctx context.Context, r weft.Request, p *peer, try int, ends time.Time) (res weft.Response, err error) {
+	o := p.policy.Load()
+	if err := p.enter(ctx, r.Caller, o, try, ends); err != nil {
+		return weft.Response{}, err
+	}
+	defer p.leave(r.Caller)
+	base, pass, err := g.pick(r, p)
 	if err != nil {
 		return weft.Response{}, err
 	}
 	sick := errPanicked // unless it returns
-	defer func() { g.settle(pass, sick) }()
-	tryCtx, cancel := context.WithTimeout(ctx, g.opts.Attempt)
+	defer func() { g.settle(&pass, o, sick) }()
+	at := time.Now().Add(o.Attempt)
+	if ends.Before(at) {
+		at = ends
+	}
+	tryCtx, cancel := context.WithDeadline(ctx, at)
 	defer cancel()
-	res, err := g.send(tryCtx, r, base)
+	res, err = g.opts.Send(tryCtx, r, base, o.BodyMax)
 	if sick = diagnose(r, res, err); errors.Is(ctx.Err(), context.Canceled) {
 		sick = errNothing
 		return res, ctx.Err()
@@ -275,23 +267,19 @@ func diagnose(r weft.Request, res weft.Response, err error) error {
 
 // pick is an address and the leave to call it once. No instance, or only ones
 // whose breakers are open, is a *weft.OpenError.
-func (g *Gate) pick(r weft.Request, target string) (base string, _ *pass, err error) {
-	p, err := g.peer(r.Namespace, target)
-	if err != nil {
-		return "", nil, err
-	}
+func (g *Gate) pick(r weft.Request, p *peer) (base string, c pass, err error) {
 	if r.Peer == "" {
-		if c := g.allow(p, &lease{}); c != nil {
+		if c, ok := g.allow(p, &lease{}); ok {
 			return "", c, nil
 		}
-		return "", nil, g.notNow(r, target)
+		return "", c, g.notNow(r, p.service)
 	}
-	s := g.service(r.Namespace, target)
+	s := g.service(r.Namespace, p.service)
 	if s == nil {
-		return "", nil, weft.Errorf(weft.NotFound, "peers.Gate.Do", "no peer %q was ever registered in namespace %s", target, r.Namespace).WithHint("weft peer list shows what there is")
+		return "", c, weft.Errorf(weft.NotFound, "peers.Gate.Do", "no peer %q was ever registered in namespace %s", p.service, r.Namespace).WithHint("weft peer list shows what there is")
 	}
 	if l := s.pick(g.now()); l != nil && l.sick.Load() == nil {
-		if c := g.allow(p, l); c != nil {
+		if c, ok := g.allow(p, l); ok {
 			return l.URL, c, nil
 		}
 	}
@@ -299,13 +287,13 @@ func (g *Gate) pick(r weft.Request, target string) (base string, _ *pass, err er
 		first := rand.IntN(max(1, len(list)))
 		for i := range list {
 			if l := list[(first+i)%len(list)]; l.sick.Load() == nil {
-				if c := g.allow(p, l); c != nil {
+				if c, ok := g.allow(p, l); ok {
 					return l.URL, c, nil
 				}
 			}
 		}
 	}
-	return "", nil, g.notNow(r, target)
+	return "", c, g.notNow(r, p.service)
 }
 
 // notNow is why no call can be made now.
@@ -317,20 +305,21 @@ func (g *Gate) notNow(r weft.Request, target string) error {
 }
 
 // send makes one HTTP request.
-func (g *Gate) send(ctx context.Context, r weft.Request, base string) (weft.Response, error) {
+func (g *Gate) send(ctx context.Context, r weft.Request, base string, bodyMax int64) (weft.Response, error) {
 	const op = "peers.Gate.Do"
-	method, address, transport := r.Method, r.URL, g.open
+	method, address, transport := r.Method, r.URL, g.http
 	if r.Peer != "" {
-		method, address, transport = http.MethodPost, base+r.Procedure, g.http
+		method, address = http.MethodPost, base+r.Procedure
+	} else {
+		transport = g.world(r.Grants, r.GRPC)
 	}
 	if method == "" {
 		method = http.MethodGet
 	}
 	payload := r.Body
 	if r.GRPC {
-		transport, payload = g.openGRPC, framed(r.Body)
+		payload = framed(r.Body)
 	}
-	ctx = context.WithValue(ctx, grantsKey{}, r.Grants)
 	q, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(payload))
 	if err != nil {
 		return weft.Response{}, weft.Errorf(weft.InvalidArgument, op, "%w", err)
@@ -344,10 +333,10 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string) (weft.Resp
 	if r.IdempotencyKey != "" {
 		q.Header.Set("Idempotency-Key", r.IdempotencyKey)
 	}
-	if at, ok := ctx.Deadline(); r.GRPC {
+	if at, _ := ctx.Deadline(); r.GRPC {
 		askGRPC(q, at)
-	} else if ok && r.Peer != "" {
-		q.Header.Set("Connect-Timeout-Ms", strconv.FormatInt(max(1, time.Until(at).Milliseconds()), 10))
+	} else if r.Peer != "" {
+		propagate(ctx, r, q.Header)
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(next *http.Request, via []*http.Request) error {
 		return g.redirect(r, next, via)
@@ -357,12 +346,12 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string) (weft.Resp
 		return weft.Response{}, sendError(err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, g.opts.BodyMax+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, bodyMax+1))
 	if err != nil {
 		return weft.Response{}, sendError(err)
 	}
-	if int64(len(body)) > g.opts.BodyMax {
-		return weft.Response{}, weft.Errorf(weft.ResourceExhausted, op, "the answer of %s is over %d bytes", res.Request.URL.Host, g.opts.BodyMax)
+	if int64(len(body)) > bodyMax {
+		return weft.Response{}, weft.Errorf(weft.ResourceExhausted, op, "the answer of %s is over %d bytes", res.Request.URL.Host, bodyMax)
 	}
 	if r.GRPC {
 		return answerGRPC(res, body)
@@ -375,6 +364,20 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string) (weft.Resp
 		return weft.Response{}, answered(res.StatusCode, body)
 	}
 	return out, nil
+}
+
+// propagate tells a peer how much time there is, who calls, and which trace the
+// call belongs to: its own where the caller has none.
+// Source: https://www.w3.org/TR/trace-context/#traceparent-header
+func propagate(ctx context.Context, r weft.Request, h http.Header) {
+	if at, ok := ctx.Deadline(); ok {
+		h.Set("Connect-Timeout-Ms", strconv.FormatInt(max(1, time.Until(at).Milliseconds()), 10))
+	}
+	h.Set("Weft-Caller", r.Caller)
+	h.Set("Weft-Namespace", r.Namespace)
+	if h.Get("Traceparent") == "" {
+		h.Set("Traceparent", fmt.Sprintf("00-%016x%016x-%016x-00", rand.Uint64(), rand.Uint64()|1, rand.Uint64()|1))
+	}
 }
 
 // redirect lets a plain HTTP call go where it may, and a peer's call nowhere.
@@ -430,57 +433,4 @@ func answered(status int, body []byte) error {
 		code = weft.Unknown
 	}
 	return weft.Errorf(code, "peers.Gate.Do", "status %d", status)
-}
-
-type grantsKey struct{}
-
-// checkedDial refuses addresses that are not public, unless they were allowed
-// by name. The check sees the address that is really dialled.
-func (g *Gate) checkedDial(ctx context.Context, network, address string) (net.Conn, error) {
-	grants, _ := ctx.Value(grantsKey{}).(*weft.Grants)
-	named := grants != nil && weft.Allows(exact(grants.HTTP), address) || weft.Allows(g.opts.HTTPAllow, address)
-	d := &net.Dialer{Timeout: g.opts.Attempt, ControlContext: func(_ context.Context, _, real string, _ syscall.RawConn) error {
-		if named {
-			return nil
-		}
-		if ap, err := netip.ParseAddrPort(real); err != nil || !public(ap.Addr()) {
-			return weft.Errorf(weft.PermissionDenied, "peers.Gate.Do", "%s is not a public address", real).
-				WithHint("allow it by name: weft dev --http-allow %s", address)
-		}
-		return nil
-	}}
-	return d.DialContext(ctx, network, address)
-}
-
-// exact leaves out patterns: only a host that is named in full may be private.
-func exact(patterns []string) (names []string) {
-	for _, p := range patterns {
-		if !strings.HasSuffix(p, "*") {
-			names = append(names, p)
-		}
-	}
-	return names
-}
-
-var special = func() (all []netip.Prefix) {
-	for _, p := range []string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
-		"64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16"} {
-		all = append(all, netip.MustParsePrefix(p))
-	}
-	return all
-}()
-
-// public reports whether an address is one of the open internet: IANA
-// special-purpose registries, RFC 6890.
-func public(a netip.Addr) bool {
-	a = a.Unmap()
-	if !a.IsGlobalUnicast() || a.IsPrivate() {
-		return false
-	}
-	for _, p := range special {
-		if p.Contains(a) {
-			return false
-		}
-	}
-	return true
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -18,8 +19,10 @@ import (
 type peer struct {
 	serviceKey
 
+	policy atomic.Pointer[Policy] // whole; changed with mu held
+
 	mu     sync.Mutex
-	policy breaker.Policy    // guarded by mu
+	limits limits            // guarded by mu
 	guards map[string]*guard // guarded by mu; by instance, "" for a plain HTTP host
 	held   bool              // guarded by mu: by hand, its breakers and those to come are in state
 	state  breaker.State     // guarded by mu
@@ -61,6 +64,7 @@ func (g *Gate) peer(ns, name string) (*peer, error) {
 			return nil, weft.Errorf(weft.ResourceExhausted, "peers.Gate.Do", "%d peers have breakers, the limit", peersMax)
 		}
 		p = &peer{serviceKey: k, guards: map[string]*guard{}}
+		p.policy.Store(g.effective(k))
 		g.peers[k] = p
 	}
 	return p, nil
@@ -80,7 +84,7 @@ func (g *Gate) all() (list []*peer) {
 func (g *Gate) guard(p *peer, instance string, now time.Time) *guard {
 	gd := p.guards[instance]
 	if gd == nil {
-		gd = &guard{instance: instance, b: breaker.New(p.policy, rand.Float64, now)}
+		gd = &guard{instance: instance, b: breaker.New(p.policy.Load().Policy, rand.Float64, now)}
 		gd.timer = time.AfterFunc(time.Hour, func() { g.tick(p, gd) })
 		gd.timer.Stop()
 		p.guards[instance] = gd
@@ -93,9 +97,9 @@ func (g *Gate) guard(p *peer, instance string, now time.Time) *guard {
 	return gd
 }
 
-// allow is the leave to call an instance, nil when its breaker refuses. It is
-// given back to settle.
-func (g *Gate) allow(p *peer, l *lease) *pass {
+// allow is the leave to call an instance, if its breaker gives it. It is given
+// back to settle.
+func (g *Gate) allow(p *peer, l *lease) (c pass, ok bool) {
 	p.mu.Lock()
 	now := time.Now()
 	gd := g.guard(p, l.ID, now)
@@ -109,20 +113,20 @@ func (g *Gate) allow(p *peer, l *lease) *pass {
 		g.opts.OnAvailable(p.ns, p.service)
 	}
 	if !ok {
-		return nil
+		return c, false
 	}
 	l.busy.Add(1)
-	return &pass{p, l, gd, call, now.Sub(g.begun)}
+	return pass{p, l, gd, call, now.Sub(g.begun)}, true
 }
 
 // settle tells a breaker how a call went, and whoever waits when it has closed.
-func (g *Gate) settle(c *pass, sick error) {
+func (g *Gate) settle(c *pass, o *Policy, sick error) {
 	p, now := c.peer, time.Now()
 	c.lease.busy.Add(-1)
 	if took := now.Sub(g.begun) - c.begun; sick == nil {
 		c.lease.took(took, now.Sub(g.begun))
 	} else if sick != errNothing {
-		c.lease.took(max(took, g.opts.Attempt), now.Sub(g.begun)) // failing quickly must not look like being quick
+		c.lease.took(max(took, o.Attempt), now.Sub(g.begun)) // failing quickly must not look like being quick
 	}
 	live := []*lease{c.lease}
 	if sick != nil && c.gd.instance != "" {
@@ -275,11 +279,10 @@ func (g *Gate) left(i Instance) {
 // process ended: an open one is half-open now, for much may have changed.
 func (g *Gate) loadBreakers(ctx context.Context) error {
 	err := g.db.BreakerPolicies(ctx, func(ns, service string, data []byte) error {
-		p, err := g.peer(ns, service)
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(data, &p.policy)
+		var p Policy
+		err := json.Unmarshal(data, &p)
+		g.policies[serviceKey{ns, service}] = p
+		return err
 	})
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ func TestADeadPeerOpensItsBreakerAndWakesWhoWaitsWhenItIsBack(t *testing.T) {
 	s.Close()
 	woken := make(chan string, 10)
 	g := gate(t, peers.Options{OnAvailable: func(_, peer string) { woken <- peer }})
-	if err := g.SetPolicy(t.Context(), ns, "bank", breaker.Policy{Failures: 3, Open: 100 * time.Millisecond}); err != nil {
+	if err := g.SetBreaker(t.Context(), ns, "bank", 3, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	register(t, g, url)

@@ -44,6 +44,7 @@ func Register(s *connect.Server, r Rooms) {
 	weftv1connect.RegisterHandlerServiceHandler(s, handlers{r})
 	weftv1connect.RegisterRegistryServiceHandler(s, registry{r})
 	weftv1connect.RegisterBreakerServiceHandler(s, breakers{r})
+	weftv1connect.RegisterPolicyServiceHandler(s, policies{r})
 	healthv1connect.RegisterHealthHandler(s, health{s, r.Ready})
 }
 
@@ -404,6 +405,6 @@ func (b breakers) Reset(ctx context.Context, q *weftv1.ResetRequest) (*weftv1.Re
 }
 
 func (b breakers) SetPolicy(ctx context.Context, q *weftv1.SetPolicyRequest) (*weftv1.SetPolicyResponse, error) {
-	err := b.Gate.SetPolicy(ctx, weft.NamespaceOr(q.Namespace), q.Peer, breaker.Policy{Failures: int(q.Failures), Open: q.Open.AsDuration()})
+	err := b.Gate.SetBreaker(ctx, weft.NamespaceOr(q.Namespace), q.Peer, int(q.Failures), q.Open.AsDuration())
 	return &weftv1.SetPolicyResponse{}, err
 }
