@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -126,6 +127,24 @@ type Request struct {
 	IdempotencyKey string // same key, same call: the gate may send it again
 	NoRedirect     bool   // plain HTTP only: hand redirects back
 	GRPC           bool   // with a URL: Body is a message of gRPC, and so is the body of the answer
+}
+
+// Target is the name of whom a request goes to, as breakers and parked runs
+// know it: the peer, or scheme://host:port of a plain HTTP request. It is empty
+// where the URL is no http or https address.
+func (r Request) Target() string {
+	if r.Peer != "" {
+		return r.Peer
+	}
+	u, err := url.Parse(r.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return ""
+	}
+	host := strings.ToLower(u.Host)
+	if u.Port() == "" {
+		host = strings.TrimSuffix(host, ":") + map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + host
 }
 
 // Response is the answer to a Request. For a peer, Status is 200; other

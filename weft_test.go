@@ -19,3 +19,18 @@ func TestHTTPStatusIsConnects(t *testing.T) {
 		t.Errorf("an unknown code: %d", got)
 	}
 }
+
+func TestTargetsOfRequests(t *testing.T) {
+	for want, r := range map[string]weft.Request{
+		"payments":                    {Peer: "payments", Procedure: "/x"},
+		"https://api.example.com:443": {URL: "https://API.example.com/v1?x=1"},
+		"http://127.0.0.1:80":         {URL: "http://127.0.0.1"},
+		"http://[::1]:80":             {URL: "http://[::1]/"},
+		"http://[::1]:8080":           {URL: "http://user:secret@[::1]:8080/"},
+		"":                            {URL: "ftp://example.com"},
+	} {
+		if got := r.Target(); got != want {
+			t.Errorf("%+v: %q", r, got)
+		}
+	}
+}

@@ -230,6 +230,7 @@ func TestWhatSaysNothingOfTheCalleeIsNoFailure(t *testing.T) {
 	t.Run("a full bulkhead, and callers who go", func(t *testing.T) {
 		virtually(t, func(t *testing.T, w *world) {
 			w.register("one")
+			w.apply("policies: [{peer: bank, timeout: PT60S, attempt: PT60S}]")
 			w.SetTransport(network(func(q *http.Request) (*http.Response, error) { <-q.Context().Done(); return nil, q.Context().Err() }))
 			ctx, cancel := context.WithCancel(t.Context())
 			var calls sync.WaitGroup
@@ -237,6 +238,7 @@ func TestWhatSaysNothingOfTheCalleeIsNoFailure(t *testing.T) {
 				calls.Go(func() { _ = w.call(ctx) })
 			}
 			synctest.Wait()
+			w.apply("policies: [{peer: bank, timeout: PT1S}]")
 			for range 40 {
 				if err := w.call(t.Context()); weft.CodeOf(err) != weft.ResourceExhausted {
 					t.Fatal(err)

@@ -184,23 +184,14 @@ func (g *Gate) target(r weft.Request) (string, error) {
 		}
 		return r.Peer, nil
 	}
-	name, err := hostOf(r.URL)
-	if err != nil {
-		return "", err
+	name := r.Target()
+	if name == "" {
+		return "", weft.Errorf(weft.InvalidArgument, op, "%q is not an http or https address", r.URL)
 	}
 	if _, host, _ := strings.Cut(name, "://"); r.Grants != nil && !weft.Allows(r.Grants.HTTP, host) {
 		return "", denied("host", host)
 	}
 	return name, nil
-}
-
-// hostOf is a plain HTTP host's name as breakers know it.
-func hostOf(address string) (string, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return "", weft.Errorf(weft.InvalidArgument, "peers.Gate.Do", "%q is not an http or https address", address)
-	}
-	return u.Scheme + "://" + hostPort(u), nil
 }
 
 func hostPort(u *url.URL) string {

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -9,8 +10,8 @@ import (
 
 // limits are what bounds the calls to one peer. The lock of the peer guards it.
 type limits struct {
-	next    time.Time      // when the next attempt fits the rate
-	busy    map[string]int // attempts in progress, by caller
+	next    time.Time // when the next attempt fits the rate
+	callers map[string]*bulkhead
 	retries share
 }
 
@@ -55,37 +56,105 @@ func (s *share) take(o *Policy, now time.Time) bool {
 	return true
 }
 
-// enter takes a place in the bulkhead of a caller, and in the rate, for which
-// it waits until ends. leave gives the place back.
+// enter waits until ends for a place in the rate of a peer, and then for one in
+// the bulkhead of the caller. leave gives that back. Waiting is not failing: of
+// many runs that are let go at once, the last must not burn an attempt.
 func (p *peer) enter(ctx context.Context, caller string, o *Policy, try int, ends time.Time) error {
 	p.mu.Lock()
 	now := time.Now()
 	if try == 0 {
 		p.limits.retries.called(now)
 	}
-	if p.limits.busy[caller] >= o.Bulkhead {
-		p.mu.Unlock()
-		return errNoRoom("%s has %d calls to %s in progress, the limit", caller, o.Bulkhead, p.service)
-	}
 	wait, ok := p.limits.reserve(o, now, ends)
-	if ok {
-		if p.limits.busy == nil {
-			p.limits.busy = map[string]int{}
-		}
-		p.limits.busy[caller]++
-	}
 	p.mu.Unlock()
 	if !ok {
 		return errNoRoom("calls to %s are limited to %d a second, and there is no place before the deadline", p.service, o.Rate)
 	}
-	if wait <= 0 {
+	if wait > 0 {
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+	next, ok := p.place(caller, o)
+	if !ok {
+		return errNoRoom("%s has %d calls to %s in progress and %d that wait, the limit", caller, o.Bulkhead, p.service, queueMax)
+	}
+	if next == nil {
 		return nil
 	}
-	err := sleep(ctx, wait)
-	if err != nil {
+	late := time.NewTimer(time.Until(ends))
+	defer late.Stop()
+	var err error
+	select {
+	case <-next:
+		return nil
+	case <-late.C:
+		err = errNoRoom("%s has %d calls to %s in progress, the limit, and none ended before the deadline", caller, o.Bulkhead, p.service)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	p.giveUp(caller, next)
+	return err
+}
+
+// bulkhead is what one caller has in progress.
+type bulkhead struct {
+	busy  int
+	queue []chan struct{} // closed when the place is theirs
+}
+
+const queueMax = 10_000 // attempts of one caller that wait for a place
+
+// place takes a place in the bulkhead, or gives what tells that it is there; ok
+// is false when too many wait.
+func (p *peer) place(caller string, o *Policy) (next chan struct{}, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.limits.callers == nil {
+		p.limits.callers = map[string]*bulkhead{}
+	}
+	b := p.limits.callers[caller]
+	if b == nil {
+		b = &bulkhead{}
+		p.limits.callers[caller] = b
+	}
+	switch {
+	case b.busy < o.Bulkhead:
+		b.busy++
+		return nil, true
+	case len(b.queue) >= queueMax:
+		return nil, false
+	}
+	next = make(chan struct{})
+	b.queue = append(b.queue, next)
+	return next, true
+}
+
+// giveUp leaves the queue, and the place if it has just come.
+func (p *peer) giveUp(caller string, next chan struct{}) {
+	p.mu.Lock()
+	b := p.limits.callers[caller]
+	i := slices.Index(b.queue, next)
+	if i >= 0 {
+		b.queue = slices.Delete(b.queue, i, i+1)
+	}
+	p.mu.Unlock()
+	if i < 0 {
 		p.leave(caller)
 	}
-	return err
+}
+
+// leave hands a place on to whoever has waited longest.
+func (p *peer) leave(caller string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.limits.callers[caller]
+	if len(b.queue) > 0 {
+		close(b.queue[0])
+		b.queue = b.queue[1:]
+	} else if b.busy--; b.busy == 0 {
+		delete(p.limits.callers, caller)
+	}
 }
 
 // reserve takes the next place in the rate, and is how long to wait for it
@@ -104,14 +173,6 @@ func (l *limits) reserve(o *Policy, now, ends time.Time) (wait time.Duration, ok
 	}
 	l.next = next.Add(each)
 	return next.Sub(now), true
-}
-
-func (p *peer) leave(caller string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.limits.busy[caller]--; p.limits.busy[caller] == 0 {
-		delete(p.limits.busy, caller)
-	}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -270,7 +270,7 @@ func (r *policyReader) peer(t workflows.Tree) string {
 	case name == AnyPeer || nameForm.MatchString(name):
 		return name
 	case hostForm.MatchString(name):
-		if at, err := hostOf(name); err == nil {
+		if at := (weft.Request{URL: name}).Target(); at != "" {
 			return at
 		}
 	}

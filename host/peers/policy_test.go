@@ -103,7 +103,7 @@ func TestAPolicyIsShownAsItIsRead(t *testing.T) {
 		t.Errorf("shown as\n%s", got)
 	}
 	found, err = peers.ParsePolicies("p.yaml", []byte("policies: [{peer: 'https://API.example.com'}]"))
-	if _, ok := found["https://API.example.com:443"]; err != nil || !ok {
+	if _, ok := found["https://api.example.com:443"]; err != nil || !ok {
 		t.Errorf("%v %v", found, err)
 	}
 }
@@ -225,6 +225,59 @@ func TestARateIsKeptByWaiting(t *testing.T) {
 		if err := <-gone; !errors.Is(err, context.Canceled) {
 			t.Errorf("one who went while it waited: %v", err)
 		}
+	})
+}
+
+func TestAPlaceInABulkheadIsWaitedFor(t *testing.T) {
+	virtually(t, func(t *testing.T, w *world) {
+		w.register("one")
+		w.apply("policies: [{peer: bank, timeout: PT10S, attempt: PT10S, bulkhead: 2}]")
+		release := make(chan struct{})
+		var busy, peak, done atomic.Int64
+		w.SetTransport(network(func(*http.Request) (*http.Response, error) {
+			peak.Store(max(peak.Load(), busy.Add(1)))
+			defer busy.Add(-1)
+			<-release
+			return answer(200, `{}`)
+		}))
+		var calls sync.WaitGroup
+		call := func(ctx context.Context) {
+			calls.Go(func() {
+				if err := w.call(ctx); err == nil {
+					done.Add(1)
+				} else if !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 4 {
+			call(t.Context())
+		}
+		call(ctx)
+		call(t.Context())
+		cancel() // one who waits in the middle goes
+		synctest.Wait()
+		if busy.Load() != 2 {
+			t.Errorf("%d in progress", busy.Load())
+		}
+		for range 5 {
+			release <- struct{}{}
+			synctest.Wait()
+		}
+		calls.Wait()
+		if done.Load() != 5 || peak.Load() != 2 {
+			t.Errorf("%d went through, %d at once", done.Load(), peak.Load())
+		}
+		for range 2 { // no place was lost
+			call(t.Context())
+		}
+		if busy.Load() != 2 {
+			t.Errorf("then %d in progress", busy.Load())
+		}
+		close(release)
+		calls.Wait()
 	})
 }
 

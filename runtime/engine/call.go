@@ -217,8 +217,8 @@ func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep 
 	if ctx.Err() != nil {
 		return res, err // cut off: nobody knows how it ended
 	}
-	if r.Peer != "" {
-		k.a.e.parked.answered(r.Namespace, r.Peer)
+	if wentThrough(res, err) {
+		k.a.e.parked.answered(r.Namespace, r.Target())
 	}
 	if err == nil && keep != nil {
 		res, err = keep(res)
@@ -247,6 +247,17 @@ func (k *call) barrier(ctx context.Context, seen store.Ticket) error {
 	}
 	k.reached = true
 	return t.Wait(ctx)
+}
+
+// wentThrough reports that whoever was called is well, whatever it said.
+func wentThrough(res weft.Response, err error) bool {
+	switch weft.CodeOf(err) {
+	case weft.OK:
+		return res.Status < 500
+	case weft.Unavailable, weft.DeadlineExceeded, weft.Internal, weft.Unknown, weft.DataLoss:
+		return false
+	}
+	return true
 }
 
 func (k *call) record(o outcome) {
