@@ -48,6 +48,8 @@ var examples = map[string]string{
 	"weft peer policy":       "weft peer policy show",
 	"weft peer policy apply": "weft peer policy apply policies.yaml",
 	"weft peer policy show":  "weft peer policy show >policies.yaml",
+	"weft lab":               "weft lab breaker",
+	"weft lab breaker":       "weft lab breaker --svg thresholds.svg",
 	"weft breaker":           "weft breaker list",
 	"weft breaker set":       "weft breaker set payments --failures 2 --open 10s",
 	"weft breaker list":      "weft breaker list",

@@ -185,8 +185,11 @@ func (b *Breaker) Done(c *Call, err error, now time.Time, spare bool) {
 	if b.row++; err == nil {
 		b.row = 0
 	}
+	if err == nil && !b.held {
+		return
+	}
 	why, tripped := b.tripped()
-	if b.held = tripped && (err != nil || b.held); !b.held {
+	if b.held = tripped; !tripped {
 		return
 	}
 	if err != nil {
