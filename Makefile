@@ -27,7 +27,7 @@ generate: need
 
 # Benchmarks of the rooms, the figures, and the table of docs/PERFORMANCE.md.
 bench: build
-	$(GO) test -run '^$$' -bench . ./store ./runtime/wasm ./workflows ./workflows/machine
+	$(GO) test -run '^$$' -bench . ./store ./runtime/wasm ./workflows ./workflows/machine ./host/peers
 	$(GO) run ./tests/figures
 	$(GO) run ./tests/bench/report loads
 

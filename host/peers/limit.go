@@ -103,7 +103,10 @@ type bulkhead struct {
 	queue []chan struct{} // closed when the place is theirs
 }
 
-const queueMax = 10_000 // attempts of one caller that wait for a place
+const (
+	queueMax    = 10_000 // attempts of one caller that wait for a place
+	callersKept = 256    // callers without a call in progress that are remembered, for they come again
+)
 
 // place takes a place in the bulkhead, or gives what tells that it is there; ok
 // is false when too many wait.
@@ -152,7 +155,7 @@ func (p *peer) leave(caller string) {
 	if len(b.queue) > 0 {
 		close(b.queue[0])
 		b.queue = b.queue[1:]
-	} else if b.busy--; b.busy == 0 {
+	} else if b.busy--; b.busy == 0 && len(p.limits.callers) > callersKept {
 		delete(p.limits.callers, caller)
 	}
 }

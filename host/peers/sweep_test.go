@@ -208,3 +208,30 @@ func BenchmarkPick(b *testing.B) {
 		s.pick(time.Since(begun))
 	}
 }
+
+// The gate around a call that takes no time: what it costs by itself.
+func BenchmarkGate(b *testing.B) {
+	db, err := store.Open(b.Context(), store.Options{Path: filepath.Join(b.TempDir(), "weft.db"), Sync: "normal"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	answer := weft.Response{Status: 200}
+	g, err := Open(b.Context(), db, Options{Send: func(context.Context, weft.Request, string, int64) (weft.Response, error) { return answer, nil }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer g.Close()
+	for n := range 10 {
+		if _, err := g.Register(b.Context(), Instance{Namespace: "default", Service: "bank", ID: fmt.Sprint("i", n), URL: "http://127.0.0.1:1", TTL: time.Hour}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	r := weft.Request{Namespace: "default", Caller: "bench", Grants: &weft.Grants{Peers: []string{"bank"}}, Peer: "bank", Procedure: "/x", IdempotencyKey: "k"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := g.Do(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -81,3 +81,17 @@ func TestNothingIsLostOrDoubledWhenWeftIsKilled(t *testing.T) {
 		t.Error("too little was tried")
 	}
 }
+
+func TestNoRegistrationIsLostWhenWeftIsKilled(t *testing.T) {
+	r, err := kill.LoopRegistry(t.Context(), weftPath, t.TempDir(), *kills)
+	t.Logf("%+v", r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Lost != 0 {
+		t.Errorf("%d lost: %q", r.Lost, r.First)
+	}
+	if r.Kills != *kills || r.Acknowledged < 10*r.Kills {
+		t.Error("too little was tried")
+	}
+}

@@ -34,8 +34,8 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "__check" {
 		host.CheckMain()
 	}
-	groups := map[string]func(context.Context) error{"skeleton": skeleton, "engine": engine, "language": language}
-	for _, name := range []string{"skeleton", "engine", "language"} {
+	groups := map[string]func(context.Context) error{"skeleton": skeleton, "engine": engine, "language": language, "peers": peers}
+	for _, name := range []string{"skeleton", "engine", "language", "peers"} {
 		if len(os.Args) > 1 && os.Args[1] != name {
 			continue
 		}
