@@ -160,7 +160,16 @@ func (k *call) unsealedToken(q machine.TokenRequest) (*machine.TokenRequest, err
 }
 
 func (k *call) unsealedRequest(r weft.Request) (weft.Request, error) {
-	var err error
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return r, weft.Errorf(weft.InvalidArgument, "engine.call.unsealed", "%w", err)
+	}
+	for _, m := range k.marks {
+		if strings.Contains(u.Host, m.text) {
+			return r, weft.Errorf(weft.InvalidArgument, "engine.call.unsealed", "the host of an address cannot be a secret").
+				WithHint("breakers and parked runs tell it to everybody")
+		}
+	}
 	if r.URL, err = k.reveal(r.URL, inURL); err != nil {
 		return r, err
 	}

@@ -142,6 +142,19 @@ func TestASecretThatIsMissingIsTold(t *testing.T) {
 	}
 }
 
+// Whom a run waits for is told to everybody.
+func TestAHostCannotBeASecret(t *testing.T) {
+	h := newHouse(t)
+	h.close()
+	gate := &echoGate{}
+	h.out, h.opts = gate, engine.Options{Secret: secretOf}
+	h.open()
+	h.deploy("host", "use: { secrets: [ login ] }\ndo: [ { a: { call: http, with: { method: get, endpoint: '${ \"https://\\($secrets.login.username).example/\" }' } } } ]\n")
+	if run := h.wait(h.start("host", "{}").ID); run.Fault == nil || run.Fault.Status != 400 || !strings.Contains(run.Fault.Detail, "cannot be a secret") || len(gate.asked) != 0 {
+		t.Errorf("%s %+v, asked %v", run.Status, run.Fault, gate.asked)
+	}
+}
+
 // A secret may stand in an answer as a number, or seem to begin inside an escape.
 func TestASecretInJSONLeavesJSON(t *testing.T) {
 	h := newHouse(t)
