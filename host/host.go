@@ -111,10 +111,10 @@ func (h *Host) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)
-	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts}); err != nil {
+	if h.gate, err = peers.Open(ctx, h.db, peers.Options{HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
 		return err
 	}
-	if h.gate, err = peers.Open(ctx, h.db, peers.Options{HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
+	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate}); err != nil {
 		return err
 	}
 	h.opts.Engine.Log = h.log

@@ -82,7 +82,7 @@ const (
 var schema string
 
 // schemaVersion is what schema.sql describes; a newer file is refused.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // upgrades brings a file from one version to the next.
 var upgrades = map[int64]string{
@@ -110,6 +110,7 @@ var upgrades = map[int64]string{
 		create table schedule (ns text not null, space text not null, name text not null, kind text not null, version text not null,
 			next integer, run text, primary key (ns, space, name, kind)) strict, without rowid;
 		create index schedule_next on schedule (next) where next is not null;`,
+	2: `alter table workflow add column resources blob;`,
 }
 
 // Open opens or creates the file. It fails when another process has it open,

@@ -205,6 +205,9 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 		create table dead_letter (topic text not null, name text not null, offset integer not null, attempts integer not null, error text not null,
 			created integer not null, primary key (topic, name, offset)) strict, without rowid;
 		insert into redelivery values('t','g',1,0,2,'why');
+		create table workflow (ns text not null, space text not null, name text not null, version text not null, source blob not null,
+			digest text not null, created integer not null, primary key (ns, space, name, version)) strict, without rowid;
+		insert into workflow values('n','s','w','1.0.0',x'7b7d','d',1);
 		pragma user_version = 1;`)
 	if err != nil {
 		t.Fatal(err)
@@ -219,6 +222,11 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 		runs, err := db.Runs(t.Context(), store.RunFilter{Namespace: "n", Statuses: []int{2}, Limit: 9})
 		if err != nil || len(runs) != 1 || runs[0].ID != "r" || runs[0].Parent != "" {
 			t.Errorf("%v %v", runs, err)
+		}
+		var flows []store.Workflow
+		err = db.Workflows(t.Context(), func(w store.Workflow) error { flows = append(flows, w); return nil })
+		if err != nil || len(flows) != 1 || string(flows[0].Source) != "{}" || flows[0].Resources != nil {
+			t.Errorf("%v %v", flows, err)
 		}
 		if _, ok, err := db.NextSchedule(t.Context()); err != nil || ok {
 			t.Errorf("%v %v", ok, err)

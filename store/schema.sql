@@ -31,6 +31,7 @@ create table workflow (
   source  blob not null,                  -- YAML, every handler pinned
   digest  text not null,                  -- sha256 of source as it was sent
   created integer not null,
+  resources blob,                         -- JSON: the texts that source names, by URI; null for none
   primary key (ns, space, name, version)
 ) strict, without rowid;
 

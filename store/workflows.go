@@ -6,14 +6,15 @@ import "context"
 type Workflow struct {
 	Namespace, Space, Name, Version string
 	Source                          []byte // YAML with every handler pinned
+	Resources                       []byte // JSON: the texts that Source names, by URI; nil for none
 	Digest                          string // sha256 of the text as it was sent
 	Created                         int64
 }
 
 // InsertWorkflow adds a version.
 func (tx *Tx) InsertWorkflow(w Workflow) error {
-	_, err := tx.Exec("insert into workflow(ns,space,name,version,source,digest,created) values(?,?,?,?,?,?,?)",
-		w.Namespace, w.Space, w.Name, w.Version, w.Source, w.Digest, w.Created)
+	_, err := tx.Exec("insert into workflow(ns,space,name,version,source,resources,digest,created) values(?,?,?,?,?,?,?,?)",
+		w.Namespace, w.Space, w.Name, w.Version, w.Source, w.Resources, w.Digest, w.Created)
 	return err
 }
 
@@ -25,8 +26,8 @@ func (tx *Tx) DeleteWorkflow(ns, space, name, version string) error {
 
 // Workflows calls fn with every version of every workflow.
 func (db *DB) Workflows(ctx context.Context, fn func(Workflow) error) error {
-	return db.Query(ctx, "select ns,space,name,version,source,digest,created from workflow", nil, func(r Row) error {
-		return fn(Workflow{r.Text(0), r.Text(1), r.Text(2), r.Text(3), r.Blob(4), r.Text(5), r.Int(6)})
+	return db.Query(ctx, "select ns,space,name,version,source,resources,digest,created from workflow", nil, func(r Row) error {
+		return fn(Workflow{r.Text(0), r.Text(1), r.Text(2), r.Text(3), r.Blob(4), r.Blob(5), r.Text(6), r.Int(7)})
 	})
 }
 

@@ -37,11 +37,14 @@ type Definition struct {
 	listens                  []string
 	filters                  []EventFilter
 	secrets                  []string
+	resources                map[string]string
+	missing                  []Resource
 }
 
 // HandlerUse is one call of a handler in a definition.
 type HandlerUse struct {
 	Ref          weft.Ref
+	File         string // the definition's, or the URI of the resource that it stands in
 	Line, Column int    // of the reference
 	Pointer      string // of the task
 }
@@ -49,7 +52,8 @@ type HandlerUse struct {
 // WorkflowUse is one run of another workflow in a definition.
 type WorkflowUse struct {
 	Ref          WorkflowRef
-	Line, Column int // of run.workflow
+	File         string // the definition's, or the URI of the resource that it stands in
+	Line, Column int    // of run.workflow
 }
 
 // ID is what document names the workflow. The namespace is the language's

@@ -3,7 +3,7 @@ package workflows
 import "fmt"
 
 // Doubts are what runs and is probably not meant, in order of position: tasks
-// that nothing leads to.
+// that nothing leads to; and what nobody has looked at, for it is elsewhere.
 func (d *Definition) Doubts() Problems {
 	all := d.unreached(d.do)
 	for _, t := range d.tasks {
@@ -13,6 +13,9 @@ func (d *Definition) Doubts() Problems {
 		if t.Catch != nil {
 			all = append(all, d.unreached(t.Catch.Do)...)
 		}
+	}
+	for _, r := range d.missing {
+		all = append(all, r.Problem("was not looked at", "it is fetched and checked when the workflow is applied"))
 	}
 	return all.sorted()
 }

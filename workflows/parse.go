@@ -15,8 +15,12 @@ import (
 // Parse reads a workflow. What does not run is refused, each with its place
 // and what to write instead; the error is Problems with all that was found.
 // The file name only stands in front of the problems.
-func Parse(file string, src []byte) (*Definition, error) {
-	p := &parser{def: &Definition{file: file, source: slices.Clone(src)}}
+func Parse(file string, src []byte) (*Definition, error) { return ParseWith(file, src, nil) }
+
+// ParseWith reads a workflow with texts that it has elsewhere, by URI; Missing
+// of what it gives names those that are not among them.
+func ParseWith(file string, src []byte, texts map[string]string) (*Definition, error) {
+	p := &parser{def: &Definition{file: file, source: slices.Clone(src)}, file: file, resources: texts}
 	root := readYAML(src, p.report)
 	if root != nil {
 		p.workflow(root)
@@ -28,19 +32,22 @@ func Parse(file string, src []byte) (*Definition, error) {
 }
 
 type parser struct {
-	def      *Definition
-	problems Problems
-	seen     map[Problem]bool
-	locals   []string // variables of the enclosing for and catch, without dollar
-	use      *node
-	park     time.Duration
-	schemas  map[*node]*Schema // by their document
-	states   int               // of their patterns
-	secrets  []string          // use.secrets
-	inside   []string          // functions that are being read
-	expanded int               // tasks that functions have brought in
-	handlers []handlerUse
-	programs map[program]*Expr
+	def       *Definition
+	problems  Problems
+	seen      map[Problem]bool
+	file      string            // of what is read: the definition's, or the URI of a resource
+	resources map[string]string // their texts, by URI
+	trees     map[string]*node  // of resources that have been read
+	locals    []string          // variables of the enclosing for and catch, without dollar
+	use       *node
+	park      time.Duration
+	schemas   map[*node]*Schema // by their document
+	states    int               // of their patterns
+	secrets   []string          // use.secrets
+	inside    []string          // functions that are being read
+	expanded  int               // tasks that functions have brought in
+	handlers  []handlerUse
+	programs  map[program]*Expr
 }
 
 type handlerUse struct {
@@ -49,7 +56,7 @@ type handlerUse struct {
 }
 
 func (p *parser) report(line, column int, key, message, hint string) {
-	problem := Problem{File: p.def.file, Line: line, Column: column, Key: key, Message: message, Hint: hint}
+	problem := Problem{File: p.file, Line: line, Column: column, Key: key, Message: message, Hint: hint}
 	if p.seen[problem] || p.full() {
 		return
 	}
@@ -193,10 +200,7 @@ func (p *parser) workflow(root *node) {
 // finish puts together what the tasks named.
 func (p *parser) finish() {
 	slices.SortStableFunc(p.handlers, func(a, b handlerUse) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column)
 	})
 	p.def.handlers = p.handlers
 	for _, f := range p.def.filters {
@@ -350,6 +354,9 @@ func (p *parser) named(n *node, list string) *node {
 	if near := Nearest(name, known); near != "" {
 		hint = "did you mean " + near + "?"
 	}
+	if p.elsewhere() {
+		hint = "write it out here: " + aloneHint
+	}
 	p.wrong(n, name, hint, "use.%s has no %s", list, name)
 	return nil
 }
@@ -436,10 +443,10 @@ func (p *parser) ref(n *node, text, pointer string) weft.Ref {
 	if r.Catalog != weft.DefaultCatalog {
 		p.wrong(n, "call", "functions are not fetched: write it under use.functions, or upload a handler and write @default", "there is no catalog %s", r.Catalog)
 	}
-	if slices.ContainsFunc(p.handlers, func(h handlerUse) bool { return h.Line == n.line && h.Column == n.column }) {
+	if slices.ContainsFunc(p.handlers, func(h handlerUse) bool { return h.File == p.file && h.Line == n.line && h.Column == n.column }) {
 		return r // in a function that is called again
 	}
-	use := HandlerUse{Ref: r, Line: n.line, Column: n.column, Pointer: pointer}
+	use := HandlerUse{Ref: r, File: p.file, Line: n.line, Column: n.column, Pointer: pointer}
 	p.handlers = append(p.handlers, handlerUse{HandlerUse: use, written: text})
 	return r
 }

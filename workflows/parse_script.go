@@ -37,7 +37,9 @@ var returns = []string{"stdout", "stderr", "code", "all", "none"}
 // ScriptUse is one script in a definition.
 type ScriptUse struct {
 	Code         string
-	line, column int // of the code
+	file         string // that it stands in; a resource may be the code as a whole
+	line, column int    // of the code
+	whole        bool   // the code is all of the file
 }
 
 // Scripts lists the scripts of the workflow, in order of position.
@@ -47,12 +49,16 @@ func (d *Definition) Scripts() []ScriptUse { return d.scripts }
 // it, which count from 1. Where the source shows that line as it is, the problem
 // stands there.
 func (d *Definition) ScriptProblem(s ScriptUse, line, column int, message string) Problem {
-	p := Problem{File: d.file, Line: s.line, Column: s.column, Key: "code", Message: message}
+	p := Problem{File: s.file, Line: s.line, Column: s.column, Key: "code", Message: message}
+	if s.whole {
+		p.Line, p.Column = max(line, 1), max(column, 1)
+		return p
+	}
 	code := strings.Split(s.Code, "\n")
 	if line < 1 || line > len(code) {
 		return p
 	}
-	source := bytes.Split(d.source, []byte("\n"))
+	source := bytes.Split(d.textOf(s.file), []byte("\n"))
 	for _, at := range []int{s.line + line, s.line + line - 1} { // below the mark of a block, or beside the key
 		if at > len(source) {
 			continue
@@ -75,7 +81,6 @@ var refusedWithScript = map[string]string{
 
 // scriptHints are what to do instead.
 var scriptHints = map[string]string{
-	"source": "write the text of the script under code",
 	"python": "write it in js, or upload a handler and call that: there is no Python in the sandbox",
 	"await":  "leave it out: a script reaches nothing but its output, so one that nobody waits for does nothing",
 }
@@ -92,8 +97,8 @@ func (p *parser) script(t *Task, head *node) {
 		}
 	}
 	n := head.get("script")
-	known := []string{"language", "code", "arguments", "environment", "stdin"}
-	if !p.fields(n, "run.script", known, map[string]string{"source": scriptHints["source"]}) || !p.require(n, "run.script", "language") {
+	known := []string{"language", "code", "source", "arguments", "environment", "stdin"}
+	if !p.fields(n, "run.script", known, nil) || !p.require(n, "run.script", "language") {
 		return
 	}
 	p.language(n.get("language"))
@@ -112,22 +117,31 @@ func (p *parser) language(n *node) {
 }
 
 func (p *parser) code(s *Script, n *node) {
-	code := n.get("code")
-	if code == nil {
-		if n.get("source") == nil {
-			p.require(n, "run.script", "code")
-		}
-		return
-	}
-	s.Code = p.text(code, "run.script.code")
+	code, source := n.get("code"), n.get("source")
 	switch {
-	case code.kind != isString:
+	case code != nil && source != nil:
+		p.wrong(source, "source", "keep one of them", "run.script has both code and source")
+	case source != nil:
+		if uri, text, ok := p.external(source, "run.script.source"); ok {
+			p.in(uri, func() { p.program(s, &node{kind: isString, value: text, line: 1, column: 1}, true) })
+		}
+	case p.require(n, "run.script", "code"):
+		if p.text(code, "run.script.code"); code.kind == isString {
+			p.program(s, code, false)
+		}
+	}
+}
+
+// program takes the code of a script, which may be a resource as a whole.
+func (p *parser) program(s *Script, code *node, whole bool) {
+	s.Code, _ = code.value.(string)
+	switch {
 	case strings.TrimSpace(s.Code) == "":
 		p.wrong(code, "code", "write what the script does", "run.script.code is empty")
 	case len(s.Code) > ScriptMax:
 		p.wrong(code, "code", "upload what is so large as a handler, and call it", "run.script.code has %d bytes, the limit is %d", len(s.Code), ScriptMax)
 	default:
-		p.def.scripts = append(p.def.scripts, ScriptUse{s.Code, code.line, code.column})
+		p.def.scripts = append(p.def.scripts, ScriptUse{s.Code, p.file, code.line, code.column, whole})
 	}
 }
 

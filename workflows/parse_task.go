@@ -293,7 +293,7 @@ func (p *parser) run(t *Task, n *node) {
 		}
 		t.Run.Detached = ok && !await
 	}
-	p.def.workflows = append(p.def.workflows, WorkflowUse{Ref: t.Run.Workflow, Line: w.line, Column: w.column})
+	p.def.workflows = append(p.def.workflows, WorkflowUse{Ref: t.Run.Workflow, File: p.file, Line: w.line, Column: w.column})
 }
 
 func (p *parser) doTasks(t *Task, n *node) {

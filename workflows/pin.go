@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"unicode/utf8"
 
@@ -12,14 +13,14 @@ import (
 
 // Pin asks resolve for the one handler that each reference means and gives
 // the definition that names those in full, in its Source too; every other
-// byte of the source stays. Its error is Problems, one for each reference
+// byte stays, of the source and of its Resources. Its error is Problems, one for each reference
 // that resolve refused.
 func (d *Definition) Pin(resolve func(HandlerUse) (weft.Ref, error)) (*Definition, error) {
 	var problems Problems
-	lines := bytes.SplitAfter(d.source, []byte("\n"))
+	texts := map[string][][]byte{}
 	fail := func(h handlerUse, err error, hint string) {
 		problems = append(problems, Problem{
-			File: d.file, Line: h.Line, Column: h.Column, Key: "call",
+			File: h.File, Line: h.Line, Column: h.Column, Key: "call",
 			Message: fmt.Sprintf("handler %s: %s", h.Ref, err), Hint: hint,
 		})
 	}
@@ -29,6 +30,11 @@ func (d *Definition) Pin(resolve func(HandlerUse) (weft.Ref, error)) (*Definitio
 		if err != nil {
 			fail(h, err, "")
 			continue
+		}
+		lines := texts[h.File]
+		if lines == nil {
+			lines = bytes.SplitAfter(d.textOf(h.File), []byte("\n"))
+			texts[h.File] = lines
 		}
 		line, err := replaced(lines[h.Line-1], h.Column, h.written, ref.String())
 		if err != nil {
@@ -40,7 +46,15 @@ func (d *Definition) Pin(resolve func(HandlerUse) (weft.Ref, error)) (*Definitio
 	if problems != nil {
 		return nil, problems.sorted()
 	}
-	return Parse(d.file, bytes.Join(lines, nil))
+	source, resources := d.source, maps.Clone(d.resources)
+	for file, lines := range texts {
+		if _, elsewhere := resources[file]; elsewhere {
+			resources[file] = string(bytes.Join(lines, nil))
+		} else {
+			source = bytes.Join(lines, nil)
+		}
+	}
+	return ParseWith(d.file, source, resources)
 }
 
 // WithVersion is the text of a workflow with another document.version.

@@ -21,21 +21,42 @@ func (p *parser) schema(around *node, what string) *Schema {
 	}
 	n := around.get("schema")
 	what += ".schema"
-	refused := map[string]string{"resource": "schemas are not fetched: write it out under document"}
-	if !p.fields(n, what, []string{"format", "document"}, refused) {
+	if !p.fields(n, what, []string{"format", "document", "resource"}, nil) {
 		return nil
 	}
 	if f := n.get("format"); f != nil && p.text(f, what+".format") != "json" && f.kind == isString {
 		p.wrong(f, "format", "write json, and $schema in the document for an older JSON Schema", "%s.format is %q", what, f.value)
 	}
-	document := n.get("document")
-	if document == nil {
-		if n.get("resource") == nil {
-			p.require(n, what, "document")
-		}
+	document, resource := n.get("document"), n.get("resource")
+	switch {
+	case document != nil && resource != nil:
+		p.wrong(resource, "resource", "keep one of them", "%s has both document and resource", what)
+	case document != nil:
+		return p.compiled(document)
+	case resource == nil:
+		p.require(n, what, "document")
+	default:
+		return p.externalSchema(resource, what)
+	}
+	return nil
+}
+
+func (p *parser) externalSchema(n *node, what string) (s *Schema) {
+	uri, text, ok := p.external(n, what+".resource")
+	if !ok {
 		return nil
 	}
-	s := p.schemas[document] // of a function that is called again
+	p.in(uri, func() {
+		if document := p.tree(uri, text); document != nil {
+			s = p.compiled(document)
+		}
+	})
+	return s
+}
+
+// compiled compiles a document, once.
+func (p *parser) compiled(document *node) *Schema {
+	s := p.schemas[document] // of a function or a resource that is read again
 	if s == nil {
 		s = readSchema(document, p.wrong, &p.states)
 		if p.schemas == nil {

@@ -51,6 +51,9 @@ func (p *parser) secret(n *node, path string) {
 		if near := Nearest(name, p.secrets); near != "" {
 			hint = "did you mean " + near + "?"
 		}
+		if p.elsewhere() {
+			hint = "take it under with: " + aloneHint
+		}
 		p.wrong(n, name, hint, "use.secrets has no %s", name)
 		return
 	}

@@ -16,7 +16,7 @@ type Tree struct {
 
 // ReadTree reads a text. The error is Problems.
 func ReadTree(file string, src []byte) (Tree, error) {
-	p := &parser{def: &Definition{file: file}}
+	p := &parser{def: &Definition{file: file}, file: file}
 	if root := readYAML(src, p.report); len(p.problems) == 0 {
 		return Tree{file, root}, nil
 	}

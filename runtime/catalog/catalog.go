@@ -27,6 +27,12 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Scripts *script.Engine // reads the scripts of workflows; nil for none
+	Out     Gate           // fetches what workflows have elsewhere; nil for nothing
+}
+
+// Gate is the way out of the host.
+type Gate interface {
+	Do(ctx context.Context, r weft.Request) (weft.Response, error)
 }
 
 // Catalog is what is deployed on this host. Its methods may be called by many
@@ -36,6 +42,7 @@ type Catalog struct {
 	rt      *wasm.Runtime
 	log     *slog.Logger
 	scripts *script.Engine           // nil for none
+	out     Gate                     // nil for none
 	now     atomic.Pointer[snapshot] // what is deployed; never changed, only replaced
 
 	mu       sync.Mutex // one change at a time
@@ -63,7 +70,7 @@ type workflow struct {
 // Open reads what is deployed. A workflow that no longer parses is an error:
 // runs may depend on it.
 func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Catalog, error) {
-	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts}
+	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts, out: o.Out}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -77,7 +84,7 @@ func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Cata
 	})
 	if err == nil {
 		err = db.Workflows(ctx, func(row store.Workflow) error {
-			def, err := workflows.Parse(row.Name+".yaml", row.Source)
+			def, err := stored(row)
 			if err != nil {
 				return weft.Errorf(weft.DataLoss, "catalog.Open", "workflow %s/%s:%s cannot be read any more: %w", row.Space, row.Name, row.Version, err)
 			}

@@ -31,7 +31,8 @@ type WorkflowInfo struct {
 }
 
 // Apply checks a workflow, pins the handlers that it calls and makes it live.
-// What is wrong with it is workflows.Problems. A version is never replaced.
+// What it has elsewhere is fetched and kept with it. What is wrong with it is
+// workflows.Problems. A version is never replaced.
 func (c *Catalog) Apply(ctx context.Context, ns, file string, src []byte) (Applied, error) {
 	if err := c.db.Room(); err != nil {
 		return Applied{}, err
@@ -39,6 +40,14 @@ func (c *Catalog) Apply(ctx context.Context, ns, file string, src []byte) (Appli
 	def, err := workflows.Parse(file, src)
 	if err != nil {
 		return Applied{}, err
+	}
+	if len(def.Missing()) > 0 {
+		if a, there, err := c.there(ns, def, src); there || err != nil {
+			return a, err // nothing is fetched again
+		}
+		if def, err = c.complete(ctx, ns, def); err != nil {
+			return Applied{}, err
+		}
 	}
 	if err := CheckScripts(ctx, c.scripts, def); err != nil {
 		return Applied{}, err
@@ -54,24 +63,11 @@ func (c *Catalog) Apply(ctx context.Context, ns, file string, src []byte) (Appli
 func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definition, src []byte) (Applied, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	sum := sha256.Sum256(src)
-	w := &workflow{def: def, digest: hex.EncodeToString(sum[:]), created: time.Now().Truncate(time.Millisecond)}
-	a := Applied{Version: w.version()}
-	a.Space, a.Name, _ = strings.Cut(w.key(), "/")
-	for _, was := range c.space(ns).workflows[w.key()] {
-		if was.version() != w.version() {
-			continue
-		}
-		if was.digest != w.digest {
-			return Applied{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Apply", "workflow %s:%s is there with other content", w.key(), w.version()).
-				WithHint("a version never changes: raise document.version")
-		}
-		a.Unchanged = true
-		for _, use := range was.def.Handlers() {
-			a.Pinned = append(a.Pinned, Pin{use.Ref, use.Ref})
-		}
-		return a, nil
+	a, there, err := c.there(ns, def, src)
+	if there || err != nil {
+		return a, err
 	}
+	w := &workflow{def: def, digest: digest(src), created: time.Now().Truncate(time.Millisecond)}
 	pinned, err := def.Pin(func(use workflows.HandlerUse) (weft.Ref, error) {
 		info, err := c.find(ns, use.Ref)
 		if err == nil {
@@ -88,6 +84,9 @@ func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definitio
 	}
 	w.def = pinned
 	row := store.Workflow{Namespace: ns, Space: a.Space, Name: a.Name, Version: a.Version, Source: pinned.Source(), Digest: w.digest, Created: w.created.UnixMilli()}
+	if texts := pinned.Resources(); texts != nil {
+		row.Resources = jsonOf(texts)
+	}
 	err = c.db.Update(ctx, func(tx *store.Tx) error {
 		if err := tx.InsertWorkflow(row); err != nil {
 			return err
@@ -100,6 +99,33 @@ func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definitio
 	}
 	c.update(ns, func(s *space) { s.addWorkflow(w) })
 	return a, nil
+}
+
+// there reports whether a version is there with this text already; with another
+// it is an error. The answer is complete where it is, else it says but the name.
+func (c *Catalog) there(ns string, def *workflows.Definition, src []byte) (a Applied, there bool, err error) {
+	a.Space, a.Name, a.Version = def.ID()
+	key := a.Space + "/" + a.Name
+	for _, was := range c.space(ns).workflows[key] {
+		if was.version() != a.Version {
+			continue
+		}
+		if was.digest != digest(src) {
+			return Applied{}, false, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Apply", "workflow %s:%s is there with other content", key, a.Version).
+				WithHint("a version never changes: raise document.version")
+		}
+		a.Unchanged = true
+		for _, use := range was.def.Handlers() {
+			a.Pinned = append(a.Pinned, Pin{use.Ref, use.Ref})
+		}
+		return a, true, nil
+	}
+	return a, false, nil
+}
+
+func digest(src []byte) string {
+	sum := sha256.Sum256(src)
+	return hex.EncodeToString(sum[:])
 }
 
 // succeed gives the schedule to the newest version, if it is another than
@@ -137,7 +163,7 @@ func (c *Catalog) runnable(ns string, def *workflows.Definition) error {
 			continue
 		}
 		if _, err := c.workflow(ns, use.Ref.Namespace+"/"+use.Ref.Name, use.Ref.Version); err != nil {
-			problems = append(problems, workflows.Problem{File: def.File(), Line: use.Line, Column: use.Column, Key: "workflow", Message: err.Error()})
+			problems = append(problems, workflows.Problem{File: use.File, Line: use.Line, Column: use.Column, Key: "workflow", Message: err.Error()})
 		}
 	}
 	if len(problems) > 0 {

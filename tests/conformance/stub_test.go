@@ -110,6 +110,9 @@ func (s *stub) shop(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, shelves)
 		return
+	case pages[r.URL.Path] != "":
+		_, _ = io.WriteString(w, pages[r.URL.Path])
+		return
 	case r.URL.Path == "/greet.proto":
 		_, _ = io.WriteString(w, greeter)
 		return
@@ -120,6 +123,12 @@ func (s *stub) shop(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	answer(w, map[string]any{"call": n, "method": r.Method, "path": r.URL.Path, "query": r.URL.RawQuery,
 		"authorization": r.Header.Get("Authorization"), "colour": r.Header.Get("Colour"), "body": string(body)})
+}
+
+// pages are what workflows have at the shop.
+var pages = map[string]string{
+	"/order.json": "{\n\t\"required\": [ \"lines\" ]\n}\n",
+	"/total.js":   "import { readFileSync } from 'node:fs'\nconsole.log(JSON.parse(readFileSync(0)).reduce((sum, n) => sum + n, 0))\n",
 }
 
 // shelves describes one operation of the shop.

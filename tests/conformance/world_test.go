@@ -126,7 +126,7 @@ func (w *world) open() (err error) {
 	if p.db, err = store.Open(ctx, store.Options{Path: w.path, Sync: "normal", Checkpoint: time.Hour, Readers: 2, Fault: p.fault}); err != nil {
 		return err
 	}
-	if p.cat, err = catalog.Open(ctx, p.db, nil, catalog.Options{Scripts: scripts}); err != nil {
+	if p.cat, err = catalog.Open(ctx, p.db, nil, catalog.Options{Scripts: scripts, Out: door{w.stub}}); err != nil {
 		return err
 	}
 	p.Engine = engine.New(p.db, p.cat, door{w.stub}, engine.Options{Snapshot: 5, Scripts: scripts, Secret: w.secret, Lifecycle: w.lifecycle})

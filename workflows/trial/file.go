@@ -57,8 +57,9 @@ func Parse(file string, src []byte, read func(name string) ([]byte, error)) (*Fi
 }
 
 type parser struct {
-	read     func(string) ([]byte, error)
-	problems workflows.Problems
+	read      func(string) ([]byte, error)
+	problems  workflows.Problems
+	resources map[string]string // texts that workflows have elsewhere, by URI
 }
 
 func (p *parser) wrong(t workflows.Tree, hint, format string, args ...any) {
@@ -122,14 +123,21 @@ func (p *parser) template(t workflows.Tree) *workflows.Template {
 
 func (p *parser) file(root workflows.Tree) *File {
 	f := &File{}
-	at := p.fields(root, "the test", "workflows", "mocks", "cases")
+	at := p.fields(root, "the test", "workflows", "resources", "mocks", "cases")
 	list, ok := at["workflows"]
 	if !ok {
 		p.wrong(root, "write workflows: [ place-order.yaml ]", "the test names no workflows")
 		return f
 	}
+	resources, given := at["resources"]
+	if given {
+		p.texts(resources)
+	}
 	for _, t := range p.items(list, "workflows") {
 		p.workflow(f, t)
+	}
+	if given {
+		p.idle(f, resources)
 	}
 	cases, ok := at["cases"]
 	if !ok {
@@ -167,10 +175,14 @@ func (p *parser) workflow(f *File, t workflows.Tree) {
 		p.wrong(t, "", "%s", err)
 		return
 	}
-	def, err := workflows.Parse(name, src)
+	def, err := workflows.ParseWith(name, src, p.resources)
 	if err != nil {
 		p.wrong(t, "", "%s is refused: %s", name, err)
 		return
+	}
+	for _, r := range def.Missing() {
+		hint := "a test fetches nothing: write resources: { " + r.URI + ": { file: ... } }"
+		p.wrong(t, hint, "%s:%d:%d: %s is not here", r.File, r.Line, r.Column, r.URI)
 	}
 	f.defs = append(f.defs, def)
 }

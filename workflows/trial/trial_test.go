@@ -142,21 +142,25 @@ func TestWhatFailsSaysHow(t *testing.T) {
 
 // What is written wrong is refused at its place.
 func TestTestsAreReadStrictly(t *testing.T) {
+	flows["far.yaml"] = fmt.Sprintf(head, "far") + "input: { schema: { resource: { endpoint: https://a.example/o } } }\ndo: [ { a: { set: { x: 1 } } } ]\n"
 	for name, c := range map[string]struct{ src, want string }{
-		"no workflows":         {"cases: []", "x:1:1: the test names no workflows; write workflows: [ place-order.yaml ]"},
-		"an unknown key":       {"workflows: [pay.yaml]\ncases:\n  - a: { inptu: 1 }", "x:3:10: the case has no key inptu; did you mean input?"},
-		"a file that is gone":  {"workflows: [gone.yaml]\ncases: []", "x:1:13: file does not exist"},
-		"a mock of nothing":    {"workflows: [pay.yaml]\nmocks: { charge-cart: { answer: 1 } }\ncases: []", "x:2:10: no workflow of this test calls charge-cart; did you mean charge-card?"},
-		"an unknown code":      {"workflows: [pay.yaml]\nmocks: { charge-card: { fail: { code: gone } } }\ncases: []", "x:2:39: there is no code gone; write one of Connect's, such as unavailable, not_found or invalid_argument"},
-		"answer and fail":      {"workflows: [pay.yaml]\nmocks: { charge-card: { answer: 1, fail: { code: internal } } }\ncases: []", "x:2:42: the mock of charge-card has both answer and fail; write one of them, or a list of both in turn"},
-		"a wrong duration":     {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { takes: 5s } }", "x:3:27: takes is no ISO 8601 duration; write one such as PT30S, PT15M or P1D"},
-		"a wrong expression":   {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { output: '${ .a + }' } }", "x:3:28: "},
-		"a case twice":         {"workflows: [pay.yaml]\ncases:\n  - a: {}\n  - a: {}", "x:4:5: the case \"a\" is here twice"},
-		"an event of no type":  {"workflows: [pay.yaml]\ncases:\n  - a: { events: [{ at: PT1S }] }", "x:3:19: the event has no type; write type: shop.order.placed"},
-		"an unknown workflow":  {"workflows: [pay.yaml]\ncases:\n  - a: { workflow: slow }", "x:3:20: no workflow of this test is slow; there are pay"},
-		"output and fault":     {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { output: 1, fault: { status: 1 } } }", "x:3:18: a run that faults has no output to expect"},
-		"a call of two names":  {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { calls: [{ a: 1, b: 2 }] } }", "x:3:28: calls has an element that names nothing; write a name, or name: { ... }"},
-		"text that is no YAML": {"a: [", "x:2:1: this is not YAML: the text ends inside a bracket"},
+		"no workflows":                      {"cases: []", "x:1:1: the test names no workflows; write workflows: [ place-order.yaml ]"},
+		"an unknown key":                    {"workflows: [pay.yaml]\ncases:\n  - a: { inptu: 1 }", "x:3:10: the case has no key inptu; did you mean input?"},
+		"a file that is gone":               {"workflows: [gone.yaml]\ncases: []", "x:1:13: file does not exist"},
+		"a mock of nothing":                 {"workflows: [pay.yaml]\nmocks: { charge-cart: { answer: 1 } }\ncases: []", "x:2:10: no workflow of this test calls charge-cart; did you mean charge-card?"},
+		"an unknown code":                   {"workflows: [pay.yaml]\nmocks: { charge-card: { fail: { code: gone } } }\ncases: []", "x:2:39: there is no code gone; write one of Connect's, such as unavailable, not_found or invalid_argument"},
+		"answer and fail":                   {"workflows: [pay.yaml]\nmocks: { charge-card: { answer: 1, fail: { code: internal } } }\ncases: []", "x:2:42: the mock of charge-card has both answer and fail; write one of them, or a list of both in turn"},
+		"a wrong duration":                  {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { takes: 5s } }", "x:3:27: takes is no ISO 8601 duration; write one such as PT30S, PT15M or P1D"},
+		"a wrong expression":                {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { output: '${ .a + }' } }", "x:3:28: "},
+		"a case twice":                      {"workflows: [pay.yaml]\ncases:\n  - a: {}\n  - a: {}", "x:4:5: the case \"a\" is here twice"},
+		"an event of no type":               {"workflows: [pay.yaml]\ncases:\n  - a: { events: [{ at: PT1S }] }", "x:3:19: the event has no type; write type: shop.order.placed"},
+		"an unknown workflow":               {"workflows: [pay.yaml]\ncases:\n  - a: { workflow: slow }", "x:3:20: no workflow of this test is slow; there are pay"},
+		"output and fault":                  {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { output: 1, fault: { status: 1 } } }", "x:3:18: a run that faults has no output to expect"},
+		"a call of two names":               {"workflows: [pay.yaml]\ncases:\n  - a: { expect: { calls: [{ a: 1, b: 2 }] } }", "x:3:28: calls has an element that names nothing; write a name, or name: { ... }"},
+		"a text elsewhere that is not here": {"workflows: [far.yaml]\ncases: []", "x:1:13: far.yaml:2:42: https://a.example/o is not here; a test fetches nothing: write resources: { https://a.example/o: { file: ... } }"},
+		"a text elsewhere of two kinds":     {"workflows: [far.yaml]\nresources: { https://a.example/o: { file: o, text: o } }\ncases: []", "x:2:35: the resource https://a.example/o must have either file or text; write { file: order.json }, or { text: ... }"},
+		"a text of nowhere":                 {"workflows: [far.yaml]\nresources: { https://a.example/o: { text: '{}' }, https://a.example/oo: { text: '{}' } }\ncases: []", "x:2:51: no workflow of this test has anything at https://a.example/oo; did you mean https://a.example/o?"},
+		"text that is no YAML":              {"a: [", "x:2:1: this is not YAML: the text ends inside a bracket"},
 	} {
 		_, err := trial.Parse("x", []byte(c.src), read)
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
