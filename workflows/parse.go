@@ -298,11 +298,8 @@ func (p *parser) read(n *node, what string) Read {
 }
 
 func (p *parser) uses(n *node) {
-	refused := map[string]string{
-		"catalogs": "functions are not fetched: write them under use.functions, or upload a handler and call name:version@default",
-	}
 	p.use = &node{kind: isMap}
-	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications", "extensions", "secrets", "functions"}, refused) {
+	if n == nil || !p.fields(n, "use", []string{"errors", "retries", "timeouts", "authentications", "extensions", "secrets", "functions", "catalogs"}, nil) {
 		return
 	}
 	p.use = n
@@ -322,6 +319,7 @@ func (p *parser) uses(n *node) {
 	named("retries", func(n *node) {
 		p.within(func() { p.retry(n) }, "error")
 	})
+	p.catalogs(n.get("catalogs"))
 	p.functions(n.get("functions"))
 }
 
@@ -434,14 +432,15 @@ func (p *parser) ref(n *node, text, pointer string) weft.Ref {
 	r, err := weft.ParseRef(text)
 	if err != nil {
 		hint := "write charge-card, charge-card:2 or charge-card:2.0.1; without a version it is the newest; or the name of a function of use.functions"
-		if strings.Contains(text, "://") {
-			hint = "functions are not fetched: write it under use.functions, or upload a handler and call name:version@default"
-		}
 		p.wrong(n, "call", hint, "%q is not a handler reference", text)
 		return r
 	}
 	if r.Catalog != weft.DefaultCatalog {
-		p.wrong(n, "call", "functions are not fetched: write it under use.functions, or upload a handler and write @default", "there is no catalog %s", r.Catalog)
+		hint := "name it under use.catalogs, or upload a handler and write @default"
+		if p.elsewhere() {
+			hint = "call it by its address: " + aloneHint
+		}
+		p.wrong(n, "call", hint, "there is no catalog %s", r.Catalog)
 	}
 	if slices.ContainsFunc(p.handlers, func(h handlerUse) bool { return h.File == p.file && h.Line == n.line && h.Column == n.column }) {
 		return r // in a function that is called again

@@ -40,6 +40,7 @@ func (p *parser) call(t *Task, n *node) {
 		if p.require(n, "the task "+t.Name, "with") {
 			t.HTTP = p.grpc(n.get("with"))
 		}
+	case p.farFunction(t, n, name):
 	default:
 		t.Kind = KindCall
 		t.Call = &Call{Handler: p.ref(c, name, t.Pointer)}

@@ -41,18 +41,29 @@ func (p *parser) functions(n *node) {
 // callFunction makes a task of the function's own, to which the call gives its
 // arguments.
 func (p *parser) callFunction(t *Task, n *node, f pair) {
+	p.arguments(t, n)
+	p.callOf(t, n.get("call"), f.key, func() *Task { return p.expand(f) })
+}
+
+// arguments reads what the call gives to the function.
+func (p *parser) arguments(t *Task, n *node) {
 	t.Kind = KindDo
 	if with := n.get("with"); with != nil {
 		t.With = p.with(with)
 	}
-	at := n.get("call")
+}
+
+// callOf puts a function into the task that calls it.
+func (p *parser) callOf(t *Task, at *node, name string, expand func() *Task) {
 	switch {
-	case slices.Contains(p.inside, f.key):
-		p.wrong(at, "call", "let it call another workflow with run", "the function %s calls itself", f.key)
+	case slices.Contains(p.inside, name):
+		p.wrong(at, "call", "let it call another workflow with run", "the function %s calls itself", name)
 	case p.expanded > FunctionTasksMax:
 		p.wrong(at, "call", "let a workflow run others with run", "functions come to more than %d tasks", FunctionTasksMax)
 	default:
-		t.Do = []*Task{p.expand(f)}
+		if task := expand(); task != nil {
+			t.Do = []*Task{task}
+		}
 	}
 }
 

@@ -108,3 +108,36 @@ func TestElsewhereThatCannotBeHad(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A function from elsewhere may have things elsewhere itself, and call handlers,
+// which are pinned in it.
+func TestAFunctionFromElsewhere(t *testing.T) {
+	const order = "https://a.example/order.json"
+	s := newShelf(t)
+	s.push(catalog.Push{Wasm: tiny(1, "charge-card"), Name: "payment", Version: "1.0.0"})
+	w := &web{pages: map[string]string{"https://a.example/functions/pay/1.0.0/function.yaml": "input: { schema: { resource: { endpoint: " + order + " } } }\ncall: charge-card\n"}}
+	s.online(w)
+	flow := []byte(`document: { dsl: '1.0.3', namespace: shop, name: far, version: '1.0.0' }
+use: { catalogs: { ours: { endpoint: https://a.example } } }
+do: [ { pay: { call: 'pay:1.0.0@ours' } } ]
+`)
+	if _, err := s.Apply(t.Context(), ns, "far.yaml", flow); err == nil || err.Error() !=
+		"https://a.example/functions/pay/1.0.0/function.yaml:1:42: "+order+" was answered with 404; look at the address: it is taken as it is" {
+		t.Error(err)
+	}
+	w.pages[order] = "{}"
+	a, err := s.Apply(t.Context(), ns, "far.yaml", flow)
+	if err != nil || len(a.Pinned) != 1 || a.Pinned[0].Ref.String() != "charge-card:1.0.0@default" {
+		t.Fatalf("%+v %v", a, err)
+	}
+	s.push(catalog.Push{Wasm: tiny(2, "charge-card"), Name: "payment", Version: "1.1.0"})
+	s.close()
+	s.open()
+	def, err := s.Workflow(ns, "far", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := def.Handlers()[0].Ref.String(); got != "charge-card:1.0.0@default" || string(def.Source()) != string(flow) {
+		t.Errorf("after a restart it calls %s", got)
+	}
+}

@@ -56,7 +56,7 @@ const constructs = "document dsl namespace name version title input from output 
 	"for each in at while fork branches compete try catch with exceptWhen retry retries delay backoff exponential linear limit attempt count duration jitter to " +
 	"wait timeout timeouts after call method endpoint uri query headers body authentication authentications basic bearer digest document operationId parameters " +
 	"emit event data listen one any all until read foreach item correlate expect run workflow await schedule cron every on use metadata weft park " +
-	"functions secrets extensions extend before schema proto service arguments oidc oauth2 authority grant client script language code stdin environment resource source"
+	"functions secrets extensions extend before schema proto service arguments oidc oauth2 authority grant client script language code stdin environment resource source catalogs"
 
 // Each example of docs/WORKFLOWS.md keeps to the official schema and is run by
 // the test that follows it, also with a crash behind every journal entry. One

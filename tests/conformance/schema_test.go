@@ -27,11 +27,11 @@ var narrower = []struct {
 	class string
 	form  *regexp.Regexp
 }{
-	{"does not run", regexp.MustCompile(`(?:does not|that) runs?|only the strict mode runs|in jq only|are not fetched|there is no catalog|is not a handler reference|must be fixed|takes fixed values only`)},
+	{"does not run", regexp.MustCompile(`(?:does not|that) runs?|only the strict mode runs|in jq only|there is no catalog|is not a handler reference|must be fixed|takes fixed values only`)},
 	{"leads nowhere", regexp.MustCompile(`there is no task|use\.\w+ has no|is here twice|is a word of then|a second case without when|needs schedule\.on|no run yet`)},
 	{"bad expression", regexp.MustCompile(`this is not jq|is not known here|jq has no function|text around \$\{ \}|text without an expression|is never closed|= assigns|no value|is no name for a variable|no name for a variable|has a meaning already`)},
 	{"bad JSON Schema", regexp.MustCompile(`there is no type|is no pattern|refers to itself|nothing else is loaded|must name keys|\.format is`)},
-	{"bad form", regexp.MustCompile(`is no ISO 8601 duration|years and months|ten years|below zero|is no URI|is not a variable|endpoint is|is no attribute|specversion|whole number|is empty|document\.\w+ is|version is|name is|namespace is|method is`)},
+	{"bad form", regexp.MustCompile(`is no ISO 8601 duration|years and months|ten years|below zero|is no URI|is not a variable|endpoint is|call is|is no function of|is no attribute|specversion|whole number|is empty|document\.\w+ is|version is|name is|namespace is|method is`)},
 	{"stricter about keys and values", regexp.MustCompile(`has no key|must be a|needs the key|must be one name|does nothing|has both|must have either|must name one|takes no settings`)},
 }
 

@@ -128,7 +128,12 @@ func (s *stub) shop(w http.ResponseWriter, r *http.Request) {
 // pages are what workflows have at the shop.
 var pages = map[string]string{
 	"/order.json": "{\n\t\"required\": [ \"lines\" ]\n}\n",
-	"/total.js":   "import { readFileSync } from 'node:fs'\nconsole.log(JSON.parse(readFileSync(0)).reduce((sum, n) => sum + n, 0))\n",
+	"/functions/ask/1.2.0/function.yaml": "input: { schema: { document: { required: [ colour ] } } }\n" +
+		"do:\n  - tell: { call: http, with: { method: post, endpoint: 'https://shop.example/asked', headers: { colour: '${ .colour }' } } }\n" +
+		"  - rest: { wait: PT1M }\n  - both: { set: { call: '${ .call }', colour: '${ .colour }' } }\n",
+	"/twice.yaml": "do:\n  - one: { call: 'https://shop.example/functions/ask/1.2.0/function.yaml', with: { colour: '${ .colour }' } }\n" +
+		"  - two: { call: 'https://shop.example/functions/ask/1.2.0/function.yaml', with: { colour: grey } }\n",
+	"/total.js": "import { readFileSync } from 'node:fs'\nconsole.log(JSON.parse(readFileSync(0)).reduce((sum, n) => sum + n, 0))\n",
 }
 
 // shelves describes one operation of the shop.

@@ -3,6 +3,7 @@
 package graph
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/weftrun/weft/workflows"
@@ -85,6 +86,11 @@ func (b *builder) tasks(tasks []*workflows.Task) []*node {
 // panel for each list of them.
 func (b *builder) task(t *workflows.Task) *node {
 	n := &node{id: "t" + strconv.Itoa(t.Index), pointer: t.Pointer, kind: t.Kind.String(), name: t.Name, lines: details(t)}
+	if t.Kind == workflows.KindDo && len(t.Do) == 0 { // a function that stands elsewhere
+		written, _ := t.Definition.(map[string]any)
+		n.kind, n.lines = "call", []string{fmt.Sprint(written["call"])}
+		return n
+	}
 	switch t.Kind {
 	case workflows.KindDo, workflows.KindFor:
 		n.panels = []*panel{{flow: b.list(t.Do)}}

@@ -90,6 +90,21 @@ func TestPictureInTheDocumentsIsOfToday(t *testing.T) {
 	}
 }
 
+// A function that stands elsewhere is not looked at: it is one box.
+func TestAFunctionFromElsewhereIsOneTask(t *testing.T) {
+	d := define(t, "far.yaml", "document: { dsl: '1.0.3', namespace: test, name: far, version: '1.0.0' }\ndo: [ { note: { call: 'https://a.example/note.yaml' } } ]\n")
+	svg, err := SVG(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := look(t, svg); got.tasks["/do/0/note"] != 1 || len(got.tasks) != 1 {
+		t.Errorf("it has %v", got.tasks)
+	}
+	if got := Mermaid(d); !strings.Contains(got, "https://a.example/note.yaml") || !strings.Contains(got, "call") || strings.Contains(got, "subgraph") {
+		t.Error(got)
+	}
+}
+
 // seen is what stands in a picture.
 type seen struct {
 	tasks    map[string]int // by data-task

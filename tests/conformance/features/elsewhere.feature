@@ -45,3 +45,52 @@ Feature: What Stands Elsewhere
     """yaml
     total: 7
     """
+
+  Scenario: Call a function of a catalog
+    Given a workflow with definition:
+    """yaml
+    document: { dsl: '1.0.3', namespace: own, name: far, version: '1.0.0' }
+    use: { catalogs: { shop: { endpoint: 'https://shop.example' } } }
+    do:
+      - ask: { call: 'ask:1.2.0@shop', with: { colour: red } }
+    """
+    When the workflow is started
+    And weft is restarted
+    Then the workflow should complete with output:
+    """yaml
+    call: 1
+    colour: red
+    """
+    And /asked should have been called 1 times
+
+  Scenario: Call a function by its address, which calls another
+    Given a workflow with definition:
+    """yaml
+    document: { dsl: '1.0.3', namespace: own, name: far, version: '1.0.0' }
+    do:
+      - twice: { call: 'https://shop.example/twice.yaml', with: { colour: red } }
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    call: 2
+    colour: grey
+    """
+    And /asked should have been called 2 times
+
+  Scenario: Give a function of a catalog what does not fit
+    Given a workflow with definition:
+    """yaml
+    document: { dsl: '1.0.3', namespace: own, name: far, version: '1.0.0' }
+    use: { catalogs: { shop: { endpoint: 'https://shop.example' } } }
+    do:
+      - try:
+          try: [ { ask: { call: 'ask:1.2.0@shop', with: { color: red } } } ]
+          catch: { as: why, do: [ { note: { set: { status: '${ $why.status }', at: '${ $why.instance }' } } } ] }
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    status: 400
+    at: /use/functions/ask:1.2.0@shop
+    """
