@@ -62,7 +62,11 @@ func (p *parser) policy(n *node) *Auth {
 	}
 	what := "authentication." + f.key
 	if a.Scheme == AuthOAuth2 || a.Scheme == AuthOIDC {
-		a.OAuth = p.oauth(f.value, what, a.Scheme == AuthOIDC)
+		if use := f.value.get("use"); use == nil {
+			a.OAuth = p.oauth(f.value, what, a.Scheme == AuthOIDC)
+		} else if p.fields(f.value, what, []string{"use"}, nil) {
+			a.OAuth = &OAuth{Use: p.secretTemplate(use, ""), OIDC: a.Scheme == AuthOIDC}
+		}
 		return a
 	}
 	keys := []string{"username", "password"}

@@ -7,6 +7,11 @@ import (
 
 // OAuth says how the token for a call is got (RFC 6749).
 type OAuth struct {
+	// Use is the secret that is the policy, for OAuthOf, and OIDC says of which of
+	// the two; nil where the rest says it.
+	Use  *Template
+	OIDC bool
+
 	TokenURL string // where tokens are given; empty where Discovery says it
 	// Discovery is the address of the authority's configuration (OpenID Connect Discovery 1.0), or empty.
 	Discovery string
@@ -45,11 +50,10 @@ func (p *parser) oauth(n *node, what string, oidc bool) *OAuth {
 		known = append(known, "endpoints")
 	}
 	refused := map[string]string{
-		"use":     "write the policy out, and what is secret of it as ${ $secrets.name.key }",
 		"subject": refusedGrants[grants[4]],
 		"actor":   refusedGrants[grants[4]],
 	}
-	if !p.fields(n, what, known, refused) || n.get("use") != nil || !p.require(n, what, "authority", "grant") {
+	if !p.fields(n, what, known, refused) || !p.require(n, what, "authority", "grant") {
 		return nil
 	}
 	o := &OAuth{

@@ -55,8 +55,6 @@ func TestRefused(t *testing.T) {
 
 // The examples of the specification, and what each one uses that does not run.
 var specExamples = map[string]string{
-	"authentication-oauth2-secret":                    "secrets",
-	"authentication-oidc-secret":                      "secrets",
 	"call-asyncapi-publish":                           "call asyncapi",
 	"call-asyncapi-subscribe-consume-amount":          "call asyncapi",
 	"call-asyncapi-subscribe-consume-forever-foreach": "call asyncapi",

@@ -62,15 +62,18 @@ func (p *parser) secret(n *node, path string) {
 	}
 }
 
-// secretTemplate is what stands under a key of a secret.
+// secretTemplate is what stands under a key of a secret, or all of it.
 func (p *parser) secretTemplate(n *node, key string) *Template {
 	name := p.text(n, "use")
 	if n.kind != isString {
 		return nil
 	}
-	v := Variable{Kind: VarSecret, Name: name + "/" + key}
+	v, source := Variable{Kind: VarSecret, Name: name}, "$secrets."+name
+	if key != "" {
+		v.Name, source = name+"/"+key, source+"."+key
+	}
 	p.secret(n, v.Name)
-	return &Template{expr: &Expr{source: "$secrets." + name + "." + key, path: &path{root: &v}}}
+	return &Template{expr: &Expr{source: source, path: &path{root: &v}}}
 }
 
 // seal makes marks of the secrets in q, and refuses what looks into one.

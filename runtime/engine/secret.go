@@ -143,6 +143,9 @@ func (k *call) unsealed(r weft.Request, token *machine.TokenRequest) (weft.Reque
 }
 
 func (k *call) unsealedToken(q machine.TokenRequest) (*machine.TokenRequest, error) {
+	if q.Use != "" {
+		return k.policy(q)
+	}
 	q.Scopes, q.Audiences, q.Issuers = slices.Clone(q.Scopes), slices.Clone(q.Audiences), slices.Clone(q.Issuers)
 	parts := []*string{&q.ID, &q.Secret, &q.Assertion, &q.User, &q.Password}
 	for _, list := range [][]string{q.Scopes, q.Audiences, q.Issuers} {
@@ -157,6 +160,33 @@ func (k *call) unsealedToken(q machine.TokenRequest) (*machine.TokenRequest, err
 		}
 	}
 	return &q, nil
+}
+
+// policy is the request that a secret says as a whole.
+func (k *call) policy(q machine.TokenRequest) (*machine.TokenRequest, error) {
+	const op = "engine.call.policy"
+	i := slices.IndexFunc(k.marks, func(m mark) bool { return m.text == q.Use })
+	if i < 0 {
+		return nil, weft.Errorf(weft.Internal, op, "the secret of the policy has no mark")
+	}
+	m := &k.marks[i]
+	text, err := k.a.e.secret(k.a.row.Namespace, m.path)
+	if err != nil {
+		return nil, weft.Errorf(weft.PermissionDenied, op, "%w", err)
+	}
+	o, err := workflows.OAuthOf([]byte(text), q.OIDC)
+	if err != nil {
+		return nil, weft.Errorf(weft.PermissionDenied, op, "secret %s: %w", m.path, err).
+			WithHint("it must be a JSON object with the keys of %s, all of them fixed", map[bool]string{true: "oidc", false: "oauth2"}[q.OIDC])
+	}
+	made, err := machine.TokenOf(o)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range []string{text, made.Secret, made.Assertion, made.User, made.Password} {
+		m.looks(s)
+	}
+	return made, nil
 }
 
 func (k *call) unsealedRequest(r weft.Request) (weft.Request, error) {

@@ -212,7 +212,8 @@ func (w *world) survive(do func(context.Context, *process) error) error {
 
 // secret are the secrets of the features.
 func (w *world) secret(_, name string) ([]byte, error) {
-	text, ok := map[string]string{"api-key": "k3y-\"of\" the shop", "login": `{ "username": "ada", "password": "lovelace", "token": "t0k3n-of-ada" }`}[name]
+	text, ok := map[string]string{"api-key": "k3y-\"of\" the shop", "login": `{ "username": "ada", "password": "lovelace", "token": "t0k3n-of-ada" }`,
+		"client": `{ "authority": "https://login.example/realm", "grant": "client_credentials", "client": { "id": "weft", "secret": "s3cr3t" } }`}[name]
 	if !ok {
 		return nil, weft.Errorf(weft.NotFound, "conformance", "there is no secret %s", name)
 	}

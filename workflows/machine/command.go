@@ -62,6 +62,8 @@ type Credentials struct {
 // TokenRequest asks for the token that a call needs. The fields are those of
 // workflows.OAuth.
 type TokenRequest struct {
+	Use                        string // the mark of the secret that says the rest, or empty
+	OIDC                       bool   // of Use
 	TokenURL, Discovery        string
 	Grant, Method              string
 	ID, Secret, Assertion      string

@@ -29,6 +29,25 @@ func (m *Machine) credential(f *frame, c credential) error {
 }
 
 func (m *Machine) tokenRequest(f *frame, o *workflows.OAuth) (*TokenRequest, error) {
+	if o.Use != nil {
+		q := &TokenRequest{OIDC: o.OIDC}
+		return q, m.credential(f, credential{o.Use, &q.Use})
+	}
+	return tokenRequest(o, func(c credential) error { return m.credential(f, c) })
+}
+
+// TokenOf is the request of a policy in which all is fixed.
+func TokenOf(o *workflows.OAuth) (*TokenRequest, error) {
+	return tokenRequest(o, func(c credential) error {
+		if c.from != nil {
+			v, _ := c.from.Constant()
+			*c.to, _ = v.(string)
+		}
+		return nil
+	})
+}
+
+func tokenRequest(o *workflows.OAuth, fill func(credential) error) (*TokenRequest, error) {
 	q := &TokenRequest{TokenURL: o.TokenURL, Discovery: o.Discovery, Grant: o.Grant, Method: o.Method, JSON: o.JSON}
 	fields := []credential{{o.ID, &q.ID}, {o.Secret, &q.Secret}, {o.Assertion, &q.Assertion}, {o.User, &q.User}, {o.Password, &q.Password}}
 	for _, list := range []struct {
@@ -41,7 +60,7 @@ func (m *Machine) tokenRequest(f *frame, o *workflows.OAuth) (*TokenRequest, err
 		}
 	}
 	for _, field := range fields {
-		if err := m.credential(f, field); err != nil {
+		if err := fill(field); err != nil {
 			return nil, err
 		}
 	}

@@ -73,3 +73,35 @@ Feature: Tokens
     status: 401
     instance: /do/0/get
     """
+
+  Scenario: A token by a policy that is a secret
+    Given a workflow with definition:
+    """yaml
+    document: { dsl: '1.0.3', namespace: own, name: policy, version: '1.0.0' }
+    use: { secrets: [ client ] }
+    do:
+      - get: { call: http, with: { method: get, endpoint: { uri: https://shop.example/private/x, authentication: { oidc: { use: client } } } } }
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    path: /private/x
+    """
+
+  Scenario: A secret that is no policy
+    Given a workflow with definition:
+    """yaml
+    document: { dsl: '1.0.3', namespace: own, name: policy, version: '1.0.0' }
+    use: { secrets: [ login ] }
+    do:
+      - get: { call: http, with: { method: get, endpoint: { uri: https://shop.example/private/x, authentication: { oauth2: { use: login } } } } }
+    """
+    When the workflow is executed
+    Then the workflow should fault with error:
+    """yaml
+    type: https://open-workflow-specification.org/spec/1.0.0/errors/authorization
+    status: 403
+    title: Permission denied
+    detail: 'secret login: token is wrong, or no key of the policy; it must be a JSON object with the keys of oauth2, all of them fixed'
+    instance: /do/0/get
+    """
