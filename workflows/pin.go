@@ -13,8 +13,8 @@ import (
 
 // Pin asks resolve for the one handler that each reference means and gives
 // the definition that names those in full, in its Source too; every other
-// byte stays, of the source and of its Resources. Its error is Problems, one for each reference
-// that resolve refused.
+// byte stays, of the source and of its Resources. Its error is Problems, one for
+// each reference that resolve refused.
 func (d *Definition) Pin(resolve func(HandlerUse) (weft.Ref, error)) (*Definition, error) {
 	var problems Problems
 	texts := map[string][][]byte{}

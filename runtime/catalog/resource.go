@@ -70,7 +70,7 @@ func (c *Catalog) fetch(ctx context.Context, ns string, def *workflows.Definitio
 	res, err := c.out.Do(ctx, q)
 	var e *weft.Error
 	switch {
-	case errors.As(err, &e):
+	case errors.As(err, &e) && e.Err != nil:
 		return "", weft.Errorf(e.Code, op, "cannot be fetched: %w", e.Err).WithHint("%s", e.Hint)
 	case err != nil:
 		return "", weft.Errorf(weft.CodeOf(err), op, "cannot be fetched: %w", err)
@@ -82,6 +82,7 @@ func (c *Catalog) fetch(ctx context.Context, ns string, def *workflows.Definitio
 	return string(res.Body), nil
 }
 
+// statusHints are what to do about an answer.
 var statusHints = map[int]string{
 	http.StatusUnauthorized: "write who asks as endpoint: { uri: ..., authentication: { basic: ... } }, or bearer",
 	http.StatusForbidden:    "write who asks as endpoint: { uri: ..., authentication: { basic: ... } }, or bearer",

@@ -101,8 +101,8 @@ func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definitio
 	return a, nil
 }
 
-// there reports whether a version is there with this text already; with another
-// it is an error. The answer is complete where it is, else it says but the name.
+// there reports whether the version is there with this text already; with another
+// it is an error. Where it is not, the answer has its name alone.
 func (c *Catalog) there(ns string, def *workflows.Definition, src []byte) (a Applied, there bool, err error) {
 	a.Space, a.Name, a.Version = def.ID()
 	key := a.Space + "/" + a.Name
