@@ -92,7 +92,9 @@ func (d *disk) watch(p *process) {
 		Lost: d.aged,
 		Again: func() {
 			d.w.happened("%d the disk has room", p.n)
-			d.w.well()
+			if p.life.Err() == nil { // one that ends starts nothing any more
+				d.w.well()
+			}
 		},
 	})
 }

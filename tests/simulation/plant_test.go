@@ -68,7 +68,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			if race {
 				args = append(args, "-race")
 			}
-			out, err := exec.Command("go", append(args, ".", "-first", "-seeds", "100")...).CombinedOutput()
+			out, err := exec.Command("go", append(args, ".", "-first", "-seeds", "500")...).CombinedOutput()
 			if err == nil {
 				t.Fatalf("%s did not find it", p.test)
 			}

@@ -55,9 +55,9 @@ func (w *world) open() {
 	if err != nil {
 		panic(err) // the seed cannot go on; the file is at fault
 	}
+	p.life, p.end = context.WithCancel(ctx)
 	w.disk.watch(p)
 	p.Engine = engine.New(p.db, w.code.of(p), gate{p}, engine.Options{NewID: p.newID, Chance: p.chance, Snapshot: 6, Retain: w.retain, Lifecycle: w.level})
-	p.life, p.end = context.WithCancel(ctx)
 	w.life = p
 	w.carry(p)
 	if err := p.Start(ctx); err != nil {
