@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cucumber/godog"
@@ -25,46 +26,57 @@ func TestCTK(t *testing.T) {
 	if len(all) != 21 {
 		t.Fatalf("the CTK has %d scenarios, not 21", len(all))
 	}
-	passed, points := 0, 0
+	var passed atomic.Int64
 	unmet := maps.Clone(failing)
+	points := each(t, all, func(t *testing.T, s *scenario, err error) {
+		switch missing, known := failing[s.name]; {
+		case err == nil && known:
+			t.Errorf("it passes: %s is no longer missing, take it out of the table", missing)
+		case err == nil:
+			passed.Add(1)
+		case known:
+			t.Logf("known to fail for want of %s: %v", missing, err)
+		default:
+			t.Error(err)
+		}
+	})
 	for _, s := range all {
 		delete(unmet, s.name)
-		t.Run(s.name, func(t *testing.T) {
-			n, err := s.everywhere(t)
-			points += n
-			switch missing, known := failing[s.name]; {
-			case err == nil && known:
-				t.Errorf("it passes: %s is no longer missing, take it out of the table", missing)
-			case err == nil:
-				passed++
-			case known:
-				t.Logf("known to fail for want of %s: %v", missing, err)
-			default:
-				t.Error(err)
-			}
-		})
 	}
 	for name := range unmet {
 		t.Errorf("no scenario is called %s", name)
 	}
-	t.Logf("ctk_passed %d of %d scenarios, ctk_crash_points %d", passed, len(all), points)
+	t.Logf("ctk_passed %d of %d scenarios, ctk_crash_points %d", passed.Load(), len(all), points)
 }
 
 // TestOwnFeatures runs what the CTK is silent on.
 func TestOwnFeatures(t *testing.T) {
 	all := read(t, "features")
-	failed, points := 0, 0
-	for _, s := range all {
-		t.Run(s.name, func(t *testing.T) {
-			n, err := s.everywhere(t)
-			points += n
-			if err != nil {
-				failed++
-				t.Error(err)
-			}
-		})
-	}
-	t.Logf("own_scenarios %d, own_failed %d, crash_points %d", len(all), failed, points)
+	var failed atomic.Int64
+	points := each(t, all, func(t *testing.T, _ *scenario, err error) {
+		if err != nil {
+			failed.Add(1)
+			t.Error(err)
+		}
+	})
+	t.Logf("own_scenarios %d, own_failed %d, crash_points %d", len(all), failed.Load(), points)
+}
+
+// each plays scenarios everywhere, some at once, and says at how many points
+// their processes died.
+func each(t *testing.T, all []*scenario, judge func(*testing.T, *scenario, error)) int64 {
+	var points atomic.Int64
+	t.Run("scenario", func(t *testing.T) {
+		for _, s := range all {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				n, err := s.everywhere(t)
+				points.Add(int64(n))
+				judge(t, s, err)
+			})
+		}
+	})
+	return points.Load()
 }
 
 // scenario is one scenario, its steps bound and ready to be played.
