@@ -6,6 +6,7 @@ package conformance
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -117,6 +118,9 @@ func read(t *testing.T, dir string) []*scenario {
 	return all
 }
 
+// every is how far apart the moments of the crashes are.
+var every = flag.Int("every", 1, "crash at each so many moments only")
+
 // everywhere plays the scenario undisturbed, and then once for each moment at
 // which the process may die: before and after each of its commits. The end
 // must be the same. points is how many crashes there were.
@@ -124,7 +128,7 @@ func (s *scenario) everywhere(t *testing.T) (points int, err error) {
 	if _, err := s.play(t, 0); err != nil {
 		return 0, err
 	}
-	for at := 1; ; at++ {
+	for at := 1; ; at += *every {
 		crashed, err := s.play(t, at)
 		if err != nil {
 			return points, fmt.Errorf("with a crash at moment %d: %w", at, err)

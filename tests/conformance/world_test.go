@@ -27,6 +27,10 @@ const ns = "default"
 // outside the bubbles, whose channels are of no use in the next one.
 var scripts *script.Engine
 
+// empty is a file on which nothing has happened. To make one takes longer than most
+// scenarios.
+var empty []byte
+
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "weft-conformance")
 	if err == nil {
@@ -41,12 +45,26 @@ func TestMain(m *testing.M) {
 		scripts = script.New(rt)
 		err = scripts.Load(ctx)
 	}
+	if err == nil {
+		empty, err = emptyFile(filepath.Join(dir, "empty.db"))
+	}
 	if err != nil {
 		panic(err)
 	}
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+func emptyFile(path string) ([]byte, error) {
+	db, err := store.Open(context.Background(), store.Options{Path: path})
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
 }
 
 // endMax is how long a run may take, in virtual time.
@@ -74,6 +92,9 @@ type world struct {
 func (s *scenario) play(t *testing.T, dieAt int) (crashed bool, err error) {
 	w := &world{path: filepath.Join(t.TempDir(), "weft.db"), stub: newStub(), dieAt: dieAt}
 	defer w.stub.close()
+	if err := os.WriteFile(w.path, empty, 0o600); err != nil {
+		return false, err
+	}
 	synctest.Test(t, func(t *testing.T) {
 		if err = w.open(); err != nil {
 			return
