@@ -127,7 +127,15 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		done: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}), gone: make(chan struct{})}
 	db.wake = sync.NewCond(&db.mu)
 	db.state = newState(db, o.StateBytes)
-	if err := db.connect(); err != nil {
+	err = db.connect()
+	var busy sqlite3.Error
+	if errors.As(err, &busy) && busy.Code == sqlite3.ErrBusy {
+		// A power cut while the file was made may have left a journal beside the log.
+		// Who opens it first rolls the journal back and is in its own way; not the second.
+		db.hangUp()
+		err = db.connect()
+	}
+	if err != nil {
 		db.disconnect()
 		return nil, err
 	}
@@ -219,6 +227,12 @@ func (db *DB) migrate() error {
 }
 
 func (db *DB) disconnect() {
+	db.hangUp()
+	db.lock.Close()
+}
+
+// hangUp closes the connections.
+func (db *DB) hangUp() {
 	if db.writer != nil {
 		db.writer.close()
 	}
@@ -231,7 +245,6 @@ func (db *DB) disconnect() {
 		}
 		break
 	}
-	db.lock.Close()
 }
 
 // Close commits all that is queued, folds the write-ahead log back and closes
