@@ -98,7 +98,6 @@ var upgrades = map[int64]string{
 		alter table run add column depth integer not null default 0;
 		alter table run add column tie integer not null default 0;
 		alter table run add column origin text;
-		alter table run add column quiet integer not null default 0;
 		drop index run_ns;
 		drop index run_status;
 		drop index run_workflow;
@@ -110,7 +109,8 @@ var upgrades = map[int64]string{
 		create table schedule (ns text not null, space text not null, name text not null, kind text not null, version text not null,
 			next integer, run text, primary key (ns, space, name, kind)) strict, without rowid;
 		create index schedule_next on schedule (next) where next is not null;`,
-	2: `alter table workflow add column resources blob;`,
+	2: `alter table run add column quiet integer not null default 0;
+		alter table workflow add column resources blob;`,
 }
 
 // Open opens or creates the file. It fails when another process has it open,
