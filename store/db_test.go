@@ -298,3 +298,29 @@ func TestAReadAfterTheEndIsRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestAFileOfTheVersionBeforeIsUpgraded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "weft.db")
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	old, err := sql.Open("sqlite3", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.Exec("alter table run drop column quiet; alter table workflow drop column resources; pragma user_version = 2"); err != nil {
+		t.Fatal(err)
+	}
+	old.Close()
+	db := open(t, path)
+	err = db.Update(t.Context(), func(tx *store.Tx) error { return tx.InsertRun(&store.Run{ID: "r", Namespace: "n", Quiet: true}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run, ok, err := db.Run(t.Context(), "r"); err != nil || !ok || !run.Quiet {
+		t.Errorf("%+v %v %v", run, ok, err)
+	}
+	if err := db.Workflows(t.Context(), func(store.Workflow) error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
