@@ -343,6 +343,16 @@ func (c Code) String() string {
 
 var httpStatuses = [...]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401}
 
+// Unwell reports whether an error of that code says that the callee is not well,
+// so that another attempt could help. What an application answers does not.
+func (c Code) Unwell() bool {
+	switch c {
+	case Unavailable, DeadlineExceeded, Internal, Unknown, DataLoss:
+		return true
+	}
+	return false
+}
+
 // HTTPStatus is the status of an HTTP answer with this code, by the table of
 // the Connect protocol.
 func (c Code) HTTPStatus() int {

@@ -152,7 +152,7 @@ func (g *Gate) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
 	for try := 0; ; try++ {
 		res, err := g.attempt(ctx, r, p, try, ends)
 		var open *weft.OpenError
-		if err == nil || errors.As(err, &open) || !failure(err) || ctx.Err() != nil {
+		if err == nil || errors.As(err, &open) || !weft.CodeOf(err).Unwell() || ctx.Err() != nil {
 			return res, err
 		}
 		if last = err; try >= o.Retries || !repeatable(r) || !p.mayRetry(o) {
@@ -202,16 +202,6 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// failure reports whether err says that the callee is not well, so that another
-// attempt could help. What an application answers is no failure.
-func failure(err error) bool {
-	switch weft.CodeOf(err) {
-	case weft.Unavailable, weft.DeadlineExceeded, weft.Internal, weft.Unknown, weft.DataLoss:
-		return true
-	}
-	return false
-}
-
 var (
 	errPanicked = errors.New("the call panicked")
 	errNothing  = errors.New("it says nothing about the callee")
@@ -250,7 +240,7 @@ func diagnose(r weft.Request, res weft.Response, err error) error {
 	switch {
 	case err == nil && r.Peer == "" && res.Status >= 500:
 		return fmt.Errorf("status %d", res.Status)
-	case failure(err):
+	case weft.CodeOf(err).Unwell():
 		return err
 	}
 	return nil

@@ -119,13 +119,11 @@ func (g *Gate) checkGRPC(ctx context.Context, base, name string) error {
 	if name != "" {
 		message = append(append([]byte{1<<3 | 2}, binary.AppendUvarint(nil, uint64(len(name)))...), name...)
 	}
-	frame := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/grpc.health.v1.Health/Check", bytes.NewReader(frame))
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/grpc.health.v1.Health/Check", bytes.NewReader(framed(message)))
 	if err != nil {
 		return err
 	}
-	q.Header.Set("Content-Type", "application/grpc")
-	q.Header.Set("TE", "trailers")
+	askGRPC(q, time.Time{})
 	res, err := g.grpc.RoundTrip(q)
 	if err != nil {
 		return sendError(err)
@@ -135,14 +133,11 @@ func (g *Gate) checkGRPC(ctx context.Context, base, name string) error {
 	if err != nil {
 		return sendError(err)
 	}
-	status := res.Trailer.Get("Grpc-Status")
-	if status == "" {
-		status = res.Header.Get("Grpc-Status")
+	answer, err := answerGRPC(res, body)
+	if err != nil {
+		return err
 	}
-	if status != "0" {
-		return fmt.Errorf("grpc status %q", status)
-	}
-	if !bytes.Equal(body, []byte{0, 0, 0, 0, 2, 1 << 3, 1}) { // SERVING
+	if !bytes.Equal(answer.Body, []byte{1 << 3, 1}) { // SERVING
 		return errors.New("it does not serve")
 	}
 	return nil

@@ -165,6 +165,13 @@ func (a *actor) answered(step uint32) { delete(a.cancels, step) }
 // fail gives the run the error of its step; an open breaker parks it instead,
 // and the end of the process leaves the step to the next one.
 func (k *call) fail(err error) {
+	var open *weft.OpenError
+	errors.As(err, &open)
+	k.failWith(k.fault(err), open)
+}
+
+// failWith is fail with the fault that the run is told; open may be nil.
+func (k *call) failWith(f *machine.Fault, open *weft.OpenError) {
 	a := k.a
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -172,16 +179,10 @@ func (k *call) fail(err error) {
 	if a.e.life.Err() != nil || !a.m.Awaits(k.c.Step) {
 		return
 	}
-	var open *weft.OpenError
-	if errors.As(err, &open) && a.park(k.c, open) {
+	if open != nil && a.park(k.c, open) {
 		return
 	}
-	k.failed(k.fault(err))
-}
-
-// failed makes the error of the step part of the run. The caller holds mu.
-func (k *call) failed(f *machine.Fault) {
-	_, _ = k.a.apply(machine.Entry{Kind: machine.Failed, At: k.a.e.now().UnixMicro(), Step: k.c.Step, Fault: f})
+	_, _ = a.apply(machine.Entry{Kind: machine.Failed, At: a.e.now().UnixMicro(), Step: k.c.Step, Fault: f})
 }
 
 // carry makes an outbound call of the step. It waits until all that led here is
@@ -251,13 +252,7 @@ func (k *call) barrier(ctx context.Context, seen store.Ticket) error {
 
 // wentThrough reports that whoever was called is well, whatever it said.
 func wentThrough(res weft.Response, err error) bool {
-	switch weft.CodeOf(err) {
-	case weft.OK:
-		return res.Status < 500
-	case weft.Unavailable, weft.DeadlineExceeded, weft.Internal, weft.Unknown, weft.DataLoss:
-		return false
-	}
-	return true
+	return !weft.CodeOf(err).Unwell() && (err != nil || res.Status < 500)
 }
 
 func (k *call) record(o outcome) {

@@ -26,14 +26,8 @@ func (k *call) script() {
 		k.finish(k.hidden(e.Data), &txn{e: k.a.e, loss: k.a.e.losses.Load()})
 		return
 	}
-	a := k.a
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.answered(k.c.Step)
-	if a.e.life.Err() == nil && a.m.Awaits(k.c.Step) {
-		e.Fault.Detail = k.hide(e.Fault.Detail)
-		k.failed(e.Fault)
-	}
+	e.Fault.Detail = k.hide(e.Fault.Detail)
+	k.failWith(e.Fault, nil)
 }
 
 // RunScript is the entry that answers a machine.RunScript.
