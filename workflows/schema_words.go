@@ -224,39 +224,31 @@ func every(tests []test) test {
 }
 
 func readDependentRequired(r *schemaReader, schema, v *node) test {
-	if v.kind != isMap {
-		r.wrong(v, "dependentRequired", "", "dependentRequired must be a mapping, not %s", v.kind)
-	}
-	var tests []test
-	for _, f := range v.pairs {
-		tests = append(tests, when(f.key, readRequired(r, schema, f.value)))
-	}
-	return every(tests)
+	return r.dependent(v, "dependentRequired", func(n *node) test { return readRequired(r, schema, n) })
 }
 
 func readDependentSchemas(r *schemaReader, _, v *node) test {
-	if v.kind != isMap {
-		r.wrong(v, "dependentSchemas", "", "dependentSchemas must be a mapping, not %s", v.kind)
-	}
-	var tests []test
-	for _, f := range v.pairs {
-		tests = append(tests, when(f.key, r.whole(f.value)))
-	}
-	return every(tests)
+	return r.dependent(v, "dependentSchemas", r.whole)
 }
 
 // readDependencies is that of draft 7, which is both.
 func readDependencies(r *schemaReader, schema, v *node) test {
+	return r.dependent(v, "dependencies", func(n *node) test {
+		if n.kind == isList {
+			return readRequired(r, schema, n)
+		}
+		return r.whole(n)
+	})
+}
+
+// dependent reads what holds for those that have a key.
+func (r *schemaReader) dependent(v *node, word string, read func(*node) test) test {
 	if v.kind != isMap {
-		r.wrong(v, "dependencies", "", "dependencies must be a mapping, not %s", v.kind)
+		r.wrong(v, word, "", "%s must be a mapping, not %s", word, v.kind)
 	}
 	var tests []test
 	for _, f := range v.pairs {
-		if f.value.kind == isList {
-			tests = append(tests, when(f.key, readRequired(r, schema, f.value)))
-		} else {
-			tests = append(tests, when(f.key, r.whole(f.value)))
-		}
+		tests = append(tests, when(f.key, read(f.value)))
 	}
 	return every(tests)
 }
