@@ -1,7 +1,6 @@
 package host_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -21,6 +19,7 @@ import (
 	"github.com/weftrun/weft/host"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+	"github.com/weftrun/weft/tests/logbook"
 )
 
 // The test binary is also the child that checks modules.
@@ -40,33 +39,15 @@ var cache = filepath.Join(os.TempDir(), fmt.Sprintf("weft-host-test-%d", os.Getp
 type served struct {
 	t    *testing.T
 	url  string
-	log  *lines
+	log  *logbook.Book
 	db   string
 	stop func() error // ends Serve as a signal would, once, and says what it returned
-}
-
-// lines is what the host has logged.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // serve opens a host and serves it until the test ends.
 func serve(t *testing.T, o host.Options) *served {
 	t.Helper()
-	s := &served{t: t, log: &lines{}, db: o.DB}
+	s := &served{t: t, log: &logbook.Book{}, db: o.DB}
 	if s.db == "" {
 		s.db = filepath.Join(t.TempDir(), "weft.db")
 	}

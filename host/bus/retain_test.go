@@ -1,38 +1,19 @@
 package bus_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/bus"
 	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/tests/logbook"
 )
-
-// notes is a log that can be read while it is written.
-type notes struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (n *notes) Write(p []byte) (int, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.b.Write(p)
-}
-
-func (n *notes) String() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.b.String()
-}
 
 // retain has b trim until the test ends.
 func retain(t *testing.T, b *bus.Bus) {
@@ -91,7 +72,7 @@ func TestRetentionKeepsWhatSomebodyNeeds(t *testing.T) {
 		"over twice the size, the oldest goes in any case": {0, 1000, "insert into consumer values('default','late',0,0)", 300 * row, 600, "behind=[late]"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log notes
+			var log logbook.Book
 			b, db := openWith(t, bus.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), RetainBytes: c.max, RetainEvery: time.Hour})
 			fill(t, b, db, n, c.age, c.size)
 			if c.rows != "" {

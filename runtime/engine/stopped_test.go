@@ -1,36 +1,17 @@
 package engine_test
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/engine"
 	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/tests/logbook"
 )
-
-// lockedLog is a log that may be read while it is written.
-type lockedLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer // guarded by mu
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lockedLog) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), what)
-}
 
 // spoil makes the journal of a run one that no machine follows.
 func (h *house) spoil(id string) {
@@ -61,7 +42,7 @@ func TestARunThatCannotBeWokenIsToldOnceAndHoldsNoOther(t *testing.T) {
 	}
 	h.spoil(bad)
 	h.spoil(nap)
-	log := &lockedLog{}
+	log := &logbook.Book{}
 	h.opts.Log = slog.New(slog.NewTextHandler(log, nil))
 	h.restart()
 
@@ -70,7 +51,7 @@ func TestARunThatCannotBeWokenIsToldOnceAndHoldsNoOther(t *testing.T) {
 	if run := h.wait(good); run.Status != engine.Completed {
 		t.Errorf("the run behind it is %s: %s", run.Status, run.Reason)
 	}
-	for begun := time.Now(); log.count("timer not fired") == 0 && time.Since(begun) < 20*time.Second; {
+	for begun := time.Now(); strings.Count(log.String(), "timer not fired") == 0 && time.Since(begun) < 20*time.Second; {
 		time.Sleep(10 * time.Millisecond)
 	}
 	for i := range 3 { // looks go on for the timers of others
@@ -79,7 +60,7 @@ func TestARunThatCannotBeWokenIsToldOnceAndHoldsNoOther(t *testing.T) {
 			t.Errorf("another timer: %s", run.Status)
 		}
 	}
-	if n := log.count("timer not fired"); n != 1 {
+	if n := strings.Count(log.String(), "timer not fired"); n != 1 {
 		t.Errorf("its timer was told %d times", n)
 	}
 }

@@ -1,22 +1,22 @@
 package simulation
 
 import (
-	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weftrun/weft/tests/plant"
 )
 
-// plant is a bug: in a file of the tree, one text in the place of another.
-type plant struct {
+// planted is a bug: in a file of the tree, one text in the place of another.
+type planted struct {
 	name            string
 	file, text, bug string
 	test, finds     string // who must find it, and what it must say
 }
 
-var plants = []plant{
+var plants = []planted{
 	{"a cancel is told before it is durable", "runtime/engine/start.go",
 		"if lost := t.Wait(ctx); lost != nil {", "if lost := t.Err(); lost != nil {",
 		"TestHistory", "is Illegal"},
@@ -64,7 +64,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	for _, p := range plants[:min(*plantsMax, len(plants))] {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			args := []string{"test", "-count=1", "-timeout", "5m", "-overlay", p.overlay(t), "-run", p.test}
+			args := []string{"test", "-count=1", "-timeout", "5m", "-overlay", plant.Overlay(t, filepath.Join("../..", p.file), p.text, p.bug), "-run", p.test}
 			if race {
 				args = append(args, "-race")
 			}
@@ -77,32 +77,4 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			}
 		})
 	}
-}
-
-// overlay is a file that has go build the bug in place of the tree's file.
-func (p plant) overlay(t *testing.T) string {
-	path, err := filepath.Abs(filepath.Join("../..", p.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	src, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Count(string(src), p.text) != 1 {
-		t.Fatalf("%s does not have once what the bug replaces: %s", p.file, p.text)
-	}
-	dir := t.TempDir()
-	bad, list := filepath.Join(dir, "bad.go"), filepath.Join(dir, "overlay.json")
-	data, err := json.Marshal(map[string]map[string]string{"Replace": {path: bad}})
-	if err == nil {
-		err = os.WriteFile(bad, []byte(strings.Replace(string(src), p.text, p.bug, 1)), 0o600)
-	}
-	if err == nil {
-		err = os.WriteFile(list, data, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
 }

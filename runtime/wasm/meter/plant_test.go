@@ -1,13 +1,12 @@
 package meter
 
 import (
-	"encoding/json"
 	"flag"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weftrun/weft/tests/plant"
 )
 
 var plantsMax = flag.Int("plants", 1, "planted bugs that TestPlantedBugsAreFound tries")
@@ -27,29 +26,7 @@ var plants = []struct{ name, file, text, bug string }{
 func TestPlantedBugsAreFound(t *testing.T) {
 	for _, p := range plants[:min(*plantsMax, len(plants))] {
 		t.Run(p.name, func(t *testing.T) {
-			path, err := filepath.Abs(p.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			src, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.Count(string(src), p.text) != 1 {
-				t.Fatalf("%s does not have once what the bug replaces: %s", p.file, p.text)
-			}
-			dir := t.TempDir()
-			bad, list := filepath.Join(dir, "bad.go"), filepath.Join(dir, "overlay.json")
-			data, err := json.Marshal(map[string]map[string]string{"Replace": {path: bad}})
-			if err == nil {
-				err = os.WriteFile(bad, []byte(strings.Replace(string(src), p.text, p.bug, 1)), 0o600)
-			}
-			if err == nil {
-				err = os.WriteFile(list, data, 0o600)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			list := plant.Overlay(t, p.file, p.text, p.bug)
 			out, err := exec.Command("go", "test", "-count=1", "-timeout", "5m", "-overlay", list, "-run", "OfChance", "-v", ".").CombinedOutput()
 			if err == nil || strings.Contains(string(out), "differences: 0") || !strings.Contains(string(out), ": seed ") {
 				t.Errorf("it was not found: %v\n%s", err, out)
