@@ -43,7 +43,7 @@ func (p *parser) extensions(n *node) {
 		return
 	}
 	if len(n.items) > ExtensionsMax {
-		p.wrong(n, "extensions", "", "use.extensions has %d extensions, more than %d", len(n.items), ExtensionsMax)
+		p.wrong(n, "extensions", "join some of them", "use.extensions has %d extensions, more than %d", len(n.items), ExtensionsMax)
 		return
 	}
 	tasks := slices.Clone(p.def.tasks)

@@ -26,7 +26,7 @@ var forbiddenFunctions = map[string]string{
 
 const (
 	noEnv    = "the environment cannot be read here: give the value in the run's input"
-	noInput  = "it reads or writes outside the run"
+	noInput  = "it reads or writes outside the run: give the value in the run's input"
 	useRaise = "end a run with raise or then: end"
 	useUTC   = "it depends on the host: use gmtime, strftime or todate"
 )
@@ -82,7 +82,7 @@ func (r *rewriter) prepare(source string) (*gojq.Query, error) {
 	}
 	if r.secrets && strings.Contains(source, "$secrets") {
 		if strings.Contains(source, secretVariable) {
-			r.fail("%s is reserved", secretVariable)
+			r.fail("%s is reserved: choose another name", secretVariable)
 		}
 		r.seal(q)
 		if r.sealed = true; r.err != nil {
@@ -101,7 +101,7 @@ func (r *rewriter) fail(format string, args ...any) {
 
 func (r *rewriter) name(name string) {
 	if strings.HasPrefix(name, "$__") && name != "$__loc__" && !(r.sealed && strings.HasPrefix(name, secretVariable)) {
-		r.fail("%s is reserved", name)
+		r.fail("%s is reserved: choose another name", name)
 	}
 	if !slices.Contains(r.names, name) {
 		r.names = append(r.names, name)
@@ -119,7 +119,7 @@ func (r *rewriter) visit(q *gojq.Query) {
 	inSight := len(r.own)
 	defer func() { r.depth, r.own = r.depth-1, r.own[:inSight] }()
 	if len(q.Imports) > 0 || q.Meta != nil {
-		r.fail("modules cannot be imported")
+		r.fail("modules cannot be imported: write the function out with def")
 		return
 	}
 	for _, f := range q.FuncDefs {
@@ -240,7 +240,7 @@ func (r *rewriter) pattern(p *gojq.Pattern) {
 // reserved refuses a binding of a name that the rewriter uses.
 func (r *rewriter) reserved(name string) {
 	if strings.HasPrefix(name, "$__") {
-		r.fail("%s is reserved", name)
+		r.fail("%s is reserved: choose another name", name)
 	}
 }
 

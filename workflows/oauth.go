@@ -134,7 +134,7 @@ func (p *parser) texts(n *node, what string) (list []*Template) {
 		return nil
 	}
 	if n.kind != isList {
-		p.wrong(n, what, "", "%s must be a list, not %s", what, n.kind)
+		p.wrong(n, what, listHint, "%s must be a list, not %s", what, n.kind)
 		return nil
 	}
 	for _, item := range n.items {

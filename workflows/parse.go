@@ -122,7 +122,7 @@ func (p *parser) require(n *node, what string, keys ...string) bool {
 	ok := true
 	for _, key := range keys {
 		if n.get(key) == nil {
-			hint := cmp.Or(missing[construct(what)+"."+key], missing[key])
+			hint := cmp.Or(missing[construct(what)+"."+key], missing[key], "add "+key+":")
 			for wrong, right := range slips[construct(what)] {
 				if n.get(wrong) != nil && right == "write "+key {
 					hint = "" // that is told at the key which stands in its place
@@ -142,9 +142,9 @@ func (p *parser) text(n *node, what string) string {
 	}
 	s, ok := n.value.(string)
 	if !ok {
-		hint := ""
-		if n.kind != isList && n.kind != isMap {
-			hint = "put it in quotes"
+		hint := "put it in quotes"
+		if n.kind == isList || n.kind == isMap {
+			hint = "write one text in its place"
 		}
 		p.wrong(n, what, hint, "%s must be a string, not %s", what, n.kind)
 	}
@@ -248,8 +248,7 @@ func (p *parser) metadata(n *node) {
 	if n == nil {
 		return
 	}
-	if n.kind != isMap {
-		p.wrong(n, "metadata", "", "metadata must be a mapping, not %s", n.kind)
+	if !p.mapping(n, "metadata") {
 		return
 	}
 	knobs := n.get("weft")
@@ -325,7 +324,7 @@ func (p *parser) uses(n *node) {
 
 func (p *parser) mapping(n *node, what string) bool {
 	if n.kind != isMap {
-		p.wrong(n, what, "", "%s must be a mapping, not %s", what, n.kind)
+		p.wrong(n, what, mappingHint, "%s must be a mapping, not %s", what, n.kind)
 	}
 	return n.kind == isMap
 }
@@ -420,7 +419,7 @@ func (p *parser) durationFields(n *node, what string) *Duration {
 		}
 		unit := durationUnits[f.key]
 		if unit > 0 && time.Duration(count) > DurationMax/unit || sum > DurationMax {
-			p.wrong(f.value, f.key, "", "%s is longer than ten years", what)
+			p.wrong(f.value, f.key, "let a schedule start a run then", "%s is longer than ten years", what)
 			return nil
 		}
 		sum += time.Duration(count) * unit

@@ -166,7 +166,7 @@ func (p *parser) uriTemplate(n *node, text string) []string {
 	case strings.Contains(text, "${"):
 		p.wrong(n, "endpoint", `write it as one expression: ${ "https://host/\(.id)" }`, "endpoint: text around ${ } is not filled in")
 	case err != nil || strings.ContainsAny(plain, "{} "):
-		p.wrong(n, "endpoint", "", "endpoint is no URI: %q", text)
+		p.wrong(n, "endpoint", "write an address such as https://api.example/orders/{id}", "endpoint is no URI: %q", text)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		p.wrong(n, "endpoint", "start with https:// or http://", "endpoint is %q", text)
 	}
@@ -240,7 +240,7 @@ func (p *parser) strategy(n *node, what string, at place) []EventFilter {
 	case one != nil:
 		return []EventFilter{p.filter(one, what+".one", at)}
 	case list != nil && list.kind != isList:
-		p.wrong(list, "any", "", "%s.any must be a list, not %s", what, list.kind)
+		p.wrong(list, "any", listHint, "%s.any must be a list, not %s", what, list.kind)
 	case list != nil && len(list.items) == 0:
 		return []EventFilter{{}}
 	case list != nil:

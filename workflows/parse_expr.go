@@ -195,7 +195,7 @@ func (p *parser) transform(n *node, what string, at place) *Template {
 	case isString, isBool:
 		return &Template{expr: p.expr(n, what, at)}
 	}
-	p.wrong(n, what, "", "%s must be an expression or a mapping, not %s", what, n.kind)
+	p.wrong(n, what, "write ${ } or KEY: VALUE", "%s must be an expression or a mapping, not %s", what, n.kind)
 	return nil
 }
 

@@ -51,7 +51,7 @@ func (p *parser) service(g *GRPC, n *node) {
 	if v := n.get("port"); v != nil {
 		var ok bool
 		if port, ok = v.value.(int); !ok || port < 1 || port > 65535 {
-			p.wrong(v, "port", "", "service.port must be a whole number from 1 to 65535")
+			p.wrong(v, "port", "leave it out for 443", "service.port must be a whole number from 1 to 65535")
 		}
 	}
 	if port != tlsPort {

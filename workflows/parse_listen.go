@@ -48,7 +48,7 @@ func (p *parser) consumption(n *node, what string, extra ...string) Strategy {
 	case key == "one":
 		s.Filters = []EventFilter{p.filter(filters, what+".one", inTask)}
 	case filters.kind != isList:
-		p.wrong(filters, key, "", "%s.%s must be a list, not %s", what, key, filters.kind)
+		p.wrong(filters, key, listHint, "%s.%s must be a list, not %s", what, key, filters.kind)
 	case len(filters.items) > 0:
 		for _, item := range filters.items {
 			s.Filters = append(s.Filters, p.filter(item, what+"."+key, inTask))

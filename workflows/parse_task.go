@@ -67,7 +67,7 @@ func (p *parser) list(n *node, pointer, what string) ([]*Task, []*node) {
 			p.report(f.line, f.column, f.key, fmt.Sprintf("the task %s is here twice, first at line %d", f.key, list[j].Line), "give each task of a list its own name")
 		}
 		if f.key == "continue" || f.key == "exit" || f.key == "end" {
-			p.report(f.line, f.column, f.key, fmt.Sprintf("%s is a word of then, no name for a task", f.key), "")
+			p.report(f.line, f.column, f.key, fmt.Sprintf("%s is a word of then, no name for a task", f.key), "choose another name")
 		}
 		at := pointer + "/" + strconv.Itoa(i) + "/" + pointerEscape.Replace(f.key)
 		list = append(list, p.task(f, at))

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,6 +38,7 @@ func TestRefused(t *testing.T) {
 			if _, err := Parse("flow.yaml", []byte(source+"\n")); err != nil {
 				got, titles[title] = err.Error(), true
 			}
+			suggests(t, title, got)
 			fmt.Fprintf(&out, "=== %s\n%s\n---\n%s\n\n", title, source, got)
 			if got != strings.TrimSpace(want) && !*update {
 				t.Errorf("%s:\n%s\nis answered by\n%s\nnot by\n%s", title, source, got, strings.TrimSpace(want))
@@ -50,6 +52,24 @@ func TestRefused(t *testing.T) {
 	}
 	if len(titles) < refusedMin {
 		t.Errorf("%d wrong workflows, fewer than %d", len(titles), refusedMin)
+	}
+}
+
+// suggestion is what a message has for people to do.
+var suggestion = regexp.MustCompile(`; |\?$|: (?:use|give|end|choose|write) |: it depends on the host: use |with \$secrets write `)
+
+// suggests wants each message to say what to do, or another one of the same
+// workflow to say it where the wrong key stands.
+func suggests(t *testing.T, title, got string) {
+	for _, line := range strings.Split(got, "\n") {
+		_, message, _ := strings.Cut(line, ": ")
+		if got == "accepted" || suggestion.MatchString(message) {
+			continue
+		}
+		if _, key, missing := strings.Cut(line, " needs the key "); missing && strings.Contains(got, "; write "+key) {
+			continue
+		}
+		t.Errorf("%s: this suggests nothing: %s", title, line)
 	}
 }
 

@@ -163,7 +163,7 @@ func (r *schemaReader) rules(n *node) *rules {
 		}
 		r.at = before
 	default:
-		r.wrong(n, "schema", "", "a schema must be a mapping, not %s", n.kind)
+		r.wrong(n, "schema", "write type: and what else must hold", "a schema must be a mapping, not %s", n.kind)
 	}
 	return s
 }
@@ -225,7 +225,7 @@ func (r *schemaReader) circles() {
 func (r *schemaReader) target(v *node) *node {
 	ref, ok := v.value.(string)
 	if !ok {
-		r.wrong(v, "$ref", "", "$ref must be a string, not %s", v.kind)
+		r.wrong(v, "$ref", "write #/$defs/name", "$ref must be a string, not %s", v.kind)
 		return nil
 	}
 	part := ref
@@ -250,7 +250,7 @@ func (r *schemaReader) target(v *node) *node {
 		}
 	}
 	if found == nil {
-		r.wrong(v, "$ref", "", "$ref leads nowhere: there is no %s", ref)
+		r.wrong(v, "$ref", "put that schema under $defs and write #/$defs/name", "$ref leads nowhere: there is no %s", ref)
 	}
 	return found
 }
@@ -295,7 +295,7 @@ func (r *schemaReader) count(v *node, key string) int {
 		n, ok = int(f), true
 	}
 	if !ok || n < 0 {
-		r.wrong(v, key, "", "%s must be a whole number from 0", key)
+		r.wrong(v, key, "write one such as 1", "%s must be a whole number from 0", key)
 		return 0
 	}
 	return n
@@ -303,7 +303,7 @@ func (r *schemaReader) count(v *node, key string) int {
 
 func (r *schemaReader) number(v *node, key string) (any, bool) {
 	if v.kind != isNumber {
-		r.wrong(v, key, "", "%s must be a number, not %s", key, v.kind)
+		r.wrong(v, key, "write it without quotes", "%s must be a number, not %s", key, v.kind)
 	}
 	return v.value, v.kind == isNumber
 }
@@ -312,12 +312,12 @@ func (r *schemaReader) number(v *node, key string) (any, bool) {
 func (r *schemaReader) texts(v *node, key string) []string {
 	var list []string
 	if v.kind != isList {
-		r.wrong(v, key, "", "%s must be a list, not %s", key, v.kind)
+		r.wrong(v, key, listHint, "%s must be a list, not %s", key, v.kind)
 	}
 	for _, item := range v.items {
 		s, ok := item.value.(string)
 		if !ok {
-			r.wrong(item, key, "", "%s must name keys, not %s", key, item.kind)
+			r.wrong(item, key, "write their names as texts", "%s must name keys, not %s", key, item.kind)
 		}
 		list = append(list, s)
 	}
@@ -327,7 +327,7 @@ func (r *schemaReader) texts(v *node, key string) []string {
 // schemas reads a mapping from names to schemas.
 func (r *schemaReader) schemas(v *node, key string, read func(*node) *rules) map[string]*rules {
 	if v.kind != isMap {
-		r.wrong(v, key, "", "%s must be a mapping, not %s", key, v.kind)
+		r.wrong(v, key, mappingHint, "%s must be a mapping, not %s", key, v.kind)
 		return nil
 	}
 	all := map[string]*rules{}
@@ -340,7 +340,7 @@ func (r *schemaReader) schemas(v *node, key string, read func(*node) *rules) map
 // some reads a list of schemas.
 func (r *schemaReader) some(v *node, key string, read func(*node) *rules) []*rules {
 	if v.kind != isList || len(v.items) == 0 {
-		r.wrong(v, key, "", "%s must be a list of schemas", key)
+		r.wrong(v, key, "write - and a schema each", "%s must be a list of schemas", key)
 		return nil
 	}
 	var all []*rules
@@ -421,7 +421,7 @@ func (r *schemaReader) multiple(v *node) test {
 	step := rational(limit)
 	if !ok || step == nil || step.Sign() <= 0 {
 		if ok {
-			r.wrong(v, "multipleOf", "", "multipleOf must be above 0")
+			r.wrong(v, "multipleOf", "write a number such as 1 or 0.01", "multipleOf must be above 0")
 		}
 		return nil
 	}

@@ -89,7 +89,7 @@ func readType(r *schemaReader, _, v *node) test {
 		s, ok := n.value.(string)
 		switch {
 		case !ok:
-			r.wrong(n, "type", "", "type must be a string, not %s", n.kind)
+			r.wrong(n, "type", "write a name such as object", "type must be a string, not %s", n.kind)
 		case !slices.Contains(schemaTypes, s):
 			hint := "known are " + strings.Join(schemaTypes, ", ")
 			if near := Nearest(s, schemaTypes); near != "" {
@@ -111,7 +111,7 @@ func readType(r *schemaReader, _, v *node) test {
 
 func readEnum(r *schemaReader, _, v *node) test {
 	if v.kind != isList || len(v.items) == 0 {
-		r.wrong(v, "enum", "", "enum must be a list of values")
+		r.wrong(v, "enum", listHint, "enum must be a list of values")
 		return nil
 	}
 	list, _ := v.plain().([]any)
@@ -244,7 +244,7 @@ func readDependencies(r *schemaReader, schema, v *node) test {
 // dependent reads what holds for those that have a key.
 func (r *schemaReader) dependent(v *node, word string, read func(*node) test) test {
 	if v.kind != isMap {
-		r.wrong(v, word, "", "%s must be a mapping, not %s", word, v.kind)
+		r.wrong(v, word, mappingHint, "%s must be a mapping, not %s", word, v.kind)
 	}
 	var tests []test
 	for _, f := range v.pairs {
@@ -306,7 +306,7 @@ func (r *schemaReader) patterned(v *node) (all []namedRules) {
 		return all
 	}
 	if v.kind != isMap {
-		r.wrong(v, "patternProperties", "", "patternProperties must be a mapping, not %s", v.kind)
+		r.wrong(v, "patternProperties", mappingHint, "patternProperties must be a mapping, not %s", v.kind)
 	}
 	for _, f := range v.pairs {
 		at := &node{line: f.line, column: f.column}

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -78,6 +79,12 @@ var forms = map[string]string{
 	"document.tags": "write tags: { team: shop }",
 }
 
+// What to write where a mapping or a list must stand, and nothing better is known.
+const (
+	mappingHint = "write KEY: VALUE"
+	listHint    = "write - and one of them a line"
+)
+
 // missing are examples of keys that must be there.
 var missing = map[string]string{
 	"version": "add version: '1.0.0'", "dsl": "add dsl: '1.0.3'", "namespace": "add namespace: shop", "name": "add name: place-order",
@@ -110,7 +117,7 @@ func noMapping(n *node, what string) string {
 	if key, rest, found := strings.Cut(text, ":"); found && isWord(key) && rest != "" && !strings.HasPrefix(rest, "//") {
 		return fmt.Sprintf("a key needs a space after its colon: %s: %s", key, rest)
 	}
-	return forms[construct(what)]
+	return cmp.Or(forms[construct(what)], mappingHint)
 }
 
 // monthsForm is ISO 8601 with years or months, which are not minutes.

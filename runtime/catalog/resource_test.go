@@ -84,7 +84,7 @@ func TestElsewhereThatCannotBeHad(t *testing.T) {
 		{"is down", "down", "1", "far.yaml:2:42: https://a.example/order.json cannot be fetched: connection refused; look at it"},
 		{"is no text", "\xff", "1", "far.yaml:2:42: https://a.example/order.json is not UTF-8; save it as UTF-8"},
 		{"is too much", strings.Repeat(" ", workflows.ResourceMax), "1", "far.yaml:4:63: https://a.example/say.js is too much: what a workflow has elsewhere may have 1048576 bytes in all"},
-		{"is no schema", "type: 7", "1", "https://a.example/order.json:1:7: type must be a string, not a number"},
+		{"is no schema", "type: 7", "1", "https://a.example/order.json:1:7: type must be a string, not a number; write a name such as object"},
 		{"is no script", "{}", "a b", "https://a.example/say.js:1:3: SyntaxError: expecting ';'"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
