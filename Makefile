@@ -4,6 +4,9 @@ GO         ?= go
 TOOLS      := -modfile=.ci/tools/go.mod
 STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 
+# Not "Entering directory" before and after what people want to read.
+MAKEFLAGS += --no-print-directory
+
 .PHONY: all need build guests demo test test-power test-kill test-sim fuzz-meter fuzz generate bench bench-parked soak figures fmt vet lint clean
 
 all: build guests
