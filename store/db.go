@@ -110,7 +110,9 @@ var upgrades = map[int64]string{
 			next integer, run text, primary key (ns, space, name, kind)) strict, without rowid;
 		create index schedule_next on schedule (next) where next is not null;`,
 	2: `alter table run add column quiet integer not null default 0;
-		alter table workflow add column resources blob;`,
+		alter table workflow add column resources blob;
+		-- Their format has changed; a run whose journal is whole is folded from that.
+		delete from snapshot where exists (select 1 from journal where journal.run=snapshot.run and journal.seq=0);`,
 }
 
 // Open opens or creates the file. It fails when another process has it open,

@@ -208,6 +208,7 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 		create table workflow (ns text not null, space text not null, name text not null, version text not null, source blob not null,
 			digest text not null, created integer not null, primary key (ns, space, name, version)) strict, without rowid;
 		insert into workflow values('n','s','w','1.0.0',x'7b7d','d',1);
+		create table journal (run text not null, seq integer not null, data blob not null, primary key (run, seq)) strict, without rowid;
 		pragma user_version = 1;`)
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +309,10 @@ func TestAFileOfTheVersionBeforeIsUpgraded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := old.Exec("alter table run drop column quiet; alter table workflow drop column resources; pragma user_version = 2"); err != nil {
+	if _, err := old.Exec(`alter table run drop column quiet; alter table workflow drop column resources;
+		insert into journal(run,seq,data) values('whole',0,x'00'),('trimmed',9,x'00');
+		insert into snapshot(run,seq,data) values('whole',5,x'00'),('trimmed',9,x'00');
+		pragma user_version = 2`); err != nil {
 		t.Fatal(err)
 	}
 	old.Close()
@@ -322,5 +326,10 @@ func TestAFileOfTheVersionBeforeIsUpgraded(t *testing.T) {
 	}
 	if err := db.Workflows(t.Context(), func(store.Workflow) error { return nil }); err != nil {
 		t.Error(err)
+	}
+	for run, want := range map[string]int64{"whole": 0, "trimmed": 9} { // a snapshot of another format is of use only where nothing else is
+		if seq, _, err := db.Snapshot(t.Context(), run); err != nil || seq != want {
+			t.Errorf("%s: a snapshot at %d, %v", run, seq, err)
+		}
 	}
 }

@@ -247,7 +247,14 @@ func (a *app) breakerCommand() *cobra.Command {
 		if _, err := a.breakers().SetPolicy(ctx, p); err != nil {
 			return err
 		}
-		return a.print(p, "breakers of %s: %d failures, open for %s (0: default)\n", args[0], p.Failures, open)
+		failures, length := "the usual failures", "the usual time"
+		if p.Failures > 0 {
+			failures = fmt.Sprintf("%d failures in a row", p.Failures)
+		}
+		if open > 0 {
+			length = open.String()
+		}
+		return a.print(p, "breakers of %s open after %s, for %s\n", args[0], failures, length)
 	})
 	set.Flags().Int32Var(&p.Failures, "failures", 0, "failures in a row; default 5")
 	set.Flags().DurationVar(&open, "open", 0, "default 30s")
