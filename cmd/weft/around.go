@@ -249,12 +249,12 @@ func (a *app) breakerCommand() *cobra.Command {
 		}
 		failures, length := "the usual failures", "the usual time"
 		if p.Failures > 0 {
-			failures = fmt.Sprintf("%d failures in a row", p.Failures)
+			failures = fmt.Sprintf("%d failures", p.Failures)
 		}
 		if open > 0 {
 			length = open.String()
 		}
-		return a.print(p, "breakers of %s open after %s, for %s\n", args[0], failures, length)
+		return a.print(p, "breakers of %s: %s, open for %s\n", args[0], failures, length)
 	})
 	set.Flags().Int32Var(&p.Failures, "failures", 0, "failures in a row; default 5")
 	set.Flags().DurationVar(&open, "open", 0, "default 30s")
