@@ -292,6 +292,9 @@ func (db *DB) State() *State { return db.state }
 // Query reads committed rows on a connection of its own; row is called for
 // each and must not keep what it is given.
 func (db *DB) Query(ctx context.Context, query string, args []any, row func(Row) error) error {
+	if err := ctx.Err(); err != nil {
+		return err // not once in two times
+	}
 	var c *conn
 	select {
 	case c = <-db.readers:

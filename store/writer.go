@@ -64,6 +64,9 @@ func (t Ticket) Wait(ctx context.Context) error {
 	case <-t.g.done:
 		return t.err()
 	case <-ctx.Done():
+		if t.Done() {
+			return t.err() // whoever gives up may know as well
+		}
 		return ctx.Err()
 	}
 }
