@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -58,6 +59,8 @@ type Options struct {
 	RetainBytes int64         // and how much of the log; default 4 GiB
 	RetainEvery time.Duration // how often it looks; default a minute
 
+	Chance func() uint64 // jitter; default math/rand
+
 	Shown func(*http.Request, error) error // what a caller over HTTP may see of an error; default all
 }
 
@@ -82,6 +85,9 @@ func New(db *store.DB, o Options) *Bus {
 	o.RetainAge = cmp.Or(o.RetainAge, RetainAge)
 	o.RetainBytes = cmp.Or(o.RetainBytes, RetainBytes)
 	o.RetainEvery = cmp.Or(o.RetainEvery, retainEvery)
+	if o.Chance == nil {
+		o.Chance = rand.Uint64
+	}
 	if o.Shown == nil {
 		o.Shown = func(_ *http.Request, err error) error { return err }
 	}

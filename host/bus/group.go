@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -263,7 +262,7 @@ func (g *group) fail(d *delivery, cause error) result {
 			return tx.Bury(store.DeadLetter{Topic: g.topic, Group: g.name, Offset: d.m.Offset, Attempts: attempts, Error: cause.Error(), Created: now.UnixMilli()})
 		}
 	} else {
-		r.due = now.Add(pause(attempts, g.rules.retryMin, g.rules.retryMax)).UnixMilli()
+		r.due = now.Add(pause(attempts, g.rules.retryMin, g.rules.retryMax, g.b.opts.Chance())).UnixMilli()
 		row := d.row()
 		row.Due, row.Attempts, row.Error = r.due, attempts, cause.Error()
 		write = func(tx *store.Tx) error { return tx.Redeliver(row) }
@@ -279,12 +278,12 @@ func (g *group) fail(d *delivery, cause error) result {
 
 // pause is how long to wait after so many failures: somewhere up to a bound
 // that doubles, so that what failed together does not come again together.
-func pause(attempts int, least, most time.Duration) time.Duration {
+func pause(attempts int, least, most time.Duration, chance uint64) time.Duration {
 	bound := most
 	if n := attempts - 1; n < 32 && least<<n > 0 {
 		bound = min(least<<n, most)
 	}
-	return rand.N(bound + 1)
+	return time.Duration(chance % uint64(bound+1))
 }
 
 // row is the delivery as a redelivery row.
