@@ -57,6 +57,7 @@ func (a *actor) begin(c machine.Command) *call {
 // make makes the call and gives its outcome to the run.
 func (k *call) make() {
 	defer k.end()
+	k.a.e.pace(k.ctx, k.a.id, k.c.Step)
 	switch k.c.Kind {
 	case machine.CallHTTP:
 		k.http()

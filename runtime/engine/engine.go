@@ -67,6 +67,13 @@ type Options struct {
 
 	NewID  func() string // ids of runs and of calls without a key; default a ULID
 	Chance func() uint64 // seeds of runs, and jitter; default math/rand
+
+	// Pace, when not nil, may delay what the engine does on a goroutine beside
+	// others: make the call of a step of a run, tell it the end of the run that
+	// the step runs, give a run its turn or cancel it for nobody waits for it
+	// (step 0), and, by name, "recovery", "timers" and "family". It returns when
+	// ctx ends. The simulation has no two of them go on at one moment.
+	Pace func(ctx context.Context, who string, step uint32)
 }
 
 func (o *Options) fill() {
@@ -176,6 +183,7 @@ func (e *Engine) Start(ctx context.Context) error {
 
 // recover resumes runs that were in the middle of something. Parked ones stay rows.
 func (e *Engine) recover() {
+	e.pace(e.life, "recovery", 0)
 	after, n := store.RunID{}, 0
 	for e.life.Err() == nil {
 		ids, err := e.db.RunIDs(e.life, int(Running), after, e.opts.Recover)
@@ -298,3 +306,9 @@ func (e *Engine) within(ctx context.Context) (context.Context, context.CancelFun
 }
 
 func (e *Engine) now() time.Time { return time.Now() }
+
+func (e *Engine) pace(ctx context.Context, who string, step uint32) {
+	if e.opts.Pace != nil {
+		e.opts.Pace(ctx, who, step)
+	}
+}

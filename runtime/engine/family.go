@@ -68,6 +68,9 @@ func (f *family) run() {
 		for len(f.ended)+len(f.cut) == 0 && !f.over {
 			f.grown.Wait()
 		}
+		f.mu.Unlock()
+		f.e.pace(f.e.life, "family", 0)
+		f.mu.Lock()
 		ended, cut, over := f.ended, f.cut, f.over
 		f.ended, f.cut = nil, nil
 		f.mu.Unlock()
@@ -118,6 +121,7 @@ func (f *family) page(tie int, status Status, do func(store.Run)) {
 
 // tell gives a run the outcome of one that it waits for.
 func (e *Engine) tell(child store.Run) error {
+	e.pace(e.life, child.Parent, child.Step)
 	en, err := outcomeOf(child, e.now().UnixMicro())
 	if err != nil {
 		return err
@@ -157,6 +161,7 @@ func outcomeOf(child store.Run, at int64) (machine.Entry, error) {
 
 // abandon cancels a run that nobody waits for.
 func (e *Engine) abandon(id string) error {
+	e.pace(e.life, id, 0)
 	err := e.touch(e.life, id, func(a *actor) error {
 		if a.m.Status().Ended() {
 			return nil

@@ -50,6 +50,7 @@ func (t *timers) at(ms int64) {
 func (t *timers) run() {
 	for t.e.life.Err() == nil {
 		t.plan(0)
+		t.e.pace(t.e.life, "timers", 0)
 		if err := t.look(); err != nil && t.e.life.Err() == nil {
 			t.e.log.Error("timers not read, will try again", "error", err)
 		}

@@ -85,6 +85,7 @@ func (q *turnQueue) close() {
 // should have their turn. One call at a time needs no other goroutine; where
 // branches call at once, helpers make the other calls.
 func (a *actor) turn() {
+	a.e.pace(a.e.life, a.id, 0)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.workers = 1
