@@ -27,7 +27,7 @@ var (
 func write(r *rand.Rand, families bool) []text {
 	var all []text
 	for i := range 2 + r.IntN(3) {
-		a := &author{r: r, families: families}
+		a := &author{r: r}
 		if families {
 			a.older = i
 		}
@@ -52,12 +52,10 @@ func write(r *rand.Rand, families bool) []text {
 
 // author writes a random workflow. It ends, if peers heal and clients answer.
 type author struct {
-	r        *rand.Rand
-	families bool
-	older    int // workflows that it may run: those before it, or none
-	b        strings.Builder
-	lists    int
-	forks    int // that it is within
+	r     *rand.Rand
+	older int // workflows that it may run: those before it, or none
+	b     strings.Builder
+	lists int
 }
 
 func (a *author) line(depth int, format string, args ...any) {
@@ -99,8 +97,8 @@ func (a *author) task(depth, nest int) {
 		kinds = append(kinds, "run", "run")
 	}
 	kind := a.pick(kinds)
-	if kind == "raise" && a.r.IntN(3) > 0 || kind == "http" && a.forks > 0 && !a.families {
-		kind = "call" // two calls by HTTP that begin at one moment have no order
+	if kind == "raise" && a.r.IntN(3) > 0 {
+		kind = "call"
 	}
 	if kind == "listen" && a.r.IntN(3) > 0 || a.r.IntN(8) == 0 {
 		a.timeout(depth, kind)
@@ -147,13 +145,11 @@ func (a *author) fork(depth, nest int) {
 	a.line(depth+1, "branches:")
 	a.lists++
 	list := a.lists
-	a.forks++
 	for i := range 2 + a.r.IntN(3) {
 		a.line(depth+2, "- b%d_%d:", list, i)
 		a.line(depth+4, "do:")
 		a.tasks(depth+5, nest-1)
 	}
-	a.forks--
 }
 
 // timeout ends at microseconds of its own, see odd.

@@ -13,7 +13,7 @@ import (
 // ride has events go by the bus of the host: several at once, those that fail
 // again and again after a while.
 func (w *world) ride(p *process) {
-	b := bus.New(p.db, bus.Options{})
+	b := bus.New(p.db, bus.Options{Chance: p.chance})
 	for _, g := range []bus.Group{
 		{Name: "workflows", Handle: func(ctx context.Context, ev weft.Event, ack func(*store.Tx) error) error {
 			err := p.Accept(ctx, ns, ev, ack)
@@ -33,6 +33,9 @@ func (w *world) ride(p *process) {
 			if err := p.pause(ctx, 3*time.Millisecond, g.Name+" "+ev.ID); err != nil {
 				return err
 			}
+			if w.refuses(g.Name, ev.ID) {
+				return weft.Errorf(weft.Unavailable, "simulation.world.ride", "not now")
+			}
 			return handle(ctx, ev, ack)
 		}
 		p.courier.Go(func() {
@@ -42,6 +45,16 @@ func (w *world) ride(p *process) {
 			}
 		})
 	}
+}
+
+// refuses has a group not take one event in eight when it first comes.
+func (w *world) refuses(group, id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	mark := group + " " + id
+	first := !w.offered[mark]
+	w.offered[mark] = true
+	return first && w.chance(8, "refuse", mark) == 0
 }
 
 // begins waits until the groups are in the file: a new one begins with what

@@ -56,6 +56,12 @@ var plants = []planted{
 	{"the bus hands out an event again that is in the log twice", "host/bus/group.go",
 		"	return g.b.db.InInbox(ctx, inbox(g.topic, g.name), e.Source, e.ID)\n", "	_ = e\n	return false, nil\n",
 		"TestSeed", "happened 2 times"},
+	{"the seed of a run that another runs is the machine's", "runtime/engine/family.go",
+		"Data: c.Input, Seed: e.opts.Chance()", "Data: c.Input, Seed: func() uint64 {\n		for n := range map[uint64]bool{1: true, 2: true, 3: true, 4: true} {\n			return n\n		}\n		return 0\n	}()",
+		"TestSeed", "the second life differs"},
+	{"the bus puts an event off by the order of a map", "host/bus/group.go",
+		"	return time.Duration(chance % uint64(bound+1))\n", "	for n := range map[int64]bool{1: true, 2: true, 3: true, 4: true} {\n		bound = bound * time.Duration(n) / 4\n		break\n	}\n	return time.Duration(chance % uint64(bound+1))\n",
+		"TestSeed", "the second life differs"},
 }
 
 // TestPlantedBugsAreFound builds this package again with a bug in the engine,

@@ -57,7 +57,7 @@ func (w *world) open() {
 	}
 	p.life, p.end = context.WithCancel(ctx)
 	w.disk.watch(p)
-	p.Engine = engine.New(p.db, w.code.of(p), gate{p}, engine.Options{NewID: p.newID, Chance: p.chance, Snapshot: 6, Retain: w.retain, Lifecycle: w.level})
+	p.Engine = engine.New(p.db, w.code.of(p), gate{p}, engine.Options{NewID: p.newID, Chance: p.chance, Pace: p.pace, Snapshot: 6, Retain: w.retain, Lifecycle: w.level})
 	w.life = p
 	w.carry(p)
 	if err := p.Start(ctx); err != nil {
@@ -182,6 +182,15 @@ func (p *process) pause(ctx context.Context, most time.Duration, name string) er
 		time.Sleep(time.Until(odd(time.Now().Add(time.Duration(p.w.chance(int(cutMax), "cut", p.n, name, n))))))
 	}
 	return ctx.Err()
+}
+
+// pace has what the engine does beside other things go on alone.
+func (p *process) pace(ctx context.Context, who string, step uint32) {
+	what := fmt.Sprintf("goes on %s/%d", who, step)
+	_ = p.pause(ctx, time.Millisecond, what) // who is cut off finds out
+	if !p.isDead() {
+		p.w.happened("%d %s", p.n, what)
+	}
 }
 
 func (p *process) newID() string {

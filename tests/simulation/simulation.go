@@ -1,7 +1,7 @@
 // Package simulation runs the whole engine on a real store in a world of its
 // own: handlers, peers, clients and crashes are decided by a seed, time is
 // virtual, and what must hold is checked against the journals at the end. The
-// same seed gives the same world, to the byte, unless it has Families or the Bus: see Compared.
+// same seed gives the same world, to the byte.
 package simulation
 
 import (
@@ -53,18 +53,10 @@ func Run(seed uint64, dir string) Report {
 	return w.report()
 }
 
-// Compared reports whether both lives of a seed are the same. Only the others
-// have lifecycle events, which show in what order runs that a restart lets go on
-// at one moment are written.
-func Compared(seed uint64) bool { return !Families(seed) && !Bus(seed) }
-
 // Bus reports whether events go by the bus of the host in the world of a seed.
-// It hands out several at once, and which comes first is for the machine to say.
 func Bus(seed uint64) bool { return seed%6 == 4 }
 
-// Families reports whether workflows run others in the world of a seed. Then its
-// lives are not the same: the engine tells a parent of the end of a run at the
-// very moment at which events and timers may reach it, and either may be first.
+// Families reports whether workflows run others in the world of a seed.
 func Families(seed uint64) bool { return seed%4 == 3 }
 
 // world is what outlives a crash: the file, the clients' memory, the peers.
@@ -93,6 +85,7 @@ type world struct {
 	story      []string             // guarded by mu: effects and restarts, in order of time
 	facts      []*fact              // guarded by mu: what clients did and were told, in order of doing
 	taken      map[string]time.Time // guarded by mu: by mark: what the workflows have had of the log, and when first
+	offered    map[string]bool      // guarded by mu: by group and event: what the bus has handed out
 	violations []string             // guarded by mu
 	spans      []span               // guarded by mu
 	rows       []string             // the file at the end
@@ -101,13 +94,11 @@ type world struct {
 }
 
 func newWorld(seed uint64, dir string, all []text) *world {
-	w := &world{seed: seed, path: filepath.Join(dir, "weft.db"), frail: crashEffects, r: rand.New(rand.NewPCG(seed, 1)), begun: time.Now(), taken: map[string]time.Time{}, entries: map[string]int{}}
+	w := &world{seed: seed, path: filepath.Join(dir, "weft.db"), frail: crashEffects, r: rand.New(rand.NewPCG(seed, 1)), begun: time.Now(), taken: map[string]time.Time{}, offered: map[string]bool{}, entries: map[string]int{}}
 	w.peers = newPeers(w)
 	w.disk = newDisk(w)
 	w.bus = Bus(seed)
-	if w.level = engine.LifecycleNone; !Compared(seed) {
-		w.level = []string{engine.LifecycleNone, engine.LifecycleWorkflow, engine.LifecycleTask}[w.chance(3, "lifecycle")]
-	}
+	w.level = []string{engine.LifecycleNone, engine.LifecycleWorkflow, engine.LifecycleTask}[w.chance(3, "lifecycle")]
 	w.code = deploy(w, all)
 	w.still = w.ops.Wait
 	return w
@@ -260,7 +251,7 @@ func odd(t time.Time) time.Time {
 
 func (w *world) report() Report {
 	var b strings.Builder
-	for _, list := range [][]string{w.code.texts(), w.calendar(), w.story, w.told(), w.peers.trace(), w.rows} {
+	for _, list := range [][]string{w.code.texts(), w.story, w.calendar(), w.told(), w.peers.trace(), w.rows} {
 		for _, line := range list {
 			b.WriteString(line + "\n")
 		}
