@@ -174,12 +174,12 @@ func (p *process) pause(ctx context.Context, most time.Duration, name string) er
 	n := p.asked[name]
 	p.mu.Unlock()
 	d := time.Duration(p.w.chance(int(most), "pause", p.n, name, n))
-	timer := time.NewTimer(time.Until(odd(time.Now().Add(d))))
+	timer := time.NewTimer(time.Until(p.w.alone(time.Now().Add(d))))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done(): // of several that are cut off at one moment each notices alone
-		time.Sleep(time.Until(odd(time.Now().Add(time.Duration(p.w.chance(int(cutMax), "cut", p.n, name, n))))))
+		time.Sleep(time.Until(p.w.alone(time.Now().Add(time.Duration(p.w.chance(int(cutMax), "cut", p.n, name, n))))))
 	}
 	return ctx.Err()
 }

@@ -86,6 +86,7 @@ type world struct {
 	facts      []*fact              // guarded by mu: what clients did and were told, in order of doing
 	taken      map[string]time.Time // guarded by mu: by mark: what the workflows have had of the log, and when first
 	offered    map[string]bool      // guarded by mu: by group and event: what the bus has handed out
+	wakes      map[int64]bool       // guarded by mu: when pauses end, Unix nanoseconds
 	violations []string             // guarded by mu
 	spans      []span               // guarded by mu
 	rows       []string             // the file at the end
@@ -94,7 +95,7 @@ type world struct {
 }
 
 func newWorld(seed uint64, dir string, all []text) *world {
-	w := &world{seed: seed, path: filepath.Join(dir, "weft.db"), frail: crashEffects, r: rand.New(rand.NewPCG(seed, 1)), begun: time.Now(), taken: map[string]time.Time{}, offered: map[string]bool{}, entries: map[string]int{}}
+	w := &world{seed: seed, path: filepath.Join(dir, "weft.db"), frail: crashEffects, r: rand.New(rand.NewPCG(seed, 1)), begun: time.Now(), taken: map[string]time.Time{}, offered: map[string]bool{}, wakes: map[int64]bool{}, entries: map[string]int{}}
 	w.peers = newPeers(w)
 	w.disk = newDisk(w)
 	w.bus = Bus(seed)
@@ -247,6 +248,18 @@ func (w *world) clock() string { return fmt.Sprintf("%16.9f", time.Since(w.begun
 func odd(t time.Time) time.Time {
 	nanos := t.UnixNano()
 	return time.Unix(0, nanos-nanos%1e6+1e6+(1+nanos/1e3%400)*1e3+1+nanos%998)
+}
+
+// alone is an odd time soon after t that no other pause ends at.
+func (w *world) alone(t time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for at := odd(t); ; at = at.Add(1) {
+		if n := at.UnixNano(); !w.wakes[n] {
+			w.wakes[n] = true
+			return at
+		}
+	}
 }
 
 func (w *world) report() Report {
