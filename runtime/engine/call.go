@@ -174,7 +174,9 @@ func (k *call) fail(err error) {
 // failWith is fail with the fault that the run is told; open may be nil.
 func (k *call) failWith(f *machine.Fault, open *weft.OpenError) {
 	a := k.a
-	a.e.pace(k.ctx, a.id, k.c.Step) // when the disk fails all calls do, at one moment
+	if a.e.db.Err() != nil {
+		a.e.pace(k.ctx, a.id, k.c.Step) // all calls that wait for the disk fail at one moment
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.answered(k.c.Step)
