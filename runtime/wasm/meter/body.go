@@ -185,6 +185,12 @@ func (b *body) tickIfNegative() {
 	b.w = append(b.w, opEnd)
 }
 
+// touch notes that what follows changes more than memory and numbers.
+func (b *body) touch() {
+	b.w = append(b.w, opI64Const, 1)
+	b.op(opGlobalSet, b.m.touch())
+}
+
 // chargeSize burns the i32 on top of the stack, a number of bytes or elements,
 // divided by a power of two.
 func (b *body) chargeSize(shift byte) {
@@ -327,9 +333,14 @@ func (b *body) plain(op byte) {
 	case op >= opLocalGet && op <= opLocalTee:
 		within("local", r.u32(), b.locals)
 	case op == opGlobalGet || op == opGlobalSet:
-		within("global", r.u32(), b.m.globals)
+		if i := within("global", r.u32(), b.m.globals); op == opGlobalSet && b.m.others[i] {
+			b.touch()
+		}
 	case op == 0x25 || op == 0x26: // table.get, table.set
 		r.u32()
+		if op == 0x26 {
+			b.touch()
+		}
 	case op == opIndirect:
 		b.calls = true
 		b.blocks++
@@ -370,6 +381,9 @@ func (b *body) bulk() {
 	if op >= 8 {
 		b.blocks += 4 // a compiler makes several blocks of it
 	}
+	if op == 9 || op >= 12 && op != 16 { // all but what works on memory or only asks
+		b.touch()
+	}
 	switch op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // truncations
 	case 8, 10: // memory.init, memory.copy
@@ -385,6 +399,7 @@ func (b *body) bulk() {
 		b.chargeSize(0)
 	case 15: // table.grow
 		table := r.u32()
+		b.m.info.Grows = true
 		b.chargeSize(0)
 		b.boundGrowth(table)
 	case 17: // table.fill
@@ -405,7 +420,13 @@ func (b *body) boundGrowth(table uint32) {
 	b.op(opLocalGet, b.sizeLocal())
 	b.w = append(b.w, opI64ExtendU, opI64Add)
 	b.op(opGlobalGet, b.m.table())
-	b.w = append(b.w, 0x57, 0x1b) // i64.le_s, select
+	b.w = append(b.w, 0x57) // i64.le_s
+	b.op(opLocalTee, b.sizeLocal())
+	b.w = append(b.w, 0x1b) // select
+	b.op(opGlobalGet, b.m.no())
+	b.op(opLocalGet, b.sizeLocal())
+	b.w = append(b.w, 0x45, opI64ExtendU, opI64Add) // i32.eqz
+	b.op(opGlobalSet, b.m.no())
 }
 
 // vector handles the instructions behind 0xfd.

@@ -15,20 +15,27 @@ package meter
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weftrun/weft"
 )
 
-// What Rewrite adds to a module: three exported globals and an import.
+// What Rewrite adds to a module: exported globals and an import.
 const (
 	FuelExport  = "weft:fuel"  // mutable i64; the host sets it, the guest burns it
 	DepthExport = "weft:depth" // mutable i64; what is left of DepthMax
 	TableExport = "weft:table" // mutable i64; elements that a table may grow to. It begins as Limits.Table
+	TouchExport = "weft:touch" // mutable i64; not 0 when the guest may have changed what is neither memory nor a number in a global: tables, segments
+	NoExport    = "weft:no"    // mutable i64; how often a table was not allowed to grow
 	TickModule  = "weft/rt"
 	TickName    = "tick" // () -> (), called when one of them is below zero
 	reserved    = "weft:"
 )
+
+// GlobalExport is the name by which the host finds the guest's own mutable
+// global i, of Info.Mutable.
+func GlobalExport(i int) string { return reserved + strconv.Itoa(i) }
 
 // DepthMax is how deep calls may nest: a frame counts 16 and one for each
 // local, so that it is about the stack in words of 8 bytes, and 8 MiB as a
@@ -104,6 +111,8 @@ type Info struct {
 	Memory      bool              // it has one
 	MemoryPages int               // of it, at the start
 	Table       int               // elements of its largest table, at the start
+	Grows       bool              // it has an instruction that grows a table
+	Mutable     int               // its mutable globals that hold numbers
 }
 
 // Function is an imported or exported function; Module is empty for an export.
@@ -202,6 +211,8 @@ type rewriter struct {
 	imported   int      // how many of functions
 	tickType   uint32
 	globals    int
+	mutable    []uint32 // those globals that are, and hold numbers
+	others     []bool   // of each global: it is mutable and holds something else
 	bodies     int
 	complexity int // of all functions so far
 	inside     int // the function whose code is walked, -1 outside
@@ -389,23 +400,34 @@ func (m *rewriter) memorySection(r *reader) []byte {
 
 func (m *rewriter) globalSection(r *reader) []byte {
 	n := r.count("globals", m.limits.Globals)
-	w := appendU32(nil, n+3)
-	for range n {
-		w = append(w, r.valueType(), r.byte())
-		w = m.constant(r, w)
+	w := appendU32(nil, n+5)
+	for i := range n {
+		kind, mutable := r.valueType(), r.byte()
+		number := kind >= f64Type
+		if mutable == 1 && number {
+			m.mutable = append(m.mutable, i)
+		}
+		m.others = append(m.others, mutable == 1 && !number)
+		w = m.constant(r, append(w, kind, mutable))
 		m.globals++ // an initial value sees the globals before it only
 	}
 	w = append(w, i64Type, 1, opI64Const, 0, opEnd) // the fuel, mutable
 	for _, first := range []int{DepthMax, m.limits.Table} {
 		w = append(appendSigned(append(w, i64Type, 1, opI64Const), uint32(first)), opEnd)
 	}
+	for range 2 {
+		w = append(w, i64Type, 1, opI64Const, 0, opEnd)
+	}
+	m.info.Mutable = len(m.mutable)
 	return w
 }
 
-// fuel, depth and table are the indices of the globals that are added.
+// fuel and those after it are the indices of the globals that are added.
 func (m *rewriter) fuel() uint32  { return uint32(m.globals) }
 func (m *rewriter) depth() uint32 { return uint32(m.globals) + 1 }
 func (m *rewriter) table() uint32 { return uint32(m.globals) + 2 }
+func (m *rewriter) touch() uint32 { return uint32(m.globals) + 3 }
+func (m *rewriter) no() uint32    { return uint32(m.globals) + 4 }
 
 // constant copies a constant expression.
 func (m *rewriter) constant(r *reader, w []byte) []byte {
@@ -444,7 +466,7 @@ func (m *rewriter) constant(r *reader, w []byte) []byte {
 
 func (m *rewriter) exportSection(r *reader) []byte {
 	n := r.count("exports", m.limits.Exports)
-	w := appendU32(nil, n+3)
+	w := appendU32(nil, n+5+uint32(len(m.mutable)))
 	for range n {
 		name := r.name()
 		if strings.HasPrefix(name, reserved) {
@@ -461,9 +483,13 @@ func (m *rewriter) exportSection(r *reader) []byte {
 		}
 		w = appendU32(append(appendName(w, name), kind), i)
 	}
-	w = appendU32(append(appendName(w, FuelExport), 3), m.fuel())
-	w = appendU32(append(appendName(w, DepthExport), 3), m.depth())
-	return appendU32(append(appendName(w, TableExport), 3), m.table())
+	for i, name := range []string{FuelExport, DepthExport, TableExport, TouchExport, NoExport} {
+		w = appendU32(append(appendName(w, name), 3), m.fuel()+uint32(i))
+	}
+	for i, global := range m.mutable {
+		w = appendU32(append(appendName(w, GlobalExport(i)), 3), global)
+	}
+	return w
 }
 
 func (m *rewriter) elementSection(r *reader) []byte {
