@@ -182,7 +182,24 @@ type Manifest struct {
 	Subscriptions []Subscription    `json:"subscriptions,omitempty"`
 	Grants        Grants            `json:"grants,omitzero"`
 	Limits        Limits            `json:"limits,omitzero"`
-	Config        map[string]string `json:"config,omitempty"` // default values of config keys
+	Lifecycle     Lifecycle         `json:"lifecycle,omitempty"` // default pool
+	Config        map[string]string `json:"config,omitempty"`    // default values of config keys
+}
+
+// Lifecycle says what one call of a module leaves for the next.
+type Lifecycle string
+
+const (
+	Pool    Lifecycle = "pool"    // instances are used again as they are: a guest sees what it kept in its own memory
+	Isolate Lifecycle = "isolate" // each call begins as the first did: nothing of one is seen in the next
+)
+
+// Check refuses what is none; empty passes, as it means the default.
+func (l Lifecycle) Check(op string) error {
+	if l == "" || l == Pool || l == Isolate {
+		return nil
+	}
+	return Errorf(InvalidArgument, op, "lifecycle is %.80q", string(l)).WithHint("write pool or isolate")
 }
 
 // HandlerSpec describes one handler of a module.

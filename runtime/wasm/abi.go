@@ -170,6 +170,12 @@ func installHost(ctx context.Context, engine wazero.Runtime) error {
 	return installWASI(ctx, engine)
 }
 
+// passing are the functions of WASI that leave nothing behind in the host which
+// a later call of the same instance could see. Others open, close or move files.
+var passing = map[string]bool{"args_get": true, "args_sizes_get": true, "environ_get": true, "environ_sizes_get": true, "clock_res_get": true,
+	"clock_time_get": true, "fd_fdstat_get": true, "fd_filestat_get": true, "fd_prestat_get": true, "fd_prestat_dir_name": true, "fd_write": true,
+	"poll_oneoff": true, "proc_exit": true, "random_get": true, "sched_yield": true}
+
 // installWASI offers wazero's WASI with a look at the clock after each call:
 // one of them may take as long as guest memory is large.
 func installWASI(ctx context.Context, engine wazero.Runtime) error {
@@ -181,8 +187,10 @@ func installWASI(ctx context.Context, engine wazero.Runtime) error {
 	for name, f := range wasi.ExportedFunctions() {
 		fn := f.GoFunction().(api.GoModuleFunction)
 		guarded := api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {
-			fn.Call(ctx, m, s)
 			c := callOf(ctx)
+			c.start()
+			c.i.touched = c.i.touched || !passing[name]
+			fn.Call(ctx, m, s)
 			c.charge(costHostCall)
 			c.look()
 		})
@@ -211,6 +219,7 @@ func (c *call) admit(name string) {
 	if c.starting || c.env == nil {
 		stop(weft.FailedPrecondition, "%s was called outside a handler: _initialize reaches nothing", name)
 	}
+	c.start()
 	limit := c.i.m.limits.HostCalls
 	if c.hostCalls++; c.hostCalls > limit {
 		exceed(LimitHostCalls, "the handler made more calls to the host than its limit of %d", limit)

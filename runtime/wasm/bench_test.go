@@ -51,3 +51,26 @@ func BenchmarkInstantiate(b *testing.B) {
 		i.close()
 	}
 }
+
+// BenchmarkIsolate is a call that does nothing, and one that writes to memory,
+// with the reset after it. KiB is what an instance holds while it is idle.
+func BenchmarkIsolate(b *testing.B) {
+	for _, c := range []struct {
+		language string
+		wasm     []byte
+		handlers []string
+	}{{"c", guest, []string{"noop", "echo"}}, {"go", goKeeper(b), []string{"noop", "count"}}} {
+		for _, handler := range c.handlers {
+			b.Run(c.language+"/"+handler, func(b *testing.B) {
+				m := loadAs(b, open(b, Options{}), weft.Isolate, c.wasm, weft.Limits{})
+				in := Input{Body: make([]byte, 1<<10)}
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := m.Call(context.Background(), nil, handler, in); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

@@ -40,9 +40,8 @@ type call struct {
 	in         Input
 	out        []byte // the caller's own when the call has ended
 	outHeaders map[string]string
-	kept       []byte // for result: what did not fit, or the text of an error
-	began      time.Time
-	deadline   time.Time
+	kept       []byte    // for result: what did not fit, or the text of an error
+	end        time.Time // of its time; zero until somebody looks at the clock
 	hostCalls  int
 	logged     int
 	owed       int64 // fuel for the host's work since the last look
@@ -54,27 +53,37 @@ type call struct {
 }
 
 func (c *call) begin(i *instance, ctx context.Context, env Env, in Input) {
-	now := time.Now()
-	deadline := now.Add(time.Duration(i.m.limits.TimeoutMS) * time.Millisecond)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	*c = call{Context: ctx, i: i, env: env, in: in, began: now, deadline: deadline, looked: now}
+	c.Context, c.i, c.env, c.in = ctx, i, env, in
 }
 
 // finish drops what belongs to the caller.
-func (c *call) finish() {
-	c.Context, c.env, c.in, c.out, c.outHeaders, c.kept, c.starting, c.guest = context.Background(), nil, Input{}, nil, nil, nil, false, nil
+func (c *call) finish() { *c = call{i: c.i, Context: context.Background()} }
+
+// start begins the time of a call. Reading the clock takes longer than a call
+// that does nothing, so it is read before the first thing that may take long:
+// the host's work for the guest, or a slice of fuel. No more than one slice is
+// given away by that.
+func (c *call) start() {
+	if !c.end.IsZero() {
+		return
+	}
+	now := time.Now()
+	c.end, c.looked = now.Add(time.Duration(c.i.m.limits.TimeoutMS)*time.Millisecond), now
+	if d, ok := c.Context.Deadline(); ok && d.Before(c.end) {
+		c.end = d
+	}
 }
 
 type callKey struct{}
 
-// Value finds the call itself, should a context be wrapped around it.
+// Value finds the call itself, should a context be wrapped around it. The engine
+// asks for switches of its own before each call: a caller has none for it, and
+// is not searched.
 func (c *call) Value(key any) any {
 	if _, ok := key.(callKey); ok {
 		return c
 	}
-	return c.Context.Value(key)
+	return nil
 }
 
 func callOf(ctx context.Context) *call {
@@ -86,16 +95,22 @@ func callOf(ctx context.Context) *call {
 }
 
 // stopped unwinds a guest that must not run on.
-type stopped struct{ err error }
+type stopped struct {
+	err   error
+	limit Limit // that it is over, if it is
+}
 
 func (s *stopped) Error() string { return s.err.Error() }
 
 func stop(code weft.Code, format string, args ...any) {
-	panic(&stopped{weft.Errorf(code, opCall, format, args...)})
+	panic(&stopped{err: weft.Errorf(code, opCall, format, args...)})
 }
 
 // remaining is the time left for the call, for the guest and for its calls out.
-func (c *call) remaining() time.Duration { return time.Until(c.deadline) }
+func (c *call) remaining() time.Duration {
+	c.start()
+	return time.Until(c.end)
+}
 
 // look stops a guest whose fuel or time is up or whose caller has gone.
 func (c *call) look() {
@@ -107,7 +122,7 @@ func (c *call) look() {
 		exceed(LimitFuel, "%s used up its fuel of %d", c.i.m.words, limits.Fuel)
 	}
 	if err := c.Context.Err(); err != nil {
-		panic(&stopped{&weft.Error{Code: weft.CodeOf(err), Op: opCall, Err: err}})
+		panic(&stopped{err: &weft.Error{Code: weft.CodeOf(err), Op: opCall, Err: err}})
 	}
 	if c.remaining() <= 0 {
 		exceed(LimitTimeout, "%s took longer than its limit of %d ms", c.i.m.words, limits.TimeoutMS)
@@ -217,7 +232,7 @@ func (c *call) code(err error) weft.Code {
 	}
 	var abort *Abort
 	if errors.As(err, &abort) {
-		panic(&stopped{abort.Err})
+		panic(&stopped{err: abort.Err})
 	}
 	text := err.Error()
 	c.log(slog.LevelWarn, text)
@@ -231,7 +246,7 @@ func (c *call) code(err error) weft.Code {
 // outside runs a call to the outside, which ends with this call at the latest.
 func (c *call) outside(do func(context.Context) ([]byte, error)) ([]byte, error) {
 	c.look()
-	ctx, cancel := context.WithDeadline(c.Context, c.deadline)
+	ctx, cancel := context.WithDeadline(c.Context, c.end)
 	defer cancel()
 	return do(ctx)
 }
@@ -243,12 +258,14 @@ func (c *call) log(level slog.Level, message string) {
 		return
 	}
 	if c.logged += len(message) + lineCost; c.logged > limits.LogBytes {
+		c.i.m.over(LimitLog)
 		message = fmt.Sprintf("the handler logs more than its limit of %d bytes: the rest is dropped (%v)", limits.LogBytes, LimitLog)
 	} else if !strings.Contains(c.words, "panic") {
 		c.words = message
 	}
 	ok, say := c.i.m.logs.take(len(message)+lineCost, limits.LogMinuteBytes, time.Now())
 	if say != "" {
+		c.i.m.over(LimitLogMinute)
 		ok, message = true, say
 	}
 	if c.env != nil && ok {

@@ -33,7 +33,7 @@ type Import struct {
 // So a slice of its fuel counts for no more time than has passed.
 func (r *Runtime) Own(ctx context.Context, code []byte, words string, imports []Import, limits weft.Limits) (*Module, error) {
 	sum := sha256.Sum256(code)
-	key := loadKey{hex.EncodeToString(sum[:]), within(limits, r.opts.Limits)}
+	key := loadKey{hex.EncodeToString(sum[:]), within(limits, r.opts.Limits), weft.Pool}
 	return r.once(ctx, key, func() (*Module, error) {
 		if err := r.offer(imports); err != nil {
 			return nil, err
@@ -107,22 +107,14 @@ type Guest struct {
 // calls is within the limits of one call. The error is that of do, or what has
 // ended the guest, as Module.Call has it.
 func (m *Module) Drive(ctx context.Context, value any, do func(*Guest) error) (err error) {
-	if err := m.acquire(ctx); err != nil {
-		return err
-	}
-	defer func() { <-m.slots }()
-	m.mu.Lock()
-	closed := m.closed
-	m.mu.Unlock()
-	if closed {
-		return errClosed()
-	}
-	i, err := m.instantiate(ctx, nil)
+	i, _, err := m.take(ctx, nil, "")
 	if err != nil {
 		return err
 	}
-	defer i.close()
+	i.broken = true // for whoever comes next
+	defer func() { m.give(i) }()
 	i.call.begin(i, ctx, nil, Input{})
+	i.call.start()
 	defer i.call.finish()
 	i.call.guest = &Guest{Value: value, i: i}
 	i.refuel()
@@ -132,7 +124,9 @@ func (m *Module) Drive(ctx context.Context, value any, do func(*Guest) error) (e
 			if !ours {
 				panic(r)
 			}
-			err = s.err
+			if err = s.err; s.limit != "" {
+				m.over(s.limit)
+			}
 		}
 	}()
 	return do(i.call.guest)
@@ -144,12 +138,12 @@ func (m *Module) Drive(ctx context.Context, value any, do func(*Guest) error) (e
 func (g *Guest) Call(export string, args ...uint64) uint64 {
 	f := g.i.mod.ExportedFunction(export) // a new one each time: none can be called inside itself
 	if f == nil {
-		panic(&stopped{weft.Errorf(weft.Internal, opCall, "the module has no export %q", export)})
+		panic(&stopped{err: weft.Errorf(weft.Internal, opCall, "the module has no export %q", export)})
 	}
 	stack := make([]uint64, max(len(args), 1))
 	copy(stack, args)
 	if err := f.CallWithStack(&g.i.call, stack); err != nil {
-		panic(&stopped{g.i.failure(export, err)})
+		panic(&stopped{err: g.i.failure(export, err)})
 	}
 	return uint64(uint32(stack[0]))
 }
@@ -161,4 +155,4 @@ func (g *Guest) Limits() weft.Limits { return g.i.m.limits }
 func (g *Guest) Bytes(ptr, n uint64) []byte { return g.i.call.view(g.i.mod, ptr, n) }
 
 // Stop ends the guest; Drive returns err.
-func (g *Guest) Stop(err error) { panic(&stopped{err}) }
+func (g *Guest) Stop(err error) { panic(&stopped{err: err}) }

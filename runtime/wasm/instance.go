@@ -23,20 +23,27 @@ import (
 type instance struct {
 	m       *Module
 	mod     api.Module
-	exports map[string]api.Function
+	exports []api.Function // by Module.handlers; nil until it is called
+	memory  *linear        // nil without one
 	fuel    api.MutableGlobal
 	depth   api.MutableGlobal
+	no      api.MutableGlobal
+	touch   api.MutableGlobal   // of an isolated module, as the next two
+	numbers []api.MutableGlobal // the guest's own
+	touched bool                // it may have changed state of the host's WASI
+	written [2]lines            // stdout and stderr
 	call    call
 	stack   [4]uint64
-	atStart uint32 // bytes of memory after it was made
+	atStart int // bytes of memory after it was made
 	uses    int
-	broken  bool // it must not be called again
+	covered time.Time // since when others are used before it, roughly; while it is idle
+	broken  bool      // it must not be called again
 }
 
 // instantiate makes an instance; its start function and _initialize run
 // within the limits of a call.
 func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err error) {
-	i = &instance{m: m, exports: map[string]api.Function{}}
+	i = &instance{m: m, exports: make([]api.Function, len(m.handlers))}
 	c := &i.call
 	c.begin(i, ctx, env, Input{})
 	c.starting = true
@@ -50,9 +57,10 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 			i, err = nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %w", cause)
 		}
 	}()
+	i.written = [2]lines{{call: c, level: slog.LevelInfo}, {call: c, level: slog.LevelWarn}}
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime().WithNanosleep(c.sleep).
-		WithRandSource(rand.Reader).WithStdout(&lines{call: c, level: slog.LevelInfo}).WithStderr(&lines{call: c, level: slog.LevelWarn})
-	withMemory := experimental.WithMemoryAllocator(c, allocator{uint64(m.limits.MemoryMiB) << 20, &m.rt.memory})
+		WithRandSource(rand.Reader).WithStdout(&i.written[0]).WithStderr(&i.written[1])
+	withMemory := experimental.WithMemoryAllocator(c, allocator{uint64(m.limits.MemoryMiB) << 20, i})
 	mod, err := m.rt.engine.InstantiateModule(withMemory, m.compiled, config)
 	if err != nil {
 		return nil, i.failure("start", err)
@@ -66,8 +74,14 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 			return nil, i.failure("_initialize", err)
 		}
 	}
+	i.flush()
+	if m.isolated {
+		if err := i.isolate(); err != nil {
+			i.close()
+			return nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %w", err)
+		}
+	}
 	i.atStart = i.size()
-	m.made.Add(1)
 	return i, nil
 }
 
@@ -75,18 +89,22 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 func (i *instance) globals(m api.Module) {
 	i.fuel = m.ExportedGlobal(meter.FuelExport).(api.MutableGlobal)
 	i.depth = m.ExportedGlobal(meter.DepthExport).(api.MutableGlobal)
+	i.no = m.ExportedGlobal(meter.NoExport).(api.MutableGlobal)
 	m.ExportedGlobal(meter.TableExport).(api.MutableGlobal).Set(uint64(i.m.limits.Table))
+	if i.m.isolated {
+		i.restorable(m)
+	}
 }
 
 // close frees the memory. An exit code of the guest is no news.
 func (i *instance) close() { _ = i.mod.Close(context.Background()) }
 
 // size is the memory that the guest has now.
-func (i *instance) size() uint32 {
-	if !i.m.memory {
+func (i *instance) size() int {
+	if i.memory == nil {
 		return 0
 	}
-	return i.mod.Memory().Size()
+	return i.memory.size
 }
 
 // worn reports whether a fresh instance should take the place of this one.
@@ -95,39 +113,66 @@ func (i *instance) worn() bool {
 		return true
 	}
 	size := i.size()
-	return size > i.atStart && uint64(size) > i.m.memoryMark
+	return size > i.atStart && size > i.m.memoryMark
 }
 
-func (i *instance) refuel() {
-	i.fuel.Set(slice)
-	i.depth.Set(meter.DepthMax)
-}
+// refuel gives the first slice of a call. The depth is as it was at the start:
+// every call that returned has given its own back, and after any other the
+// instance is broken.
+func (i *instance) refuel() { i.fuel.Set(slice) }
 
 // run calls a handler. After an error that is not the guest's own answer the
 // instance is broken.
-func (i *instance) run(ctx context.Context, env Env, export string, in Input) (Output, error) {
-	f := i.exports[export]
+func (i *instance) run(ctx context.Context, env Env, export string, handler int, in Input) (Output, error) {
+	f := i.exports[handler]
 	if f == nil {
 		f = i.mod.ExportedFunction(export)
-		i.exports[export] = f
+		i.exports[handler] = f
 	}
 	c := &i.call
 	c.begin(i, ctx, env, in)
 	i.uses++
+	i.broken = true // until it has returned
+	if i.m.isolated {
+		i.wake()
+	}
 	i.refuel()
 	i.stack[0] = uint64(len(in.Body))
-	if err := f.CallWithStack(c, i.stack[:]); err != nil {
-		i.broken = true
+	err := f.CallWithStack(c, i.stack[:])
+	i.flush()
+	if i.m.grows {
+		i.refusals()
+	}
+	if err != nil {
 		err = i.failure(export, err)
 		c.finish()
 		return Output{}, err
 	}
+	i.broken = false
 	code, out := weft.Code(i.stack[0]), Output{Body: c.out, Headers: c.outHeaders}
 	c.finish()
 	if code != weft.OK {
 		return Output{}, answer(export, code, out.Body)
 	}
 	return out, nil
+}
+
+// flush logs what the guest has written without ending the line: the next call
+// is another's.
+func (i *instance) flush() {
+	for n := range i.written {
+		if l := &i.written[n]; len(l.rest) > 0 {
+			l.flush()
+		}
+	}
+}
+
+// refusals counts how often a table was not allowed to grow.
+func (i *instance) refusals() {
+	if n := i.no.Get(); n > 0 {
+		i.m.refused(LimitTable, int64(n))
+		i.no.Set(0)
+	}
 }
 
 // answer is the error that a guest returned: a code, and as its output the
@@ -147,8 +192,12 @@ func answer(export string, code weft.Code, message []byte) error {
 func (i *instance) failure(export string, err error) error {
 	var stop *stopped
 	if errors.As(err, &stop) {
+		if stop.limit != "" {
+			i.m.over(stop.limit)
+		}
 		return stop.err
 	}
+	i.m.traps.Add(1)
 	op, said := "handler "+export, i.call.lastWords()
 	var exit *sys.ExitError
 	if errors.As(err, &exit) {

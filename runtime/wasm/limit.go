@@ -47,7 +47,7 @@ func exceed(l Limit, format string, args ...any) {
 	if l == LimitTimeout {
 		code = weft.DeadlineExceeded
 	}
-	stop(code, format+" (%w)", append(args, l)...)
+	panic(&stopped{weft.Errorf(code, opCall, format+" (%w)", append(args, l)...), l})
 }
 
 // within fills the fields of l that are zero with the defaults, and lowers

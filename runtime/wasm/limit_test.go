@@ -110,7 +110,7 @@ func TestAFullQueueRefusesAtOnce(t *testing.T) {
 	for range 3 { // one runs, two wait
 		calls.Go(func() { m.Call(ctx, env, "call", Input{}) })
 	}
-	for m.waiting.Load() < 2 {
+	for m.Stats().Waiting < 2 {
 		time.Sleep(time.Millisecond)
 	}
 	limit := Limit("")
@@ -127,7 +127,7 @@ func TestAFullQueueRefusesAtOnce(t *testing.T) {
 	defer cancel()
 	hold, free := context.WithCancel(context.Background())
 	calls.Go(func() { m.Call(hold, env, "call", Input{}) })
-	for len(m.slots) < 1 {
+	for m.Stats().Running < 1 {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := m.Call(busy, nil, "noop", Input{}); !errors.As(err, &limit) || limit != LimitConcurrency {

@@ -12,14 +12,15 @@ import (
 // allocator gives an instance a reserved stretch of address space, which costs
 // memory only where the guest has touched it and never moves as it grows.
 type allocator struct {
-	max   uint64 // bytes of one instance
-	total *budget
+	max uint64 // bytes of one instance
+	i   *instance
 }
 
 // budget is the memory that all guests may have together.
 type budget struct {
-	max  int64 // bytes
-	used atomic.Int64
+	max     int64 // bytes
+	used    atomic.Int64
+	refused atomic.Int64 // times that there was no more
 }
 
 var errFull = errors.New("all guests together have their limit")
@@ -30,6 +31,7 @@ func (b *budget) take(n int64) bool {
 		return true
 	}
 	b.used.Add(-n)
+	b.refused.Add(1)
 	return false
 }
 
@@ -37,13 +39,15 @@ func (b *budget) take(n int64) bool {
 func (a allocator) Allocate(_, max uint64) experimental.LinearMemory {
 	max = min(max, a.max)
 	if max == 0 {
-		return &linear{total: a.total}
+		a.i.memory = &linear{m: a.i.m}
+		return a.i.memory
 	}
 	space, err := unix.Mmap(-1, 0, int(max), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
 		panic(fmt.Errorf("reserve %d bytes: %w", max, err))
 	}
-	return &linear{space: space, total: a.total}
+	a.i.memory = &linear{space: space, m: a.i.m}
+	return a.i.memory
 }
 
 // lazyMax is how many bytes of a memory come into being as they are touched.
@@ -51,9 +55,10 @@ const lazyMax = 4 << 20
 
 type linear struct {
 	space []byte
+	size  int // that the guest has
 	ready int // bytes that are there, or that come when they are touched
-	total *budget
-	taken int64 // of it
+	m     *Module
+	taken int64 // of the budget
 	born  bool  // it has had its first size
 }
 
@@ -63,19 +68,22 @@ type linear struct {
 // hold up the whole process until the kernel has found the pages.
 func (l *linear) Reallocate(size uint64) []byte {
 	if size > uint64(len(l.space)) {
+		l.m.over(LimitMemory)
 		return nil
 	}
+	total := &l.m.rt.memory
 	if more := int64(size) - l.taken; more > 0 {
-		if !l.total.take(more) {
+		if !total.take(more) {
 			if l.born {
 				return nil
 			}
 			l.Free() // nobody else will
-			panic(fmt.Errorf("%w of %d MiB", errFull, l.total.max>>20))
+			panic(fmt.Errorf("%w of %d MiB", errFull, total.max>>20))
 		}
 		l.taken += more
+		l.m.bytes.Add(more)
 	}
-	l.born = true
+	l.born, l.size = true, int(size)
 	if from := max(l.ready, lazyMax); int(size) > from {
 		_ = unix.Madvise(l.space[from:size], unix.MADV_POPULATE_WRITE) // a kernel before 5.14 cannot, and the guest pays on touch
 		l.ready = int(size)
@@ -84,7 +92,8 @@ func (l *linear) Reallocate(size uint64) []byte {
 }
 
 func (l *linear) Free() {
-	l.total.used.Add(-l.taken)
+	l.m.rt.memory.used.Add(-l.taken)
+	l.m.bytes.Add(-l.taken)
 	l.taken = 0
 	if l.space != nil {
 		_ = unix.Munmap(l.space) // ours, whole and once: cannot fail

@@ -1,11 +1,11 @@
 package wasm
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -24,17 +24,28 @@ type Module struct {
 	words      string // what it is in errors
 	own        bool   // see Runtime.Own
 	memory     bool   // it has one
-	memoryMark uint64 // an instance whose memory has grown past it is not used again
-	handlers   map[string]bool
-	slots      chan struct{} // one token for each call at once
-	closing    chan struct{} // closed by Close
-	made       atomic.Int64  // instances, ever
-	waiting    atomic.Int64  // calls for a slot
+	grows      bool   // it may grow a table
+	isolated   bool   // see weft.Isolate
+	mutable    int    // globals that a reset restores
+	memoryMark int    // an instance whose memory has grown past it is not used again
+	handlers   map[string]int
 	logs       minute
+	counts
 
-	mu     sync.Mutex
-	idle   []*instance // guarded by mu; the one used last is last
-	closed bool        // guarded by mu
+	imaging sync.Mutex
+	imaged  bool   // there was an attempt at image; guarded by imaging
+	image   *image // nil: an instance serves one call. Written before imaged, and then no more
+
+	mu      sync.Mutex
+	idle    []*instance   // guarded by mu; the one used last is last
+	running int           // calls; guarded by mu
+	last    string        // handler that was called, guarded by mu
+	handler int           // its number in handlers, guarded by mu
+	waiting list.List     // of chan struct{}, calls for one of those to end; guarded by mu
+	given   int           // instances, in turn; guarded by mu
+	closed  bool          // guarded by mu
+	closing chan struct{} // closed by Close
+	quiet   chan struct{} // closed when no call is left, after closing
 }
 
 // Input is what a handler is called with.
@@ -58,11 +69,17 @@ const opCall = "wasm.Module.Call"
 // IdleMax is how long an instance may lie unused while others serve.
 const IdleMax = time.Minute
 
+// turnMax is how many instances are given back between two looks at the clock,
+// for IdleMax.
+const turnMax = 16
+
 func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info) *Module {
-	m := &Module{rt: r, key: key, compiled: c, limits: key.limits, words: "the handler", memory: info.Memory, memoryMark: uint64(key.limits.MemoryMiB) << 20 / 4 * 3,
-		handlers: map[string]bool{}, slots: make(chan struct{}, key.limits.Concurrency), closing: make(chan struct{})}
-	for _, name := range handlersOf(info) {
-		m.handlers[name] = true
+	m := &Module{rt: r, key: key, compiled: c, limits: key.limits, words: "the handler", memory: info.Memory, grows: info.Grows,
+		isolated: key.lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.limits.MemoryMiB << 20 / 4 * 3,
+		handlers: map[string]int{}, closing: make(chan struct{}), quiet: make(chan struct{})}
+	for n, name := range handlersOf(info) {
+		m.handlers[name] = n
+		m.last, m.handler = name, n
 	}
 	return m
 }
@@ -78,77 +95,119 @@ func (m *Module) Limits() weft.Limits { return m.limits }
 // progress, Call waits, until ctx ends or the time of a call has passed. What a
 // limit ended or refused wraps the Limit.
 func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Output, error) {
-	if !m.handlers[export] {
-		return Output{}, weft.Errorf(weft.Unimplemented, opCall, "the module has no handler %q", export)
-	}
-	if err := m.acquire(ctx); err != nil {
-		return Output{}, err
-	}
-	defer func() { <-m.slots }()
-	i, err := m.take(ctx, env)
+	i, handler, err := m.take(ctx, env, export)
 	if err != nil {
 		return Output{}, err
 	}
-	out, err := i.run(ctx, env, export, in)
-	m.give(i)
-	return out, err
+	defer m.give(i)
+	return i.run(ctx, env, export, handler, in)
 }
 
-// acquire waits for one of the calls that the module may have at once.
-func (m *Module) acquire(ctx context.Context) error {
-	select {
-	case m.slots <- struct{}{}: // should the module be closed, take says so
-		return nil
-	default:
+// take is an idle instance or a new one, for one of the calls that the module
+// may have at once. give ends it.
+func (m *Module) take(ctx context.Context, env Env, export string) (*instance, int, error) {
+	m.mu.Lock()
+	if export != m.last && !m.own { // to hash the name would take longer than all the rest
+		handler, ok := m.handlers[export]
+		if !ok {
+			m.mu.Unlock()
+			return nil, 0, weft.Errorf(weft.Unimplemented, opCall, "the module has no handler %q", export)
+		}
+		m.last, m.handler = export, handler
 	}
-	defer m.waiting.Add(-1)
-	if m.waiting.Add(1) > int64(m.limits.Queue) {
+	handler := m.handler
+	switch {
+	case m.closed:
+		m.mu.Unlock()
+		return nil, 0, errClosed()
+	case m.running < m.limits.Concurrency:
+		m.running++
+	default:
+		if err := m.wait(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+	m.calls++
+	if n := len(m.idle); n > 0 {
+		i := m.idle[n-1]
+		m.idle[n-1], m.idle = nil, m.idle[:n-1]
+		m.mu.Unlock()
+		return i, handler, nil
+	}
+	m.mu.Unlock()
+	i, err := m.fresh(ctx, env)
+	return i, handler, err
+}
+
+// fresh is a new instance, for a call that has been let in.
+func (m *Module) fresh(ctx context.Context, env Env) (i *instance, err error) {
+	defer func() {
+		if i == nil {
+			m.give(nil)
+		}
+	}()
+	i, err = m.instantiate(ctx, env)
+	if errors.Is(err, errFull) && m.rt.trim() {
+		i, err = m.instantiate(ctx, env)
+	}
+	if err == nil {
+		m.made.Add(1)
+		m.live.Add(1)
+	}
+	return i, err
+}
+
+// wait stands in the queue until one of the calls in progress hands its place
+// over. It is called with mu locked, and returns so when it returns no error.
+func (m *Module) wait(ctx context.Context) error {
+	if m.waiting.Len() >= m.limits.Queue {
+		m.mu.Unlock()
+		m.over(LimitQueue)
 		return weft.Errorf(weft.ResourceExhausted, opCall, "%d calls of the module wait already, its limit (%w)", m.limits.Queue, LimitQueue).
 			WithHint("call it less often, or raise limits.queue")
 	}
+	place := make(chan struct{})
+	at := m.waiting.PushBack(place)
+	m.mu.Unlock()
 	patience := time.NewTimer(time.Duration(m.limits.TimeoutMS) * time.Millisecond)
 	defer patience.Stop()
 	var err error
 	select {
-	case m.slots <- struct{}{}:
-		return nil
+	case <-place:
 	case <-m.closing:
-		return errClosed()
 	case <-patience.C:
 		err = errors.New("none ended in the time of a call")
 	case <-ctx.Done():
 		err = ctx.Err()
-		if errors.Is(err, context.Canceled) {
-			return &weft.Error{Code: weft.Canceled, Op: opCall, Err: fmt.Errorf("waiting for one of %d calls to end: %w", cap(m.slots), err)}
-		}
 	}
-	return weft.Errorf(weft.ResourceExhausted, opCall, "the module's limit of %d calls at once is reached: %w (%w)", cap(m.slots), err, LimitConcurrency).
+	m.mu.Lock()
+	closed, mine := m.closed, false
+	select {
+	case <-place: // perhaps in the meantime
+		mine = true
+	default:
+		m.waiting.Remove(at)
+	}
+	if mine && !closed {
+		return nil
+	}
+	m.mu.Unlock()
+	if mine {
+		m.give(nil)
+	}
+	switch {
+	case closed:
+		return errClosed()
+	case errors.Is(err, context.Canceled):
+		return &weft.Error{Code: weft.Canceled, Op: opCall, Err: fmt.Errorf("waiting for one of %d calls to end: %w", m.limits.Concurrency, err)}
+	}
+	m.over(LimitConcurrency)
+	return weft.Errorf(weft.ResourceExhausted, opCall, "the module's limit of %d calls at once is reached: %w (%w)", m.limits.Concurrency, err, LimitConcurrency).
 		WithHint("call it less often, or raise limits.concurrency")
 }
 
 func errClosed() error {
 	return weft.Errorf(weft.Unavailable, opCall, "the module has been unloaded")
-}
-
-// take is an idle instance, or a new one.
-func (m *Module) take(ctx context.Context, env Env) (*instance, error) {
-	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
-		return nil, errClosed()
-	}
-	if n := len(m.idle); n > 0 {
-		i := m.idle[n-1]
-		m.idle[n-1], m.idle = nil, m.idle[:n-1]
-		m.mu.Unlock()
-		return i, nil
-	}
-	m.mu.Unlock()
-	i, err := m.instantiate(ctx, env)
-	if errors.Is(err, errFull) && m.rt.trim() {
-		i, err = m.instantiate(ctx, env)
-	}
-	return i, err
 }
 
 // trim closes all idle instances, and reports whether there was one.
@@ -160,39 +219,59 @@ func (r *Runtime) trim() (any bool) {
 		m.mu.Unlock()
 		for _, i := range idle {
 			any = true
-			i.close()
+			m.drop(i)
 		}
 	}
 	return any
 }
 
-// give takes an instance back, and closes it or one that has not been needed
-// for long.
+// give ends a call. It takes its instance back, if it has one, and closes it or
+// one that has not been needed for long.
 func (m *Module) give(i *instance) {
 	drop := i
-	if !i.worn() {
+	fit := i != nil && !i.worn() && (!m.isolated || i.reset())
+	m.mu.Lock()
+	if fit && !m.closed {
 		drop = m.keep(i)
 	}
+	if next := m.waiting.Front(); next != nil {
+		m.waiting.Remove(next)
+		close(next.Value.(chan struct{}))
+	} else if m.running--; m.closed && m.running == 0 {
+		close(m.quiet)
+	}
+	m.mu.Unlock()
 	if drop != nil {
-		drop.close()
+		m.drop(drop)
 	}
 }
 
 // keep makes an instance idle and returns one to close, if there is one. No
-// more than slots are ever idle, for each call takes one before it makes one.
-func (m *Module) keep(i *instance) *instance {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return i
+// more are ever idle than may run at once, for each call takes one before it
+// makes one.
+func (m *Module) keep(i *instance) (stale *instance) {
+	if m.given++; m.given >= turnMax && len(m.idle) > 0 {
+		m.given = 0
+		now, last := time.Now(), m.idle[len(m.idle)-1]
+		if first := m.idle[0]; !first.covered.IsZero() && now.Sub(first.covered) > IdleMax {
+			stale = first
+			m.idle = append(m.idle[:0], m.idle[1:]...)
+		} else if last.covered.IsZero() {
+			for _, other := range m.idle {
+				if other.covered.IsZero() {
+					other.covered = now
+				}
+			}
+		}
 	}
-	var stale *instance
-	if len(m.idle) > 0 && i.call.began.Sub(m.idle[0].call.began) > IdleMax {
-		stale = m.idle[0]
-		m.idle = append(m.idle[:0], m.idle[1:]...)
-	}
+	i.covered = time.Time{}
 	m.idle = append(m.idle, i)
 	return stale
+}
+
+func (m *Module) drop(i *instance) {
+	i.close()
+	m.live.Add(-1)
 }
 
 // Close refuses new calls, waits for those in progress and frees the module.
@@ -203,28 +282,24 @@ func (m *Module) Close(ctx context.Context) error {
 	m.closed = true
 	idle := m.idle
 	m.idle = nil
+	if first && m.running == 0 {
+		close(m.quiet)
+	}
 	m.mu.Unlock()
 	if first {
 		close(m.closing)
 		m.rt.forget(m.key)
 	}
 	for _, i := range idle {
-		i.close()
+		m.drop(i)
 	}
-	for taken := range cap(m.slots) {
-		select {
-		case m.slots <- struct{}{}:
-		case <-ctx.Done():
-			for range taken {
-				<-m.slots
-			}
-			return ctx.Err()
-		}
+	select {
+	case <-m.quiet:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	defer func() {
-		for range cap(m.slots) {
-			<-m.slots
-		}
-	}()
+	if first {
+		m.image.close()
+	}
 	return m.compiled.Close(ctx)
 }

@@ -61,7 +61,7 @@ func TestCallsOverTheLimitWait(t *testing.T) {
 	for range 2 {
 		calls.Go(func() { m.Call(busy, env, "call", Input{}) })
 	}
-	for len(m.slots) < 2 {
+	for m.Stats().Running < 2 {
 		time.Sleep(time.Millisecond)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
@@ -91,7 +91,7 @@ func TestCloseDrains(t *testing.T) {
 		_, err := m.Call(busy, env, "call", Input{})
 		ended <- err
 	}()
-	for len(m.slots) < 1 {
+	for m.Stats().Running < 1 {
 		time.Sleep(time.Millisecond)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)

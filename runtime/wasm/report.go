@@ -41,7 +41,10 @@ type Section struct {
 	Size int    `json:"size"` // bytes
 }
 
-const pageKiB = 64
+const (
+	pageKiB  = 64 // of memory as WebAssembly counts it
+	wasmPage = pageKiB << 10
+)
 
 func (r Report) memoryPages() int { return r.MemoryKiB / pageKiB }
 

@@ -4,6 +4,7 @@
 package wasm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -23,15 +24,16 @@ import (
 // Options says where compiled code is kept and what a module may use at most.
 // The zero value of each field means its default.
 type Options struct {
-	CacheDir  string        // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
-	Check     []string      // command of the child that checks uploads, which calls CheckMain; default this binary with __check
-	CheckMax  time.Duration // how long a check may take; default 30 s
-	ChecksMax int           // checks at once; default 2
-	ModuleMax int           // bytes of an upload; default 16 MiB
-	UsesMax   int           // calls that one instance serves before a fresh one takes its place; default 10,000
-	MemoryMax int64         // bytes of all instances together; default 4 GiB
-	Limits    weft.Limits   // that a module may ask for at most; default DefaultLimits
-	Log       *slog.Logger  // default none
+	CacheDir  string         // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
+	Check     []string       // command of the child that checks uploads, which calls CheckMain; default this binary with __check
+	CheckMax  time.Duration  // how long a check may take; default 30 s
+	ChecksMax int            // checks at once; default 2
+	ModuleMax int            // bytes of an upload; default 16 MiB
+	UsesMax   int            // calls that one instance serves before a fresh one takes its place; default 10,000
+	MemoryMax int64          // bytes of all instances together; default 4 GiB
+	Limits    weft.Limits    // that a module may ask for at most; default DefaultLimits
+	Lifecycle weft.Lifecycle // weft.Isolate isolates every module; default what each asks for
+	Log       *slog.Logger   // default none
 }
 
 func (o *Options) fill() error {
@@ -58,6 +60,9 @@ func (o *Options) fill() error {
 	if err := allowed("wasm.Open", o.Limits, possible); err != nil {
 		return err
 	}
+	if err := o.Lifecycle.Check("wasm.Open"); err != nil {
+		return err
+	}
 	o.Limits = within(o.Limits, possible)
 	return nil
 }
@@ -76,8 +81,9 @@ type Runtime struct {
 }
 
 type loadKey struct {
-	digest string
-	limits weft.Limits
+	digest    string
+	limits    weft.Limits
+	lifecycle weft.Lifecycle
 }
 
 // loading is a module that is loaded, or about to be: done says which.
@@ -137,11 +143,24 @@ func (r *Runtime) Close(ctx context.Context) error {
 	return errors.Join(r.engine.Close(ctx), r.cache.Close(ctx))
 }
 
-// Load makes a checked module ready for calls, from the cache of compiled code;
-// where it is not there a child compiles it first. fetch gives its bytes. The
-// same digest with the same limits is loaded once, however many ask meanwhile.
+// Load is LoadAs with weft.Pool.
 func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
-	key := loadKey{digest, within(limits, r.opts.Limits)}
+	return r.LoadAs(ctx, weft.Pool, digest, fetch, limits)
+}
+
+func (r *Runtime) key(life weft.Lifecycle, digest string, limits weft.Limits) loadKey {
+	if life != weft.Isolate {
+		life = cmp.Or(r.opts.Lifecycle, weft.Pool)
+	}
+	return loadKey{digest, within(limits, r.opts.Limits), life}
+}
+
+// LoadAs makes a checked module ready for calls, from the cache of compiled code;
+// where it is not there a child compiles it first. fetch gives its bytes. The
+// same digest with the same limits and lifecycle is loaded once, however many ask
+// meanwhile.
+func (r *Runtime) LoadAs(ctx context.Context, life weft.Lifecycle, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
+	key := r.key(life, digest, limits)
 	return r.once(ctx, key, func() (*Module, error) {
 		wasm, err := fetch()
 		if err != nil {
@@ -179,10 +198,15 @@ func (r *Runtime) once(ctx context.Context, key loadKey, produce func() (*Module
 	return l.module, l.err
 }
 
-// Loaded is a module that has been loaded with these limits before.
+// Loaded is LoadedAs with weft.Pool.
 func (r *Runtime) Loaded(digest string, limits weft.Limits) (*Module, bool) {
+	return r.LoadedAs(weft.Pool, digest, limits)
+}
+
+// LoadedAs is a module that has been loaded so before.
+func (r *Runtime) LoadedAs(life weft.Lifecycle, digest string, limits weft.Limits) (*Module, bool) {
 	r.mu.Lock()
-	l := r.modules[loadKey{digest, within(limits, r.opts.Limits)}]
+	l := r.modules[r.key(life, digest, limits)]
 	r.mu.Unlock()
 	if l == nil {
 		return nil, false

@@ -1,0 +1,132 @@
+package wasm
+
+import (
+	"bytes"
+	"unsafe"
+
+	"github.com/tetratelabs/wazero/api"
+	"golang.org/x/sys/unix"
+
+	"github.com/weftrun/weft/runtime/wasm/meter"
+)
+
+// image is the state of a guest that has started and served nobody: what every
+// call of an isolated module begins with. Its memory is a file without a name,
+// which instances map: a page is theirs only once they have written to it.
+type image struct {
+	fd      int
+	size    int // bytes
+	globals []uint64
+	seeds   []int // see findSeeds
+}
+
+// pageBytes is the unit that the kernel maps.
+const pageBytes = 4 << 10
+
+// newImage is nil when the kernel gives no file for it.
+func newImage(i *instance) *image {
+	image := &image{fd: -1, size: i.size()}
+	for _, g := range i.numbers {
+		image.globals = append(image.globals, g.Get())
+	}
+	if image.size == 0 {
+		return image
+	}
+	fd, err := unix.MemfdCreate("weft-image", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	memory, zero := i.memory.space[:image.size], make([]byte, pageBytes)
+	err = unix.Ftruncate(fd, int64(image.size))
+	for at := 0; at < image.size && err == nil; at += pageBytes {
+		if page := memory[at : at+pageBytes]; !bytes.Equal(page, zero) { // the others stay holes
+			_, err = unix.Pwrite(fd, page, int64(at))
+		}
+	}
+	if err != nil {
+		_ = unix.Close(fd) // of memory: nothing is lost
+		return nil
+	}
+	image.fd, image.seeds = fd, findSeeds(memory)
+	return image
+}
+
+func (m *image) close() {
+	if m != nil && m.fd >= 0 {
+		_ = unix.Close(m.fd) // those who map it have it still
+	}
+}
+
+// isolate makes an instance that has started begin with the image of its module,
+// which is taken from the first. Tables, segments and files are as its own start
+// left them.
+func (i *instance) isolate() error {
+	m := i.m
+	i.touched = false
+	i.touch.Set(0)
+	m.imaging.Lock()
+	defer m.imaging.Unlock()
+	if !m.imaged {
+		m.image, m.imaged = newImage(i), true
+	}
+	if m.image == nil || m.image.size == 0 {
+		return nil
+	}
+	if more := m.image.size - i.size(); more > 0 {
+		if _, ok := i.mod.Memory().Grow(uint32(more / wasmPage)); !ok {
+			return errFull
+		}
+	}
+	_, err := unix.MmapPtr(m.image.fd, 0, unsafe.Pointer(unsafe.SliceData(i.memory.space)), uintptr(m.image.size),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
+	if err != nil {
+		return err
+	}
+	for n, g := range i.numbers {
+		g.Set(m.image.globals[n])
+	}
+	return nil
+}
+
+// changed reports whether the guest may have changed what a reset does not
+// bring back.
+func (i *instance) changed() bool { return i.touched || i.touch.Get() != 0 }
+
+// reset brings an instance back to the image, and reports whether it could.
+func (i *instance) reset() bool {
+	image := i.m.image
+	if image == nil || i.size() != image.size || i.changed() {
+		return false
+	}
+	if image.size > 0 && unix.Madvise(i.memory.space[:image.size], unix.MADV_DONTNEED) != nil {
+		return false
+	}
+	for n, g := range i.numbers {
+		g.Set(image.globals[n])
+	}
+	return true
+}
+
+// wake readies an isolated instance for a call: nothing of its memory is its
+// own yet. See linear.Reallocate for what is above lazyMax.
+func (i *instance) wake() {
+	image := i.m.image
+	if image == nil || image.size == 0 {
+		return
+	}
+	memory := i.memory.space[:image.size]
+	if image.size > lazyMax {
+		_ = unix.Madvise(memory[lazyMax:], unix.MADV_POPULATE_WRITE)
+	}
+	for _, at := range image.seeds {
+		reseed(memory[at:])
+	}
+}
+
+// restorable finds the globals that a reset sets, and what the meter noted.
+func (i *instance) restorable(m api.Module) {
+	i.touch = m.ExportedGlobal(meter.TouchExport).(api.MutableGlobal)
+	for n := range i.m.mutable {
+		i.numbers = append(i.numbers, m.ExportedGlobal(meter.GlobalExport(n)).(api.MutableGlobal))
+	}
+}

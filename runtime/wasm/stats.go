@@ -1,0 +1,70 @@
+package wasm
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+)
+
+// Stats is what the runtime has done since it was opened, and what it holds.
+type Stats struct {
+	Modules       []ModuleStats // those that are loaded, by digest
+	MemoryBytes   int64         // of all instances, at most Options.MemoryMax
+	MemoryRefused int64         // times that there was no more of it
+}
+
+// ModuleStats counts since the module was loaded.
+type ModuleStats struct {
+	Digest  string
+	Calls   int64           // that were let in
+	Traps   int64           // calls that ended so
+	Limits  map[Limit]int64 // how often each ended or refused a call, or said no to the guest; all of them
+	Made    int64           // instances
+	Live    int64           // of them, those that are there
+	Idle    int             // of those, the ones that no call uses
+	Running int             // calls in progress
+	Waiting int             // calls for one of those to end
+	Bytes   int64           // memory of its instances
+}
+
+// counts are the counters of a module.
+type counts struct {
+	calls   int64 // guarded by Module.mu
+	traps   atomic.Int64
+	made    atomic.Int64
+	live    atomic.Int64
+	bytes   atomic.Int64
+	reached [len(limitNames)]atomic.Int64
+}
+
+var limitNames = [...]Limit{LimitMemory, LimitTable, LimitTimeout, LimitFuel, LimitOutput, LimitLog, LimitLogMinute, LimitHostCalls, LimitConcurrency, LimitQueue}
+
+// over counts that a limit was reached.
+func (c *counts) over(l Limit) { c.refused(l, 1) }
+
+func (c *counts) refused(l Limit, times int64) {
+	c.reached[slices.Index(limitNames[:], l)].Add(times)
+}
+
+// Stats may be called at any time; it is a handful of loads for each module.
+func (r *Runtime) Stats() Stats {
+	s := Stats{MemoryBytes: r.memory.used.Load(), MemoryRefused: r.memory.refused.Load()}
+	for _, m := range r.loaded() {
+		s.Modules = append(s.Modules, m.Stats())
+	}
+	slices.SortFunc(s.Modules, func(a, b ModuleStats) int { return cmp.Compare(a.Digest, b.Digest) })
+	return s
+}
+
+// Stats are those of this module.
+func (m *Module) Stats() ModuleStats {
+	m.mu.Lock()
+	s := ModuleStats{Digest: m.key.digest, Calls: m.calls, Idle: len(m.idle), Running: m.running, Waiting: m.waiting.Len()}
+	m.mu.Unlock()
+	s.Traps, s.Made, s.Live, s.Bytes = m.traps.Load(), m.made.Load(), m.live.Load(), m.bytes.Load()
+	s.Limits = make(map[Limit]int64, len(limitNames))
+	for n, l := range limitNames {
+		s.Limits[l] = m.reached[n].Load()
+	}
+	return s
+}
