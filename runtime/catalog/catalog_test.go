@@ -157,6 +157,7 @@ func TestRefusedPushesStoreNothing(t *testing.T) {
 	}{
 		"no Wasm at all":     {catalog.Push{Wasm: []byte("hello"), Name: "order", Version: "1.0.0"}, weft.InvalidArgument, ""},
 		"no name":            {catalog.Push{Wasm: tiny(2, "place"), Version: "1.0.0"}, weft.InvalidArgument, "--name"},
+		"no lifecycle":       {with(func(m *weft.Manifest) { m.Lifecycle = "once" }), weft.InvalidArgument, `lifecycle is "once"`},
 		"a name in capitals": {catalog.Push{Wasm: tiny(2, "place"), Name: "Order", Version: "1.0.0"}, weft.InvalidArgument, "lower-case"},
 		"no version":         {catalog.Push{Wasm: tiny(2, "place"), Name: "order"}, weft.InvalidArgument, "--version"},
 		"half a version":     {catalog.Push{Wasm: tiny(2, "place"), Name: "order", Version: "1.0"}, weft.InvalidArgument, "semantic version"},

@@ -78,10 +78,10 @@ func specOf(m *Module, handler string) *weft.HandlerSpec {
 }
 
 func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {
-	if code, ok := c.rt.Loaded(m.Digest, m.Manifest.Limits); ok {
+	if code, ok := c.rt.LoadedAs(m.Manifest.Lifecycle, m.Digest, m.Manifest.Limits); ok {
 		return code, nil
 	}
-	return c.rt.Load(ctx, m.Digest, func() ([]byte, error) {
+	return c.rt.LoadAs(ctx, m.Manifest.Lifecycle, m.Digest, func() ([]byte, error) {
 		data, err := c.db.Blob(context.WithoutCancel(ctx), m.Digest)
 		if err == nil && data == nil {
 			err = weft.Errorf(weft.DataLoss, "catalog.Catalog.load", "the bytes of module %s are gone (digest %.12s)", m, m.Digest)
@@ -101,7 +101,7 @@ func (c *Catalog) unload(ctx context.Context, gone *Module) error {
 			}
 		}
 	}
-	if code, ok := c.rt.Loaded(gone.Digest, gone.Manifest.Limits); ok {
+	if code, ok := c.rt.LoadedAs(gone.Manifest.Lifecycle, gone.Digest, gone.Manifest.Limits); ok {
 		return code.Close(ctx)
 	}
 	return nil

@@ -120,6 +120,9 @@ func check(m weft.Manifest, report wasm.Report) error {
 		return weft.Errorf(weft.ResourceExhausted, "catalog.Catalog.Push", "the manifest has %d bytes, %d handlers and %d subscriptions; the limits are %d, %d and %d",
 			n, len(m.Handlers), len(m.Subscriptions), manifestMax, handlersMax, handlersMax)
 	}
+	if err := m.Lifecycle.Check("catalog.Catalog.Push"); err != nil {
+		return err
+	}
 	if len(m.Handlers) == 0 {
 		return refuse("export a function with one i32 parameter and an i32 result", "module %s has no handler", m.Name)
 	}
