@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// echoes are the languages of guests/echo.
+var echoes = []string{"c", "rust", "go", "assemblyscript", "zig"}
+
+// sandbox measures what a call of a guest costs in each language that can be
+// built here, and what hostile modules do to the host. A figure of a language
+// without its toolchain is a line that says so.
+func sandbox(ctx context.Context) error {
+	build := exec.CommandContext(ctx, "make", "-C", "guests", "echo")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "make -C guests echo: %v\n%s", err, out) // what it has built is measured
+	}
+	least, failed := benchmarked(ctx, "-run", "^$", "-bench", "^BenchmarkEcho$|^BenchmarkLoop$", "-benchtime", "100ms", "-count", "3", "./runtime/wasm")
+	say := func(name, language, benchmark string, per float64, unit string) {
+		name = "sandbox." + name + "." + language
+		if v, ok := least[benchmark+" "+unitOf[unit]]; ok {
+			figure(name, v/per, unit)
+			return
+		}
+		why := "its benchmark failed"
+		if _, err := os.Stat(filepath.Join("guests/echo", language, "echo.wasm")); err != nil {
+			why = "guests/echo/" + language + " could not be built here"
+		}
+		fmt.Printf("no figure %s: %s\n", name, why)
+	}
+	say("noop_ns", "c", "Echo/c/pool/noop", 1, "ns")
+	languages := 0
+	for _, l := range echoes {
+		say("echo1k_ns", l, "Echo/"+l+"/pool/1KiB", 1, "ns")
+		if _, ok := least["Echo/"+l+"/pool/1KiB ns/op"]; ok {
+			languages++
+		}
+	}
+	for _, l := range []string{"c", "rust", "go"} {
+		say("loop_ratio", l, "Loop/"+l, 1, "ratio")
+	}
+	for _, l := range []string{"c", "go"} {
+		say("isolate_us", l, "Echo/"+l+"/isolate/noop", 1000, "us")
+	}
+	figure("sandbox.languages", float64(languages), "languages")
+	if failed != nil {
+		return failed
+	}
+	found, err := said(ctx, `(?m)^(hostile_cases|hostile_accepted|freeze_ms_max) ([\d.]+)`, 3, "-count=1", "-v", "-run", "^TestHostileModules$", "./tests/chaos/hostile")
+	if err != nil {
+		return err
+	}
+	figure("sandbox.hostile_cases", found["hostile_cases"], "modules")
+	figure("sandbox.hostile_accepted", found["hostile_accepted"], "modules")
+	figure("sandbox.freeze_ms_max", found["freeze_ms_max"], "ms")
+	return nil
+}
+
+// unitOf is what go test calls the unit of a figure.
+var unitOf = map[string]string{"ns": "ns/op", "us": "ns/op", "ratio": "ratio"}
+
+var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.*)$`)
+
+// benchmarked are the results of benchmarks by name and unit, the least of each:
+// what others do on the machine only adds.
+func benchmarked(ctx context.Context, args ...string) (map[string]float64, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, failed := cmd.Output() // what failed has no figure, the others have
+	if failed != nil {
+		failed = fmt.Errorf("go test %v: %w\n%s", args, failed, out)
+	}
+	least := map[string]float64{}
+	for _, line := range benchmarkLine.FindAllStringSubmatch(string(out), -1) {
+		fields := strings.Fields(line[2])
+		for i := 0; i+1 < len(fields); i += 2 {
+			v, err := strconv.ParseFloat(fields[i], 64)
+			if err != nil {
+				return nil, err
+			}
+			name := line[1] + " " + fields[i+1]
+			if before, again := least[name]; !again || v < before {
+				least[name] = v
+			}
+		}
+	}
+	return least, failed
+}
