@@ -30,16 +30,16 @@ import (
 
 // Options of a host. The zero value of each field but DB means its default.
 type Options struct {
-	DB        string         // the SQLite file
-	Sync      string         // see store.Options
-	CacheDir  string         // compiled modules; default: beside the file
-	HTTPAllow []string       // private host:port that workflows may call
-	Secrets   string         // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
-	Zone      string         // where this host is; calls prefer peers of the zone
-	ModuleMax int            // bytes of an upload; default 16 MiB
-	Limits    weft.Limits    // that a module may ask for at most; see wasm.DefaultLimits
-	Lifecycle weft.Lifecycle // weft.Isolate isolates every module; see wasm.Options
-	BodyTime  time.Duration  // for the body of a request to arrive; default 2 minutes
+	DB        string        // the SQLite file
+	Sync      string        // see store.Options
+	CacheDir  string        // compiled modules; default: beside the file
+	HTTPAllow []string      // private host:port that workflows may call
+	Secrets   string        // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
+	Zone      string        // where this host is; calls prefer peers of the zone
+	ModuleMax int           // bytes of an upload; default 16 MiB
+	Limits    weft.Limits   // that a module may ask for at most; see wasm.DefaultLimits
+	Isolate   bool          // every module, whatever its manifest says; see weft.Isolate
+	BodyTime  time.Duration // for the body of a request to arrive; default 2 minutes
 	// How long events are kept that every group has had, and how many bytes of
 	// them; default 7 days and 4 GiB.
 	RetainEvents time.Duration
@@ -108,7 +108,11 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.db, err = store.Open(ctx, store.Options{Path: h.opts.DB, Sync: h.opts.Sync, Log: h.log}); err != nil {
 		return err
 	}
-	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: h.opts.Lifecycle, Log: h.log}); err != nil {
+	life := weft.Pool
+	if h.opts.Isolate {
+		life = weft.Isolate
+	}
+	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: life, Log: h.log}); err != nil {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)

@@ -16,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host"
 )
 
@@ -26,7 +25,7 @@ var lifecycles = []string{"none", "workflow", "task"}
 func (a *app) serveCommand(use, short string) *cobra.Command {
 	var listen, level string
 	var o host.Options
-	var insecure, isolate bool
+	var insecure bool
 	var folders []string
 	var limits map[string]int64
 	c := verb(use, short, func(ctx context.Context, _ []string) error {
@@ -46,9 +45,6 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		}
 		if err := readLimits(limits, &o.Limits); err != nil {
 			return usagef("--limit: %s; docs/ABI.md lists the limits", strings.TrimPrefix(err.Error(), "json: "))
-		}
-		if isolate {
-			o.Lifecycle = weft.Isolate
 		}
 		var l slog.Level
 		if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -87,7 +83,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringVar(&o.CacheDir, "cache", env("WEFT_CACHE", ""), "folder for compiled modules; default: beside the file (WEFT_CACHE)")
 	c.Flags().StringVar(&o.Sync, "sync", "full", "full survives a power cut, normal a crash of the process")
 	c.Flags().StringToInt64Var(&limits, "limit", nil, "what modules may ask for at most, such as memoryMiB=256; repeat it")
-	c.Flags().BoolVar(&isolate, "isolate", false, "no module sees in a call what one before it left, whatever its manifest says")
+	c.Flags().BoolVar(&o.Isolate, "isolate", false, "no module sees in a call what one before it left, whatever its manifest says")
 	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
 	c.Flags().StringVar(&o.Secrets, "secrets", env("WEFT_SECRETS", ""), "folder with a file `DIR`/NAMESPACE/NAME for each secret (WEFT_SECRETS)")
 	c.Flags().StringVar(&o.Zone, "zone", env("WEFT_ZONE", ""), "where this host is; calls prefer peers of the zone (WEFT_ZONE)")
