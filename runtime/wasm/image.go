@@ -14,7 +14,8 @@ import (
 // call of an isolated module begins with. Its memory is a file without a name,
 // which instances map: a page is theirs only once they have written to it.
 type image struct {
-	fd      int
+	m       *Module
+	fd      int // -1 without memory
 	size    int // bytes
 	globals []uint64
 	seeds   []int // see findSeeds
@@ -23,19 +24,26 @@ type image struct {
 // pageBytes is the unit that the kernel maps.
 const pageBytes = 4 << 10
 
-// newImage is nil when the kernel gives no file for it.
+// newImage is nil when there is no memory for it, of that for all guests or of
+// the kernel's.
 func newImage(i *instance) *image {
-	image := &image{fd: -1, size: i.size()}
+	image := &image{m: i.m, fd: -1, size: i.size()}
 	for _, g := range i.numbers {
 		image.globals = append(image.globals, g.Get())
 	}
 	if image.size == 0 {
 		return image
 	}
-	fd, err := unix.MemfdCreate("weft-image", unix.MFD_CLOEXEC)
-	if err != nil {
+	if !i.m.rt.memory.take(int64(image.size)) {
 		return nil
 	}
+	fd, err := unix.MemfdCreate("weft-image", unix.MFD_CLOEXEC)
+	if err != nil {
+		i.m.rt.memory.used.Add(-int64(image.size))
+		return nil
+	}
+	i.m.bytes.Add(int64(image.size))
+	image.fd = fd
 	memory, zero := i.memory.space[:image.size], make([]byte, pageBytes)
 	err = unix.Ftruncate(fd, int64(image.size))
 	for at := 0; at < image.size && err == nil; at += pageBytes {
@@ -44,16 +52,20 @@ func newImage(i *instance) *image {
 		}
 	}
 	if err != nil {
-		_ = unix.Close(fd) // of memory: nothing is lost
+		image.close()
 		return nil
 	}
-	image.fd, image.seeds = fd, findSeeds(memory)
+	image.seeds = findSeeds(memory)
 	return image
 }
 
-func (m *image) close() {
-	if m != nil && m.fd >= 0 {
-		_ = unix.Close(m.fd) // those who map it have it still
+// close may be called again. Those who map the file have it still.
+func (x *image) close() {
+	if x != nil && x.fd >= 0 {
+		_ = unix.Close(x.fd) // a file in memory: nothing is lost
+		x.m.rt.memory.used.Add(-int64(x.size))
+		x.m.bytes.Add(-int64(x.size))
+		x.fd = -1
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weftrun/weft"
 )
@@ -199,5 +200,31 @@ func TestIsolatedCallsAtOnce(t *testing.T) {
 func TestLifecyclesHaveNames(t *testing.T) {
 	if _, err := Open(context.Background(), Options{CacheDir: t.TempDir(), Lifecycle: "once"}); weft.CodeOf(err) != weft.InvalidArgument || !strings.Contains(err.Error(), `lifecycle is "once"`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAGuestFullOfWhatLooksLikeAGeneratorIsSearchedBriefly(t *testing.T) {
+	memory := make([]byte, 64<<20)
+	for at := 0; at+8 <= len(memory); at += 8 {
+		memory[at+4] = 32 // words; used and block are 0 in every second place
+	}
+	begun := time.Now()
+	if found := findSeeds(memory); len(found) != 0 || time.Since(begun) > 5*time.Second {
+		t.Errorf("found %v in %v", found, time.Since(begun))
+	}
+}
+
+func TestAnImageCountsAsMemoryOfAllGuests(t *testing.T) {
+	r := open(t, Options{})
+	m := loadAs(t, r, weft.Isolate, guest, weft.Limits{})
+	count(t, m)
+	if i := m.idle[0]; m.Stats().Bytes != 2*int64(i.size()) || r.Stats().MemoryBytes != m.Stats().Bytes {
+		t.Errorf("%d bytes for an instance of %d", m.Stats().Bytes, i.size())
+	}
+	if err := m.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(context.Background()); err != nil || r.Stats().MemoryBytes != 0 || m.Stats().Bytes != 0 {
+		t.Errorf("%d bytes are left: %v", r.Stats().MemoryBytes, err)
 	}
 }

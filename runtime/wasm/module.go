@@ -298,8 +298,8 @@ func (m *Module) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if first {
-		m.image.close()
-	}
+	m.imaging.Lock()
+	m.image.close()
+	m.imaging.Unlock()
 	return m.compiled.Close(ctx)
 }

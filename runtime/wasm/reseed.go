@@ -21,25 +21,28 @@ const (
 	wordsAt    = usedAt + 4
 	blockAt    = wordsAt + 4
 	chachaSize = blockAt + 4
-	chachaMax  = 16 // generators of one guest
+	chachaMax  = 16     // generators of one guest
+	chachaLook = 10_000 // places that look like one, 1 us each: a guest may be full of them
 )
 
 // findSeeds lists where in a memory generators lie.
 func findSeeds(memory []byte) (found []int) {
-	for at := 0; at+chachaSize <= len(memory) && len(found) < chachaMax; at += 8 {
-		if isChaCha(memory[at:]) {
+	looks := 0
+	for at := 0; at+chachaSize <= len(memory) && len(found) < chachaMax && looks < chachaLook; at += 8 {
+		b, u32 := memory[at:], binary.LittleEndian.Uint32
+		used, words, block := u32(b[usedAt:]), u32(b[wordsAt:]), u32(b[blockAt:])
+		if block > 12 || block%4 != 0 || words != 32 && !(words == 28 && block == 12) || used > words {
+			continue
+		}
+		looks++
+		if isChaCha(b, words, block) {
 			found = append(found, at)
 		}
 	}
 	return found
 }
 
-func isChaCha(b []byte) bool {
-	u32 := binary.LittleEndian.Uint32
-	used, words, block := u32(b[usedAt:]), u32(b[wordsAt:]), u32(b[blockAt:])
-	if block > 12 || block%4 != 0 || words != 32 && !(words == 28 && block == 12) || used > words {
-		return false
-	}
+func isChaCha(b []byte, words, block uint32) bool {
 	g := rand.NewChaCha8([32]byte(b[seedAt:usedAt]))
 	for range block / 4 * 32 {
 		g.Uint64()
