@@ -40,7 +40,7 @@ type Module struct {
 	idle    []*instance   // guarded by mu; the one used last is last
 	running int           // calls; guarded by mu
 	last    string        // handler that was called, guarded by mu
-	handler int           // its number in handlers, guarded by mu
+	handler int           // its number in handlers, -1 where there is none; guarded by mu
 	waiting list.List     // of chan struct{}, calls for one of those to end; guarded by mu
 	given   int           // instances, in turn; guarded by mu
 	closed  bool          // guarded by mu
@@ -76,7 +76,7 @@ const turnMax = 16
 func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info) *Module {
 	m := &Module{rt: r, key: key, compiled: c, limits: key.limits, words: "the handler", memory: info.Memory, grows: info.Grows,
 		isolated: key.lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.limits.MemoryMiB << 20 / 4 * 3,
-		handlers: map[string]int{}, closing: make(chan struct{}), quiet: make(chan struct{})}
+		handlers: map[string]int{}, handler: -1, closing: make(chan struct{}), quiet: make(chan struct{})}
 	for n, name := range handlersOf(info) {
 		m.handlers[name] = n
 		m.last, m.handler = name, n
@@ -107,7 +107,8 @@ func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Ou
 // may have at once. give ends it.
 func (m *Module) take(ctx context.Context, env Env, export string) (*instance, int, error) {
 	m.mu.Lock()
-	if export != m.last && !m.own { // to hash the name would take longer than all the rest
+	driven := m.own && export == ""                     // by Drive
+	if !driven && (export != m.last || m.handler < 0) { // to hash the name would take longer than all the rest
 		handler, ok := m.handlers[export]
 		if !ok {
 			m.mu.Unlock()

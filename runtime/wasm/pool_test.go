@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -218,4 +219,40 @@ func TestHammer(t *testing.T) {
 	if n := len(m.idle); n > 8 {
 		t.Errorf("%d idle instances for 8 calls at once", n)
 	}
+}
+
+func TestAModuleWithoutHandlersHasNone(t *testing.T) {
+	m := load(t, assemble(), weft.Limits{})
+	for _, name := range []string{"", "f"} {
+		if _, err := m.Call(context.Background(), nil, name, Input{}); weft.CodeOf(err) != weft.Unimplemented {
+			t.Errorf("%q: got %v", name, err)
+		}
+	}
+}
+
+func TestAnInstanceThatNobodyNeedsIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, unused, busy := &Module{}, &instance{}, &instance{}
+		m.keep(unused)
+		serve := func(calls int) (stale *instance) {
+			for range calls {
+				if s := m.keep(busy); s != nil {
+					stale = s
+				}
+				m.idle = m.idle[:len(m.idle)-1] // used again
+			}
+			return stale
+		}
+		if serve(2*turnMax) != nil {
+			t.Error("closed at once")
+		}
+		time.Sleep(IdleMax)
+		if serve(2*turnMax) != nil {
+			t.Error("closed before its time")
+		}
+		time.Sleep(time.Second)
+		if serve(turnMax) != unused || len(m.idle) != 0 {
+			t.Error("it was kept")
+		}
+	})
 }
