@@ -100,15 +100,34 @@ type Call struct {
 	Namespace string
 	Handler   Ref
 	Input     []byte
-	Headers   map[string]string // lower-case names
+	Headers   Header
 }
 
 // Result is what a handler answered. What it wrote and published is committed
-// by then.
+// by then. Beside an error that the handler itself has answered with, Headers and
+// Trailers are those that it has set, and Output is empty.
 type Result struct {
-	Output  []byte
-	Headers map[string]string // lower-case names
+	Output   []byte
+	Headers  Header
+	Trailers Header
 }
+
+// Header is the headers or the trailers of a call or of its answer: lower-case
+// names, each with its values in order.
+type Header map[string][]string
+
+// What a call has to say of itself is in its headers, under names that nobody can
+// send.
+const (
+	HeaderProcedure = ":procedure" // what was called, such as /orders.v1.Orders/Place
+	HeaderQuery     = ":query"     // of the URL, where there is one
+)
+
+// Get is the values of a name as one, as RFC 9110 joins them.
+func (h Header) Get(name string) string { return strings.Join(h[name], ", ") }
+
+// Set makes value the only one of its name.
+func (h Header) Set(name, value string) { h[name] = []string{value} }
 
 // Request is one call to the outside. It goes through the gate, whoever makes it.
 type Request struct {
@@ -396,6 +415,14 @@ type Error struct {
 	Op   string // such as peers.Gate.Do
 	Err  error
 	Hint string
+
+	Details []Detail // what a handler says of its error to programs
+}
+
+// Detail is a protobuf message that belongs to an error.
+type Detail struct {
+	Type  string // its full name, such as google.rpc.RetryInfo
+	Value []byte // encoded
 }
 
 // Error is the text without Op, which is for logs.
@@ -422,6 +449,15 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	f := *e
 	f.Hint = fmt.Sprintf(format, args...)
 	return &f
+}
+
+// DetailsOf are the details of the outermost Error in err's chain.
+func DetailsOf(err error) []Detail {
+	var e *Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	return e.Details
 }
 
 // CodeOf is the code of the outermost Error in err's chain: OK for nil,

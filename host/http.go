@@ -142,17 +142,20 @@ func (h *Host) shown(r *http.Request, err error) error {
 // call is a handler over plain HTTP: any body in, its output out.
 func (h *Host) call(w http.ResponseWriter, r *http.Request) {
 	res, err := h.callHandler(w, r)
+	w.Header().Set("Content-Type", contentType(res.Output))
+	for name, values := range res.Headers {
+		if !slices.Contains(framing, name) {
+			w.Header()[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	for name, values := range res.Trailers { // as Connect has those of an answer that is one message
+		w.Header()[http.CanonicalHeaderKey("trailer-"+name)] = values
+	}
 	if err != nil {
 		h.refuse(w, r, err)
 		return
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Content-Type", contentType(res.Output))
-	for name, v := range res.Headers {
-		if !slices.Contains(framing, name) {
-			w.Header().Set(name, v)
-		}
-	}
 	_, _ = w.Write(res.Output)
 }
 
@@ -180,10 +183,10 @@ func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result,
 	if err != nil {
 		return weft.Result{}, err
 	}
-	headers := map[string]string{}
+	headers := weft.Header{}
 	for _, name := range []string{"content-type", "idempotency-key", "traceparent"} {
 		if v := r.Header.Get(name); v != "" {
-			headers[name] = v
+			headers.Set(name, v)
 		}
 	}
 	return h.engine.Call(r.Context(), weft.Call{Namespace: weft.NamespaceOr(r.Header.Get("Weft-Namespace")), Handler: ref, Input: body, Headers: headers})

@@ -78,7 +78,21 @@ func Refuse(w http.ResponseWriter, err error) {
 func answer(w http.ResponseWriter, status int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"code": weft.CodeOf(err).String(), "message": err.Error()})
+	var details []detail
+	for _, d := range weft.DetailsOf(err) {
+		details = append(details, detail{d.Type, base64.RawStdEncoding.EncodeToString(d.Value)})
+	}
+	_ = json.NewEncoder(w).Encode(struct {
+		Code    string   `json:"code"`
+		Message string   `json:"message"`
+		Details []detail `json:"details,omitempty"`
+	}{weft.CodeOf(err).String(), err.Error(), details})
+}
+
+// detail is one of an error as Connect writes it.
+type detail struct {
+	Type  string `json:"type"`
+	Value string `json:"value"` // base64 without padding
 }
 
 func refuse(format string, args ...any) error {

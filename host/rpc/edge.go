@@ -103,7 +103,11 @@ func wire(err error) error {
 	if err == nil || errors.As(err, &own) {
 		return err
 	}
-	return connect.NewError(connect.Code(weft.CodeOf(err)), err.Error())
+	e := connect.NewError(connect.Code(weft.CodeOf(err)), err.Error())
+	for _, d := range weft.DetailsOf(err) {
+		e = e.WithDetail(&connect.ErrorDetail{Type: d.Type, Value: d.Value})
+	}
+	return e
 }
 
 // checked is a stream whose requests name proper namespaces.

@@ -332,9 +332,9 @@ func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.Call
 	if err != nil {
 		return nil, err
 	}
-	headers := map[string]string{}
+	headers := weft.Header{}
 	if q.IdempotencyKey != "" {
-		headers["idempotency-key"] = q.IdempotencyKey
+		headers.Set("idempotency-key", q.IdempotencyKey)
 	}
 	res, err := h.Engine.Call(ctx, weft.Call{Namespace: weft.NamespaceOr(q.Namespace), Handler: ref, Input: input, Headers: headers})
 	if err != nil {

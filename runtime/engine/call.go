@@ -114,8 +114,9 @@ func (k *call) handler() (stale bool) {
 	return k.finish(k.hidden(out.Body), t)
 }
 
-func (k *call) headers() map[string]string {
-	return map[string]string{"weft-run": k.a.id, "weft-step": k.c.Name, "weft-attempt": strconv.Itoa(int(k.c.Attempt)), "idempotency-key": k.id("/")}
+func (k *call) headers() weft.Header {
+	v := []string{k.a.id, k.c.Name, strconv.Itoa(int(k.c.Attempt)), k.id("/")}
+	return weft.Header{"weft-run": v[0:1:1], "weft-step": v[1:2:2], "weft-attempt": v[2:3:3], "idempotency-key": v[3:4:4]}
 }
 
 // id names this attempt of this step; the same after a restart.

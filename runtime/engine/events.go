@@ -139,14 +139,14 @@ func (e *Engine) Deliver(ctx context.Context, ns string, h weft.Ref, ev weft.Eve
 		return err
 	}
 	defer end()
-	headers := map[string]string{"content-type": ev.DataContentType}
+	headers := weft.Header{"content-type": {ev.DataContentType}}
 	for _, name := range []string{"id", "source", "type", "subject", "time", "specversion", "dataschema"} {
 		if v, ok := ev.Attribute(name); ok {
-			headers["ce-"+name] = v
+			headers.Set("ce-"+name, v)
 		}
 	}
 	for name, v := range ev.Extensions {
-		headers["ce-"+name] = v
+		headers.Set("ce-"+name, v)
 	}
 	_, err = e.transact(ctx, weft.Call{Namespace: ns, Handler: h, Input: ev.Data, Headers: headers}, h.Name+"-"+ev.ID, ack)
 	return err

@@ -261,7 +261,7 @@ func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
 		return weft.Result{}, err
 	}
 	defer end()
-	key := c.Headers["idempotency-key"]
+	key := c.Headers.Get("idempotency-key")
 	if len(key) > KeyMax {
 		return weft.Result{}, weft.Errorf(weft.InvalidArgument, "engine.Engine.Call", "the idempotency key has %d bytes, the limit is %d", len(key), KeyMax)
 	}
@@ -287,15 +287,15 @@ func (e *Engine) transact(ctx context.Context, c weft.Call, key string, ack func
 		if err == nil {
 			var ok bool
 			if ok, err = t.commit(ctx, ack); ok || err != nil {
-				return weft.Result{Output: res.Body, Headers: res.Headers}, err
+				return weft.Result{Output: res.Body, Headers: res.Headers, Trailers: res.Trailers}, err
 			}
 			err = errStale
 		}
 		if err != errStale {
 			if lost := t.seen.Wait(ctx); lost != nil {
-				err = lost // what it read, and perhaps gave as its reason, was lost
+				return weft.Result{}, lost // what it read, and perhaps gave as its reason, was lost
 			}
-			return weft.Result{}, err
+			return weft.Result{Headers: res.Headers, Trailers: res.Trailers}, err
 		}
 		if out.calls > 0 || try >= e.opts.StaleMax {
 			return weft.Result{}, weft.Errorf(weft.Aborted, "engine.Engine.Call", "the state that %s read changed while it ran", c.Handler).

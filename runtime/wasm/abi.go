@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -72,18 +73,34 @@ var hostFuncs = []hostFunc{
 		c.out = append(c.out, b...)
 	}},
 	{"header_get", types(i32, i32, i32, i32), types(i64), false, func(c *call, m api.Module, s []uint64) {
-		v, ok := c.in.Headers[strings.ToLower(c.text(m, s[0], s[1]))]
+		v, ok := c.header(strings.ToLower(c.text(m, s[0], s[1])))
 		s[0] = c.give(m, []byte(v), ok, nil, s[2], s[3])
 	}},
 	{"header_set", types(i32, i32, i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
-		name := strings.ToLower(c.text(m, s[0], s[1]))
-		if _, again := c.outHeaders[name]; !again && len(c.outHeaders) >= HeaderMax {
-			stop(weft.ResourceExhausted, "the handler set more than %d headers, the limit", HeaderMax)
+		if c.more != nil && c.more.headed {
+			stop(weft.FailedPrecondition, "header_set was called when the headers had been sent")
 		}
-		if c.outHeaders == nil {
-			c.outHeaders = map[string]string{}
+		c.headers = c.field(c.headers, "header", m, s)
+	}},
+	{"send_headers", nil, nil, false, func(c *call, _ api.Module, _ []uint64) { c.sendHeaders() }},
+	{"trailer_set", types(i32, i32, i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
+		x := c.exchange()
+		x.trailers = c.field(x.trailers, "trailer", m, s)
+	}},
+	{"error_detail", types(i32, i32, i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
+		c.detail(c.text(m, s[0], s[1]), c.view(m, s[2], s[3]))
+	}},
+	{"recv", types(i32, i32), types(i64), false, func(c *call, m api.Module, s []uint64) {
+		v, err := c.receive()
+		if err == io.EOF {
+			c.kept = nil
+			s[0] = minus(weft.OutOfRange)
+			return
 		}
-		c.outHeaders[name] = c.short(m, s[2], s[3], ValueMax)
+		s[0] = c.give(m, v, true, err, s[0], s[1])
+	}},
+	{"send", types(i32, i32), types(i32), false, func(c *call, m api.Module, s []uint64) {
+		s[0] = uint64(c.code(c.send(c.view(m, s[0], s[1]))))
 	}},
 	{"state_get", types(i32, i32, i32, i32), types(i64), true, func(c *call, m api.Module, s []uint64) {
 		v, ok, err := c.env.StateGet(c.text(m, s[0], s[1]))
@@ -125,15 +142,6 @@ var hostFuncs = []hostFunc{
 	}},
 }
 
-// unserved are functions of weft/v1 that only a handler of streams has.
-var unserved = map[string]string{}
-
-func init() {
-	for _, name := range []string{"recv", "send", "send_headers", "trailer_set", "error_detail"} {
-		unserved[hostModule+"."+name] = "handlers have one input and one output here, streams are not offered"
-	}
-}
-
 // meterOptions are the same in the host and in the child that checks.
 var meterOptions = sync.OnceValue(func() meter.Options {
 	all := map[string]meter.Signature{}
@@ -150,7 +158,7 @@ var meterOptions = sync.OnceValue(func() meter.Options {
 	for name, f := range wasi.ExportedFunctions() {
 		all[wasi_snapshot_preview1.ModuleName+"."+name] = meter.Signature{Params: f.ParamTypes(), Results: f.ResultTypes()}
 	}
-	return meter.Options{Imports: all, Unserved: unserved}
+	return meter.Options{Imports: all}
 })
 
 // installHost puts all that guests may import into an engine.
@@ -217,11 +225,15 @@ func (f hostFunc) guarded() api.GoModuleFunc {
 // when there is nothing behind it.
 func (c *call) admit(name string) {
 	if c.starting || c.env == nil {
-		stop(weft.FailedPrecondition, "%s was called outside a handler: _initialize reaches nothing", name)
+		outsideHandler(name)
 	}
 	c.start()
 	limit := c.i.m.limits.HostCalls
 	if c.hostCalls++; c.hostCalls > limit {
 		exceed(LimitHostCalls, "the handler made more calls to the host than its limit of %d", limit)
 	}
+}
+
+func outsideHandler(name string) {
+	stop(weft.FailedPrecondition, "%s was called outside a handler: _initialize reaches nothing", name)
 }

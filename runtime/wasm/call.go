@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tetratelabs/wazero/api"
 
@@ -17,7 +18,7 @@ import (
 // Bounds of one call that no module can change.
 const (
 	KeyMax     = 1 << 10 // bytes of a key, an event type, a procedure or a header's name
-	HeaderMax  = 100     // headers that a handler sets
+	HeaderMax  = 100     // values of headers that a handler sets, and of trailers
 	ValueMax   = 8 << 10 // bytes of one header's value
 	lineCost   = 16      // bytes that a line counts besides its text
 	LineMax    = 4 << 10 // bytes of one line on stdout or stderr
@@ -35,21 +36,22 @@ const (
 // wazero hands them, so that they find it without a search.
 type call struct {
 	context.Context
-	i          *instance
-	env        Env
-	in         Input
-	out        []byte // the caller's own when the call has ended
-	outHeaders map[string]string
-	kept       []byte    // for result: what did not fit, or the text of an error
-	end        time.Time // of its time; zero until somebody looks at the clock
-	hostCalls  int
-	logged     int
-	owed       int64 // fuel for the host's work since the last look
-	spent      int64 // fuel of all slices that are used up
-	starting   bool  // in _initialize, which reaches nothing
-	words      string
-	guest      *Guest    // not nil under Drive
-	looked     time.Time // when fuel was last spent, of a module of the host's own
+	i         *instance
+	env       Env
+	in        Input
+	out       []byte      // the caller's own when the call has ended
+	headers   weft.Header // of the answer, unless they are sent
+	more      *exchange   // nil until the guest asks for something of it
+	kept      []byte      // for result: what did not fit, or the text of an error
+	end       time.Time   // of its time; zero until somebody looks at the clock
+	hostCalls int
+	logged    int
+	owed      int64 // fuel for the host's work since the last look
+	spent     int64 // fuel of all slices that are used up
+	starting  bool  // in _initialize, which reaches nothing
+	words     string
+	guest     *Guest    // not nil under Drive
+	looked    time.Time // when fuel was last spent, of a module of the host's own
 }
 
 func (c *call) begin(i *instance, ctx context.Context, env Env, in Input) {
@@ -68,7 +70,13 @@ func (c *call) start() {
 		return
 	}
 	now := time.Now()
-	c.end, c.looked = now.Add(time.Duration(c.i.m.limits.TimeoutMS)*time.Millisecond), now
+	c.looked = now
+	c.limit(now)
+}
+
+// limit sets the end of the time of what begins now.
+func (c *call) limit(now time.Time) {
+	c.end = now.Add(time.Duration(c.i.m.limits.TimeoutMS) * time.Millisecond)
 	if d, ok := c.Context.Deadline(); ok && d.Before(c.end) {
 		c.end = d
 	}
@@ -188,7 +196,11 @@ func (c *call) short(m api.Module, ptr, n uint64, limit uint32) string {
 	if uint32(n) > limit {
 		stop(weft.ResourceExhausted, "the handler passed a name or value of %d bytes, the limit is %d", uint32(n), limit)
 	}
-	return string(c.view(m, ptr, n))
+	s := string(c.view(m, ptr, n))
+	if !utf8.ValidString(s) {
+		stop(weft.Internal, "the handler passed a name or value that is not UTF-8")
+	}
+	return s
 }
 
 // part copies src from an offset into the guest, for input and result: s is
@@ -228,6 +240,7 @@ func minus(c weft.Code) uint64 { return uint64(-int64(c)) }
 // result, unless it is the host's own affair; the log has it in any case.
 func (c *call) code(err error) weft.Code {
 	if err == nil {
+		c.kept = nil
 		return weft.OK
 	}
 	var abort *Abort
@@ -235,7 +248,9 @@ func (c *call) code(err error) weft.Code {
 		panic(&stopped{err: abort.Err})
 	}
 	text := err.Error()
-	c.log(slog.LevelWarn, text)
+	if c.Context.Err() == nil { // what follows from a caller that has gone is no news
+		c.log(slog.LevelWarn, text)
+	}
 	code := max(weft.CodeOf(err), weft.Canceled)
 	if c.kept = nil; code != weft.Internal && code != weft.DataLoss {
 		c.kept = []byte(text[:min(len(text), MessageMax)])

@@ -44,7 +44,7 @@ func TestHandlersReachWhatTheyImport(t *testing.T) {
 		t.Run(c.handler+" "+c.in, func(t *testing.T) {
 			env := newEnv()
 			env.state = map[string][]byte{"a": []byte("first"), "gone": {1}, "long": []byte("a value that is longer than the seven bytes")}
-			out, err := m.Call(context.Background(), env, c.handler, Input{Body: []byte(c.in), Headers: map[string]string{"x-ask": "why"}})
+			out, err := m.Call(context.Background(), env, c.handler, Input{Body: []byte(c.in), Headers: weft.Header{"x-ask": {"why"}}})
 			if weft.CodeOf(err) != c.code {
 				t.Fatalf("got %v, want code %v", err, c.code)
 			}
@@ -57,7 +57,7 @@ func TestHandlersReachWhatTheyImport(t *testing.T) {
 			}
 			switch c.handler {
 			case "header":
-				if out.Headers["x-answer"] != "yes" {
+				if out.Headers.Get("x-answer") != "yes" {
 					t.Errorf("headers: %v", out.Headers)
 				}
 			case "set":

@@ -137,7 +137,6 @@ func TestHostileUploadsAreRefusedWithTheirCause(t *testing.T) {
 		{"two memories", assemble(sec(5, vec([]byte{0, 1}, []byte{0, 1}))), weft.ResourceExhausted, "too many memories: 2, the limit is 1"},
 		{"an import that nobody offers", imports("env", "system"), weft.InvalidArgument, "imports env.system, which this host does not offer"},
 		{"an import with another type", imports("weft/v1", "call"), weft.InvalidArgument, "imports weft/v1.call as (i32) -> (i32), but it is (i32, i32, i32, i32, i32, i32) -> (i64)"},
-		{"an import of streams", imports("weft/v1", "recv"), weft.InvalidArgument, "imports weft/v1.recv, which this host does not serve"},
 		{"the host's own import", imports("weft/rt", "tick"), weft.InvalidArgument, "imports weft/rt.tick"},
 		{"an imported memory", assemble(sec(2, vec(cat(sized([]byte("a")), sized([]byte("m")), []byte{2, 0, 1})))), weft.InvalidArgument, "imports a.m, which is no function"},
 		{"a reserved export", assemble(sec(1, vec([]byte{0x60, 0, 0})), sec(3, vec([]byte{0})), sec(7, vec(cat(sized([]byte("weft:fuel")), []byte{0, 0}))), sec(10, vec(sized(code())))), weft.InvalidArgument, `exports "weft:fuel"`},

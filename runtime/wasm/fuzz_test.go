@@ -78,7 +78,7 @@ func FuzzABI(f *testing.F) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			_, err := m.Call(context.Background(), newEnv(), "f", Input{Body: []byte("an input"), Headers: map[string]string{"a": "b"}})
+			_, err := m.Call(context.Background(), newEnv(), "f", Input{Body: []byte("an input"), Headers: weft.Header{"a": {"b"}}})
 			var e *weft.Error
 			if err != nil && !errors.As(err, &e) {
 				t.Errorf("%T: %v", err, err)

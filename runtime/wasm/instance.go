@@ -149,12 +149,15 @@ func (i *instance) run(ctx context.Context, env Env, export string, handler int,
 		return Output{}, err
 	}
 	i.broken = false
-	code, out := weft.Code(i.stack[0]), Output{Body: c.out, Headers: c.outHeaders}
-	c.finish()
+	code, out, err := weft.Code(i.stack[0]), Output{Body: c.out, Headers: c.headers}, error(nil)
 	if code != weft.OK {
-		return Output{}, answer(export, code, out.Body)
+		err, out.Body = c.details(answer(export, code, out.Body)), nil
 	}
-	return out, nil
+	if c.more != nil || in.Stream != nil {
+		err = c.exchanged(export, &out, err)
+	}
+	c.finish()
+	return out, err
 }
 
 // flush logs what the guest has written without ending the line: the next call
@@ -177,7 +180,7 @@ func (i *instance) refusals() {
 
 // answer is the error that a guest returned: a code, and as its output the
 // message for it.
-func answer(export string, code weft.Code, message []byte) error {
+func answer(export string, code weft.Code, message []byte) *weft.Error {
 	text := string(bytes.ToValidUTF8(message[:min(len(message), MessageMax)], []byte("\uFFFD")))
 	if code > weft.Unauthenticated {
 		return weft.Errorf(weft.Unknown, "handler "+export, "the handler returned %d, which is no code: %s", uint32(code), text)

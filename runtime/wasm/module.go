@@ -51,13 +51,15 @@ type Module struct {
 // Input is what a handler is called with.
 type Input struct {
 	Body    []byte
-	Headers map[string]string // lower-case names
+	Headers weft.Header
+	Stream  Stream // nil for a call with one input and one output
 }
 
 // Output is what a handler has answered.
 type Output struct {
-	Body    []byte // the caller's own
-	Headers map[string]string
+	Body     []byte      // the caller's own; empty for a call with a Stream
+	Headers  weft.Header // those that Stream.SendHeaders has not sent
+	Trailers weft.Header
 }
 
 // ErrTrap is wrapped by the error of a call that trapped: an unreachable
@@ -88,7 +90,8 @@ func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info
 func (m *Module) Limits() weft.Limits { return m.limits }
 
 // Call runs one handler of the module. What the guest answered with a code is
-// an error with that code, and its output is the message. A trap is Internal
+// an error with that code, its output is the message, and the headers and trailers
+// that it has set are beside the error. A trap is Internal
 // and wraps ErrTrap; a limit is ResourceExhausted, or DeadlineExceeded when it
 // is the wall clock; after these the instance is dropped. A handler that does
 // not exist is Unimplemented. When as many calls as the module may have are in

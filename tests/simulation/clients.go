@@ -186,7 +186,7 @@ func (w *world) act(ctx context.Context, p *process, f *fact) (err error) {
 }
 
 func (w *world) call(ctx context.Context, p *process, f *fact) error {
-	res, err := p.Call(ctx, weft.Call{Namespace: ns, Handler: weft.Ref{Name: "work"}, Headers: map[string]string{"idempotency-key": f.key},
+	res, err := p.Call(ctx, weft.Call{Namespace: ns, Handler: weft.Ref{Name: "work"}, Headers: weft.Header{"idempotency-key": {f.key}},
 		Input: []byte(scriptOf(f.what))})
 	if err != nil {
 		return err

@@ -99,9 +99,9 @@ type script struct {
 
 func (c code) Call(ctx context.Context, env wasm.Env, export string, in wasm.Input) (wasm.Output, error) {
 	var s script
-	id := in.Headers["idempotency-key"]
+	id := in.Headers.Get("idempotency-key")
 	if export == "hear" {
-		id = "event " + in.Headers["ce-id"]
+		id = "event " + in.Headers.Get("ce-id")
 		s.Do = []string{"add heard"}
 	} else if err := json.Unmarshal(in.Body, &s); err != nil {
 		return wasm.Output{}, weft.Errorf(weft.InvalidArgument, "simulation.code.Call", "input: %w", err)

@@ -79,9 +79,8 @@ func (l *Limits) fill() {
 
 // Options of Rewrite.
 type Options struct {
-	Limits   Limits
-	Imports  map[string]Signature // what may be imported, as module.name
-	Unserved map[string]string    // what may not although it is known, with the reason
+	Limits  Limits
+	Imports map[string]Signature // what may be imported, as module.name
 }
 
 // Signature is the type of a function: one byte a value type, as in the binary format.
@@ -332,9 +331,6 @@ func (m *rewriter) importSection(r *reader) []byte {
 // admit refuses an import that is not on the list.
 func (m *rewriter) admit(f Function) {
 	name := f.Module + "." + f.Name
-	if why, ok := m.Unserved[name]; ok {
-		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s, which this host does not serve: %s", name, why))
-	}
 	want, ok := m.Imports[name]
 	if !ok {
 		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s, which this host does not offer", name).

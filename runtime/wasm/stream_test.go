@@ -1,0 +1,90 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/weftrun/weft"
+)
+
+// script is a Stream whose messages are there from the start.
+type script struct {
+	in      []string
+	err     error // of Recv after them; io.EOF where it is nil
+	sendErr error
+	headErr error
+	block   bool // Recv and Send wait for the end of their context
+
+	told []string // what the guest did, in order
+}
+
+func (s *script) Recv(ctx context.Context) ([]byte, error) {
+	if s.block {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if len(s.in) == 0 {
+		return nil, cmpErr(s.err, io.EOF)
+	}
+	m := s.in[0]
+	s.in = s.in[1:]
+	return []byte(m), nil
+}
+
+func (s *script) Send(ctx context.Context, message []byte) error {
+	if s.block {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	s.told = append(s.told, string(message))
+	return s.sendErr
+}
+
+func (s *script) SendHeaders(_ context.Context, h weft.Header) error {
+	s.told = append(s.told, "headers:"+h.Get("x"))
+	return s.headErr
+}
+
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// echoAll sends back every message that it receives, until the end, and returns 0;
+// a code that is not the end is what it returns.
+var echoAll = tiny("recv send", `
+	loop
+	  const 1024  const 64  call recv  local1=
+	  local1 const64 0 lt64
+	  if
+	    const 0  const64 0 local1 sub64 wrap  const64 0 local1 sub64 wrap const 11 eq select
+	    return
+	  end
+	  const 1024  local1 wrap  call send  drop
+	  br 0
+	end
+	const 0`)
+
+func TestAHandlerEchoesAStream(t *testing.T) {
+	m := load(t, echoAll, weft.Limits{})
+	s := &script{in: []string{"a", "", "ccc"}}
+	out, err := m.Call(context.Background(), nil, "f", Input{Stream: s})
+	if err != nil || !slices.Equal(s.told, []string{"headers:", "a", "", "ccc"}) || len(out.Body) != 0 {
+		t.Errorf("sent %q, output %q, %v", s.told, out.Body, err)
+	}
+	s = &script{in: []string{"a"}, err: errors.New("the wire is cut")}
+	if _, err := m.Call(context.Background(), nil, "f", Input{Stream: s}); weft.CodeOf(err) != weft.Unknown {
+		t.Errorf("a stream that breaks: %v", err)
+	}
+	if out, err := m.Call(context.Background(), nil, "f", Input{Body: []byte("plain")}); err != nil || string(out.Body) != "plain" {
+		t.Errorf("without a stream: %q, %v", out.Body, err)
+	}
+	if n := m.made.Load(); n != 1 {
+		t.Errorf("%d instances for three calls", n)
+	}
+}
