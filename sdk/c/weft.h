@@ -55,6 +55,11 @@ WEFT_IMPORT("call") int64_t weft_abi_call(const char *procedure, uint32_t proced
 WEFT_IMPORT("http") int64_t weft_abi_http(const void *src, uint32_t len, void *dst, uint32_t cap);
 WEFT_IMPORT("config_get") int64_t weft_abi_config_get(const char *key, uint32_t key_len, void *dst, uint32_t cap);
 WEFT_IMPORT("secret_get") int64_t weft_abi_secret_get(const char *name, uint32_t name_len, void *dst, uint32_t cap);
+WEFT_IMPORT("recv") int64_t weft_abi_recv(void *dst, uint32_t cap); /* -WEFT_OUT_OF_RANGE after the last message */
+WEFT_IMPORT("send") uint32_t weft_abi_send(const void *src, uint32_t len);
+WEFT_IMPORT("send_headers") void weft_abi_send_headers(void);
+WEFT_IMPORT("trailer_set") void weft_abi_trailer_set(const char *name, uint32_t name_len, const char *value, uint32_t len);
+WEFT_IMPORT("error_detail") void weft_abi_error_detail(const char *type, uint32_t type_len, const void *src, uint32_t len);
 WEFT_IMPORT("deadline") int64_t weft_abi_deadline(void); /* milliseconds left */
 WEFT_IMPORT("log") void weft_abi_log(uint32_t level, const char *text, uint32_t len);
 
@@ -108,6 +113,34 @@ static inline weft_str weft_header(const char *name, void *room, uint32_t cap) {
   weft_str k = weft_cstr(name);
   int64_t n = weft_abi_header_get(k.ptr, k.len, room, cap);
   return (weft_str){(const char *)room, weft_found(n, cap) ? (uint32_t)n : 0};
+}
+
+/* weft_recv waits for the next message. Its result is that of weft_abi_recv: a
+ * length, which may be over cap, -WEFT_OUT_OF_RANGE after the last message, or
+ * minus another code. */
+static inline int64_t weft_recv(void *room, uint32_t cap) { return weft_abi_recv(room, cap); }
+
+/* weft_send waits until there is room for a message. Write nothing besides. */
+static inline enum weft_code weft_send(weft_str message) { return (enum weft_code)weft_abi_send(message.ptr, message.len); }
+
+static inline void weft_send_headers(void) { weft_abi_send_headers(); }
+
+/* weft_set_header and weft_set_trailer add a value to one of the answer. */
+static inline void weft_set_header(const char *name, weft_str value) {
+  weft_str k = weft_cstr(name);
+  weft_abi_header_set(k.ptr, k.len, value.ptr, value.len);
+}
+
+static inline void weft_set_trailer(const char *name, weft_str value) {
+  weft_str k = weft_cstr(name);
+  weft_abi_trailer_set(k.ptr, k.len, value.ptr, value.len);
+}
+
+/* weft_add_detail adds a protobuf message to the error that the handler is going
+ * to return, by its full name. */
+static inline void weft_add_detail(const char *type, weft_str value) {
+  weft_str k = weft_cstr(type);
+  weft_abi_error_detail(k.ptr, k.len, value.ptr, value.len);
 }
 
 static inline void weft_log(enum weft_level level, weft_str text) { weft_abi_log(level, text.ptr, text.len); }

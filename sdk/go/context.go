@@ -3,6 +3,7 @@ package weft
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"time"
 )
 
@@ -24,7 +25,33 @@ func (c *Context) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Header is a header of the call, by its lower-case name, or empty.
+// Recv waits for the next message of the call; io.EOF after the last. Of a call
+// without a stream the input is the only message.
+func (c *Context) Recv() ([]byte, error) {
+	v, err := c.host.recv()
+	if CodeOf(err) == OutOfRange {
+		return nil, io.EOF
+	}
+	return bytes.Clone(v), describe(err, "", "recv")
+}
+
+// Send sends a message, and waits until there is room for it. A call without a
+// stream has one. Whoever sends writes no output besides.
+func (c *Context) Send(message []byte) error { return describe(c.host.send(message), "", "send") }
+
+// SendHeaders sends the headers of the answer, which the first Send does too. None
+// can be set afterwards.
+func (c *Context) SendHeaders() { c.host.sendHeaders() }
+
+// SetTrailer adds a value to a trailer of the answer.
+func (c *Context) SetTrailer(name, value string) { c.host.trailerSet(name, value) }
+
+// AddDetail adds a protobuf message to the error that the handler is going to
+// return, by its full name such as google.rpc.RetryInfo.
+func (c *Context) AddDetail(kind string, value []byte) { c.host.errorDetail(kind, value) }
+
+// Header is a header of the call, by its lower-case name, or empty. Several values
+// are joined by ", ". The name :names lists all, :procedure is what was called.
 func (c *Context) Header(name string) string {
 	v, err := c.host.headerGet(name)
 	if err != nil {
@@ -33,7 +60,7 @@ func (c *Context) Header(name string) string {
 	return string(v)
 }
 
-// SetHeader sets a header of the answer.
+// SetHeader adds a value to a header of the answer.
 func (c *Context) SetHeader(name, value string) { c.host.headerSet(name, value) }
 
 // Get reads a key of the module's state. A key that was never set, or was

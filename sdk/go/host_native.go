@@ -22,6 +22,11 @@ type Host interface {
 	SecretGet(name string) ([]byte, error)
 	Deadline() int64 // milliseconds left, or negative
 	Log(level Level, message string)
+	Recv() ([]byte, error) // OutOfRange after the last message
+	Send(message []byte) error
+	SendHeaders()
+	TrailerSet(name, value string)
+	ErrorDetail(kind string, value []byte)
 }
 
 // Simulate runs one call of an export outside Wasm, against h, and returns what
@@ -105,3 +110,8 @@ func (h host) configGet(key string) ([]byte, error)  { return h.ConfigGet(key) }
 func (h host) secretGet(name string) ([]byte, error) { return h.SecretGet(name) }
 func (h host) deadline() int64                       { return h.Deadline() }
 func (h host) log(level Level, message string)       { h.Log(level, message) }
+func (h host) recv() ([]byte, error)                 { return h.Recv() }
+func (h host) send(message []byte) error             { return h.Send(message) }
+func (h host) sendHeaders()                          { h.SendHeaders() }
+func (h host) trailerSet(name, value string)         { h.TrailerSet(name, value) }
+func (h host) errorDetail(kind string, value []byte) { h.ErrorDetail(kind, value) }

@@ -50,6 +50,21 @@ func wasmDeadline() int64
 //go:wasmimport weft/v1 log
 func wasmLog(level uint32, message string)
 
+//go:wasmimport weft/v1 recv
+func wasmRecv(dst unsafe.Pointer, size uint32) int64
+
+//go:wasmimport weft/v1 send
+func wasmSend(src unsafe.Pointer, n uint32) uint32
+
+//go:wasmimport weft/v1 send_headers
+func wasmSendHeaders()
+
+//go:wasmimport weft/v1 trailer_set
+func wasmTrailerSet(name, value string)
+
+//go:wasmimport weft/v1 error_detail
+func wasmErrorDetail(kind string, src unsafe.Pointer, n uint32)
+
 // host has no state: its methods are the imports. They are methods of a struct
 // and not an interface, so that the linker drops the imports a module does not
 // use and the rest says truly what the module can reach.
@@ -158,3 +173,17 @@ func (host) secretGet(name string) ([]byte, error) {
 func (host) deadline() int64 { return wasmDeadline() }
 
 func (host) log(level Level, message string) { wasmLog(uint32(level), message) }
+
+func (host) recv() ([]byte, error) { return fetch(wasmRecv(address(scratch), uint32(cap(scratch)))) }
+
+func (host) send(message []byte) error {
+	return status(wasmSend(address(message), uint32(len(message))))
+}
+
+func (host) sendHeaders() { wasmSendHeaders() }
+
+func (host) trailerSet(name, value string) { wasmTrailerSet(name, value) }
+
+func (host) errorDetail(kind string, value []byte) {
+	wasmErrorDetail(kind, address(value), uint32(len(value)))
+}

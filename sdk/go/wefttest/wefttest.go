@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"strings"
 	"time"
 
 	weft "github.com/weftrun/weft/sdk/go"
@@ -30,9 +31,21 @@ type Host struct {
 	Web     Web               // answers plain HTTP requests; nil refuses them
 	Timeout time.Duration     // what a call has left; zero for no limit
 
-	Events []Published       // of all calls that succeeded
-	Answer map[string]string // headers of the last answer
-	Logs   []string
+	Events   []Published       // of all calls that succeeded
+	Answer   map[string]string // headers of the last answer; several values are joined by ", "
+	Trailers map[string]string // of the last answer
+	Details  []Detail          // of the last error
+	Logs     []string
+
+	in, sent [][]byte // messages of the call
+	streams  bool
+	headed   bool // headers can no longer be set
+}
+
+// Detail is a protobuf message that belongs to an error.
+type Detail struct {
+	Type  string
+	Value []byte
 }
 
 // Peer answers calls of one procedure.
@@ -69,13 +82,34 @@ func (h *Host) Call(export func(uint32) uint32, in, out any) error {
 
 // CallRaw is Call with bytes.
 func (h *Host) CallRaw(export func(uint32) uint32, input []byte) ([]byte, error) {
+	h.in, h.streams = [][]byte{input}, false
+	return h.run(export, input)
+}
+
+// Stream runs one call of an export with a stream of messages, and returns those
+// that it has sent, up to its error if there is one.
+func (h *Host) Stream(export func(uint32) uint32, messages ...[]byte) ([][]byte, error) {
+	h.in, h.streams = messages, true
+	_, err := h.run(export, nil)
+	return h.sent, err
+}
+
+func (h *Host) run(export func(uint32) uint32, input []byte) ([]byte, error) {
 	before, events := maps.Clone(h.State), len(h.Events)
-	h.Answer = map[string]string{}
+	h.Answer, h.Trailers, h.Details, h.sent, h.headed = map[string]string{}, map[string]string{}, nil, nil, false
 	answer, err := weft.Simulate(view{h}, export, input)
+	switch {
+	case err == nil && len(answer) > 0 && (h.streams || h.sent != nil):
+		err = weft.Errorf(weft.Internal, "the handler sends its messages, and wrote output besides")
+	case err == nil && !h.streams && h.sent != nil:
+		answer = h.sent[0]
+	}
 	if err != nil {
 		h.State, h.Events = before, h.Events[:events]
+		return nil, err
 	}
-	return answer, err
+	h.Details = nil
+	return answer, nil
 }
 
 // Deliver runs one call of an export with an event whose data is JSON.
@@ -95,7 +129,46 @@ func (h *Host) Deliver(export func(uint32) uint32, e weft.Event, data any) error
 type view struct{ h *Host }
 
 func (v view) HeaderGet(name string) ([]byte, error) { return find(v.h.Headers, name) }
-func (v view) HeaderSet(name, value string)          { v.h.Answer[name] = value }
+
+func (v view) HeaderSet(name, value string) {
+	if v.h.headed {
+		panic("weft: SetHeader was called when the headers had been sent")
+	}
+	add(v.h.Answer, name, value)
+}
+
+func (v view) TrailerSet(name, value string) { add(v.h.Trailers, name, value) }
+func (v view) SendHeaders()                  { v.h.headed = true }
+
+func (v view) ErrorDetail(kind string, value []byte) {
+	v.h.Details = append(v.h.Details, Detail{kind, bytes.Clone(value)})
+}
+
+func (v view) Recv() ([]byte, error) {
+	if len(v.h.in) == 0 {
+		return nil, weft.Errorf(weft.OutOfRange, "there is no further message")
+	}
+	m := v.h.in[0]
+	v.h.in = v.h.in[1:]
+	return m, nil
+}
+
+func (v view) Send(message []byte) error {
+	if !v.h.streams && v.h.sent != nil {
+		return weft.Errorf(weft.FailedPrecondition, "a call without a stream has one answer, and it has been sent")
+	}
+	v.h.headed = true
+	v.h.sent = append(v.h.sent, append([]byte{}, message...))
+	return nil
+}
+
+func add(h map[string]string, name, value string) {
+	name = strings.ToLower(name)
+	if old, ok := h[name]; ok {
+		value = old + ", " + value
+	}
+	h[name] = value
+}
 
 func (v view) StateGet(key string) ([]byte, error) { return find(v.h.State, key) }
 

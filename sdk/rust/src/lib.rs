@@ -39,6 +39,11 @@ mod abi {
         pub fn http(src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
         pub fn config_get(key: *const u8, key_len: u32, dst: *mut u8, cap: u32) -> i64;
         pub fn secret_get(name: *const u8, name_len: u32, dst: *mut u8, cap: u32) -> i64;
+        pub fn recv(dst: *mut u8, cap: u32) -> i64;
+        pub fn send(src: *const u8, len: u32) -> u32;
+        pub fn send_headers();
+        pub fn trailer_set(name: *const u8, name_len: u32, value: *const u8, len: u32);
+        pub fn error_detail(kind: *const u8, kind_len: u32, src: *const u8, len: u32);
         pub fn deadline() -> i64;
         pub fn log(level: u32, text: *const u8, len: u32);
     }
@@ -120,7 +125,40 @@ impl Context {
         v.ok().and_then(|v| String::from_utf8(v).ok())
     }
 
-    /// Sets a header of the answer.
+    /// Waits for the next message of the call; None after the last. Of a call
+    /// without a stream the input is the only message.
+    pub fn recv(&mut self) -> std::result::Result<Option<Vec<u8>>, Error> {
+        match fetch(|dst, cap| unsafe { abi::recv(dst, cap) }) {
+            Ok(v) => Ok(Some(v)),
+            Err(Code::OutOfRange) => Ok(None),
+            Err(code) => Err(about(code, "recv")),
+        }
+    }
+
+    /// Sends a message, and waits until there is room for it. A call without a
+    /// stream has one. Whoever sends returns no output besides.
+    pub fn send(&mut self, message: &[u8]) -> std::result::Result<(), Error> {
+        status(unsafe { abi::send(message.as_ptr(), message.len() as u32) }, "send")
+    }
+
+    /// Sends the headers of the answer, which the first send does too. None can be
+    /// set afterwards.
+    pub fn send_headers(&mut self) {
+        unsafe { abi::send_headers() }
+    }
+
+    /// Adds a value to a trailer of the answer.
+    pub fn set_trailer(&mut self, name: &str, value: &str) {
+        unsafe { abi::trailer_set(name.as_ptr(), name.len() as u32, value.as_ptr(), value.len() as u32) }
+    }
+
+    /// Adds a protobuf message to the error that the handler is going to return, by
+    /// its full name such as google.rpc.RetryInfo.
+    pub fn add_detail(&mut self, kind: &str, value: &[u8]) {
+        unsafe { abi::error_detail(kind.as_ptr(), kind.len() as u32, value.as_ptr(), value.len() as u32) }
+    }
+
+    /// Adds a value to a header of the answer.
     pub fn set_header(&mut self, name: &str, value: &str) {
         unsafe { abi::header_set(name.as_ptr(), name.len() as u32, value.as_ptr(), value.len() as u32) }
     }
