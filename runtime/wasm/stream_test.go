@@ -14,8 +14,8 @@ import (
 type script struct {
 	in      []string
 	err     error // of Recv after them; io.EOF where it is nil
-	sendErr error
 	headErr error
+	sends   int  // how many messages there is room for, where it is not 0
 	block   bool // Recv and Send wait for the end of their context
 
 	told []string // what the guest did, in order
@@ -40,7 +40,10 @@ func (s *script) Send(ctx context.Context, message []byte) error {
 		return ctx.Err()
 	}
 	s.told = append(s.told, string(message))
-	return s.sendErr
+	if s.sends > 0 && len(s.told) > s.sends {
+		return weft.Errorf(weft.Unavailable, "test", "there is no more room")
+	}
+	return nil
 }
 
 func (s *script) SendHeaders(_ context.Context, h weft.Header) error {
