@@ -1,0 +1,171 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/url"
+	"runtime/debug"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/weftrun/weft"
+)
+
+// Call is one call of a method, as its implementation sees it: messages are
+// encoded protobuf, whatever the caller speaks. One goroutine may receive while
+// another sends; a Call is not to be used after the implementation has returned.
+type Call struct {
+	Procedure string // such as /orders.v1.OrderService/Place
+
+	info    *connect.CallInfo
+	stream  connect.ServerStream
+	ctx     context.Context
+	in, out message
+	single  bool // one answer is due, no more
+	sent    int
+	added   int // bytes of headers and trailers
+	most    int // of them
+}
+
+// Headers are those of the request, names as HTTP writes them: Content-Type.
+func (c *Call) Headers() iter.Seq2[string, []string] { return c.info.RequestHeader().All() }
+
+// Query is that of a call that came by GET; nil for others.
+func (c *Call) Query() url.Values {
+	if h, ok := c.info.TransportInfo.(*connecthttp.ServerInfo); ok {
+		return h.HTTPGetQueryParams()
+	}
+	return nil
+}
+
+// Recv is the next message. It is good until the next Recv. After the last one
+// comes io.EOF, the error itself; once the call is over, why it is.
+func (c *Call) Recv() ([]byte, error) {
+	c.in.data = c.in.data[:0] // an empty message never comes to the codec
+	switch err := c.stream.Receive(&c.in); {
+	case err == nil:
+		return c.in.data, nil
+	case errors.Is(err, io.EOF):
+		return nil, io.EOF
+	default:
+		return nil, c.own(err)
+	}
+}
+
+// Send sends a message; it has been written or copied on return. A method that
+// does not stream answers once.
+func (c *Call) Send(msg []byte) error {
+	if c.single && c.sent > 0 {
+		return weft.Errorf(weft.Internal, "services.Send", "%s answers once, and has", c.Procedure)
+	}
+	c.sent++
+	c.out.data = msg
+	err := c.stream.Send(&c.out)
+	c.out.data = nil
+	return c.own(err)
+}
+
+// SendHeaders sends what AddHeader has added before there is a message. Where a
+// method does not stream they wait for the answer.
+func (c *Call) SendHeaders() error { return c.own(c.stream.SendHeaders()) }
+
+// AddHeader adds a header to the answer. It has to come before the first Send.
+func (c *Call) AddHeader(name, value string) error {
+	return c.add(c.info.ResponseHeader(), name, value)
+}
+
+// AddTrailer adds a trailer to the answer.
+func (c *Call) AddTrailer(name, value string) error {
+	return c.add(c.info.ResponseTrailer(), name, value)
+}
+
+func (c *Call) add(to *connect.Header, name, value string) error {
+	if c.added += len(name) + len(value); c.added > c.most {
+		return weft.Errorf(weft.ResourceExhausted, "services.AddHeader", "headers and trailers of an answer have more than %d bytes", c.most)
+	}
+	to.Add(name, value)
+	return nil
+}
+
+// own is an error of the stream as one of weft; of a call that is over, why.
+func (c *Call) own(err error) error {
+	var theirs *connect.Error
+	switch {
+	case err == nil:
+		return nil
+	case c.ctx.Err() != nil:
+		return context.Cause(c.ctx)
+	case errors.As(err, &theirs):
+		return &weft.Error{Code: weft.Code(theirs.Code()), Op: "services.Call", Err: errors.New(theirs.Message())}
+	}
+	return err
+}
+
+// method is m as connect serves it for v.
+func (v *version) method(m protoreflect.MethodDescriptor) connect.Method {
+	spec := connect.Spec{Procedure: procedure(m), Schema: m}
+	if m.IsStreamingClient() {
+		spec.StreamType |= connect.StreamTypeClient
+	}
+	if m.IsStreamingServer() {
+		spec.StreamType |= connect.StreamTypeServer
+	}
+	if o, ok := m.Options().(*descriptorpb.MethodOptions); ok {
+		spec.IdempotencyLevel = connect.IdempotencyLevel(o.GetIdempotencyLevel())
+	}
+	in, out := v.Schema.shape(m.Input()), v.Schema.shape(m.Output())
+	single := !m.IsStreamingServer()
+	return connect.Method{Spec: spec, Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+		ctx, end := v.during(ctx)
+		defer end()
+		info, _ := connect.CallInfoForServerContext(ctx)
+		c := &Call{Procedure: spec.Procedure, info: info, stream: stream, ctx: ctx, in: message{shape: in}, out: message{shape: out}, single: single, most: v.opts.HeadersMax}
+		defer interrupt(ctx)()
+		return wire(v.opts.Shown(c.Procedure, v.run(ctx, c)))
+	}}
+}
+
+// run is the call itself. What panics has failed.
+func (v *version) run(ctx context.Context, c *Call) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+		if err != nil && errors.Is(err, context.Canceled) && context.Cause(ctx) != nil {
+			err = context.Cause(ctx)
+		}
+	}()
+	if err := v.Impl.Call(ctx, c); err != nil {
+		return err
+	}
+	if c.single && c.sent == 0 {
+		return weft.Errorf(weft.Internal, "services.Call", "%s answered nothing", c.Procedure)
+	}
+	return nil
+}
+
+// wire is err as connect sends it: the codes are connect's own.
+func wire(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	var own *weft.Error
+	if !errors.As(err, &own) {
+		return connect.NewError(connect.Code(weft.CodeOf(err)), text)
+	}
+	if own == err && own.Err == nil && own.Hint == "" {
+		text = "" // the code says it all
+	}
+	e := connect.NewError(connect.Code(own.Code), text)
+	for _, d := range own.Details {
+		e = e.WithDetail(&connect.ErrorDetail{Type: d.Type, Value: d.Value})
+	}
+	return e
+}

@@ -1,0 +1,161 @@
+package services
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2/connecthttp"
+
+	"github.com/weftrun/weft"
+)
+
+// Headers that choose what is called. A path may begin with /name@version
+// instead of the second.
+const (
+	NamespaceHeader = "Weft-Namespace"
+	ModuleHeader    = "Weft-Module" // name@version
+)
+
+// ServeHTTP serves a call. Where none of the modules has the path, Connect gets
+// a plain 404 and gRPC its code unimplemented.
+func (s *Set) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.calls.Add(1); s.calls.Load() > int64(s.opts.CallsMax) {
+		s.calls.Add(-1)
+		refuse(w, r, weft.Errorf(weft.ResourceExhausted, "services.ServeHTTP", "there are %d calls in progress, and no more are taken", s.opts.CallsMax).WithHint("try again in a moment"))
+		return
+	}
+	defer s.calls.Add(-1)
+	for {
+		to, path, err := s.route(r)
+		switch {
+		case err != nil:
+			refuse(w, r, err)
+			return
+		case to.Handler == nil:
+			unknown(w, r, path)
+			return
+		case to.v == nil || to.v.enter():
+			s.serve(w, at(r, path), to)
+			return
+		} // the version went away meanwhile: look again
+	}
+}
+
+// route finds who serves r, and at which path. No handler and no error means
+// that nobody does.
+func (s *Set) route(r *http.Request) (to route, path string, err error) {
+	path = r.URL.Path
+	sp := (*s.now.Load())[weft.NamespaceOr(r.Header.Get(NamespaceHeader))]
+	wanted := r.Header.Get(ModuleHeader)
+	if first, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/"); ok && strings.Contains(first, "@") {
+		wanted, path = first, "/"+rest
+	}
+	if sp == nil {
+		sp = &space{}
+	}
+	from := sp.chosen
+	if wanted != "" {
+		if from = sp.versions[wanted]; from == nil {
+			return route{}, path, weft.Errorf(weft.NotFound, "services.ServeHTTP", "module %.120q is not live", wanted).WithHint("write name@version; without it the version is called that was promoted")
+		}
+	}
+	to, ok := from[path]
+	if !ok { // a service may be known and its method not: connect has the answer
+		to = from[path[:strings.LastIndexByte(path, '/')+1]]
+	}
+	return to, path, nil
+}
+
+// at is r at another path.
+func at(r *http.Request, path string) *http.Request {
+	if r.URL.Path == path {
+		return r
+	}
+	moved := *r
+	moved.URL = &url.URL{}
+	*moved.URL = *r.URL
+	moved.URL.Path, moved.URL.RawPath = path, ""
+	return &moved
+}
+
+// serve hands r over. Its one message has to come in time; a stream may be
+// silent as long as it likes.
+func (s *Set) serve(w http.ResponseWriter, r *http.Request, to route) {
+	if to.v != nil {
+		defer to.v.leave()
+	}
+	c := http.NewResponseController(w) // a server without deadlines has none to set
+	if to.streams || to.v == nil {
+		r = r.WithContext(context.WithValue(r.Context(), reads{}, c))
+	} else if r.Body != nil && r.Body != http.NoBody {
+		_ = c.SetReadDeadline(time.Now().Add(s.opts.BodyTime))
+		own := *r // the server looks at the body of its own request, to know whether the connection can be used again
+		own.Body, r = &timed{r.Body, c}, &own
+	}
+	to.ServeHTTP(w, r)
+}
+
+// timed is a body whose deadline is taken off when all of it has come: the call
+// may go on, and a connection that waits must not end by it.
+type timed struct {
+	io.ReadCloser
+	c *http.ResponseController
+}
+
+func (t *timed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = t.c.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// reads is the key under which a context has who can end a read.
+type reads struct{}
+
+// interrupt ends a read in progress when ctx ends: the deadline of a call, and
+// the end of its version, hold for those too who wait for a message. It is over
+// when what it returns has returned.
+func interrupt(ctx context.Context) (over func()) {
+	c, ok := ctx.Value(reads{}).(*http.ResponseController)
+	if !ok {
+		return func() {}
+	}
+	var mu sync.Mutex
+	done := false
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !done {
+			_ = c.SetReadDeadline(time.Unix(1, 0))
+		}
+	})
+	return func() {
+		stop()
+		mu.Lock()
+		defer mu.Unlock()
+		done = true
+	}
+}
+
+// errorWriter writes what is wrong before there is a call.
+var errorWriter = connecthttp.NewErrorWriter()
+
+// refuse answers with an error in the protocol of the caller.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	_ = errorWriter.Write(w, r, wire(err)) // the caller has gone
+}
+
+// unknown answers where there is nothing.
+func unknown(w http.ResponseWriter, r *http.Request, path string) {
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		refuse(w, r, weft.Errorf(weft.Unimplemented, "services.ServeHTTP", "no module serves %.200q", path))
+		return
+	}
+	http.Error(w, "no module serves this path", http.StatusNotFound)
+}

@@ -1,0 +1,373 @@
+// Package services serves the protobuf services of modules from their
+// descriptors alone, over Connect, gRPC and gRPC-Web, in protobuf and JSON.
+package services
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
+
+	"github.com/weftrun/weft"
+)
+
+// Options of a set. The zero value of each field means its default.
+type Options struct {
+	MessageMax int           // bytes of one message, unpacked, in either direction; default 4 MiB
+	HeadersMax int           // bytes of the headers and trailers of one answer; default 64 KiB
+	CallsMax   int           // calls at once, streams among them; default 20,000
+	BodyTime   time.Duration // for the one message of a call that does not stream to arrive; default 2 minutes
+
+	// Own are the services that the process serves beside the modules. No module
+	// may have one of these names, and reflection describes them too.
+	Own []string
+
+	// Shown is what a caller may see of an error; default all of it.
+	Shown func(procedure string, err error) error
+}
+
+func (o Options) withDefaults() Options {
+	if o.MessageMax <= 0 {
+		o.MessageMax = 4 << 20
+	}
+	if o.HeadersMax <= 0 {
+		o.HeadersMax = 64 << 10
+	}
+	if o.CallsMax <= 0 {
+		o.CallsMax = 20_000
+	}
+	if o.BodyTime <= 0 {
+		o.BodyTime = 2 * time.Minute
+	}
+	if o.Shown == nil {
+		o.Shown = func(_ string, err error) error { return err }
+	}
+	return o
+}
+
+// Module is one version of a module.
+type Module struct {
+	Namespace string // the default where empty
+	Name      string
+	Version   string
+	Schema    *Schema
+	Impl      Implementation
+}
+
+// Implementation runs the methods of one version of a module. Its methods are
+// called by many goroutines at once.
+type Implementation interface {
+	// Implements reports whether there is a handler for the method. It is asked
+	// before the version goes live.
+	Implements(procedure string) bool
+	// Call serves one call. An error becomes that of the caller, a weft.Error
+	// with its code and details. The context ends with the caller, with the
+	// deadline, or when the version has been removed.
+	Call(ctx context.Context, c *Call) error
+}
+
+// Set is what is live. Its methods may be called by many goroutines at once.
+type Set struct {
+	opts  Options
+	http  []connecthttp.Option
+	now   atomic.Pointer[snapshot]
+	calls atomic.Int64 // in progress
+
+	mu     sync.Mutex
+	live   map[id]*version   // guarded by mu
+	chosen map[module]string // guarded by mu: the version that is called where none is named
+}
+
+// id names a version, module a module.
+type (
+	module struct{ namespace, name string }
+	id     struct {
+		module
+		version string
+	}
+)
+
+// snapshot is all that a call is routed by. It does not change. Its keys are
+// namespaces.
+type snapshot map[string]*space
+
+// space is what is live in one namespace.
+type space struct {
+	chosen   routes
+	versions map[string]routes // by name@version
+}
+
+// routes are by procedure, and by /pkg.Service/ for methods that there are not.
+type routes map[string]route
+
+type route struct {
+	http.Handler
+	v       *version // nil for what the host itself answers
+	streams bool     // the caller sends a stream
+}
+
+// New is a set that serves nothing yet.
+func New(o Options) *Set {
+	s := &Set{opts: o.withDefaults(), live: map[id]*version{}, chosen: map[module]string{}}
+	s.http = []connecthttp.Option{
+		connecthttp.WithCodecs(binaryCodec{connectproto.NewBinaryCodec()}, jsonCodec{connectproto.NewJSONCodec()}),
+		connecthttp.WithCompressMinBytes(compressMin),
+		connecthttp.WithReadMaxBytes(s.opts.MessageMax),
+		connecthttp.WithSendMaxBytes(s.opts.MessageMax),
+	}
+	s.publish()
+	return s
+}
+
+// compressMin is how many bytes are worth packing.
+const compressMin = 1024
+
+// Add makes a version live. It is called by its own name; where it is the first
+// of its module, also where no version is named. A method without a handler, a
+// service that another module of the namespace has, and a version that is live
+// are refused.
+func (s *Set) Add(m Module) error {
+	m.Namespace = weft.NamespaceOr(m.Namespace)
+	if err := m.check(); err != nil {
+		return err
+	}
+	v := s.version(m)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.clash(v); err != nil {
+		return err
+	}
+	s.live[v.id()] = v
+	if s.chosen[v.id().module] == "" {
+		s.chosen[v.id().module] = m.Version
+	}
+	s.publish()
+	return nil
+}
+
+// Check is the error that Add would give.
+func (s *Set) Check(m Module) error {
+	m.Namespace = weft.NamespaceOr(m.Namespace)
+	if err := m.check(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clash(&version{Module: m})
+}
+
+func (m Module) check() error {
+	if m.Name == "" || m.Version == "" || strings.ContainsAny(m.Name+m.Version, "/@") {
+		return weft.Errorf(weft.InvalidArgument, "services.Add", "%q is no name of a module and its version", m.Name+"@"+m.Version)
+	}
+	if len(m.Schema.services) == 0 {
+		return weft.Errorf(weft.InvalidArgument, "services.Add", "the descriptors of %s have no service", m.Name)
+	}
+	for method := range m.Schema.methods() {
+		if p := procedure(method); !m.Impl.Implements(p) {
+			return weft.Errorf(weft.InvalidArgument, "services.Add", "module %s has no handler for %s", m.Name, p).WithHint("export one, or leave the method out of the descriptors")
+		}
+	}
+	return nil
+}
+
+// clash is called with the lock.
+func (s *Set) clash(v *version) error {
+	if s.live[v.id()] != nil {
+		return weft.Errorf(weft.AlreadyExists, "services.Add", "%s is live", v.id())
+	}
+	taken := map[string]string{}
+	for _, name := range append(system, s.opts.Own...) {
+		taken[name] = "weft itself"
+	}
+	for of, other := range s.live {
+		if of.namespace == v.Namespace && of.name != v.Name {
+			for _, name := range other.Schema.Services() {
+				taken[name] = "module " + of.name
+			}
+		}
+	}
+	for _, name := range v.Schema.Services() {
+		if by := taken[name]; by != "" {
+			return weft.Errorf(weft.AlreadyExists, "services.Add", "service %s of module %s is served by %s", name, v.Name, by).WithHint("a service has one module in a namespace; give the package another name")
+		}
+	}
+	return nil
+}
+
+// Promote makes a live version the one that is called where none is named: a
+// newer one to go forward, an older one to go back. Calls in progress end where
+// they began.
+func (s *Set) Promote(namespace, name, version string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := id{module{weft.NamespaceOr(namespace), name}, version}
+	if s.live[of] == nil {
+		return gone("services.Promote", of)
+	}
+	s.chosen[of.module] = version
+	s.publish()
+	return nil
+}
+
+// Remove takes no more calls for a version and waits for those in progress.
+// When ctx ends they are cancelled, with ErrRemoved. On return there is none.
+// The version that is called where none is named goes last.
+func (s *Set) Remove(ctx context.Context, namespace, name, version string) error {
+	of := id{module{weft.NamespaceOr(namespace), name}, version}
+	v, err := s.unlist(of)
+	if err != nil {
+		return err
+	}
+	v.drain(ctx, ErrRemoved)
+	return nil
+}
+
+func (s *Set) unlist(of id) (*version, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.live[of]
+	if v == nil {
+		return nil, gone("services.Remove", of)
+	}
+	if s.chosen[of.module] == of.version {
+		for other := range s.live {
+			if other.module == of.module && other != of {
+				return nil, weft.Errorf(weft.FailedPrecondition, "services.Remove", "%s is called where no version is named", of).WithHint("promote another version first, such as %s", other.version)
+			}
+		}
+		delete(s.chosen, of.module)
+	}
+	delete(s.live, of)
+	s.publish()
+	return v, nil
+}
+
+// Close removes all that is live, as Remove does. It is safe twice.
+func (s *Set) Close(ctx context.Context) {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.live))
+	clear(s.live)
+	clear(s.chosen)
+	s.publish()
+	s.mu.Unlock()
+	for _, v := range all {
+		v.drain(ctx, ErrRemoved)
+	}
+}
+
+// Serves reports whether a service is live where no version is named.
+func (s *Set) Serves(namespace, service string) bool {
+	sp := (*s.now.Load())[weft.NamespaceOr(namespace)]
+	return sp != nil && sp.chosen["/"+service+"/"].Handler != nil
+}
+
+func gone(op string, of id) error {
+	return weft.Errorf(weft.NotFound, op, "%s is not live", of)
+}
+
+// publish makes the snapshot anew. It is called with the lock.
+func (s *Set) publish() {
+	snap := snapshot{weft.DefaultNamespace: {chosen: routes{}, versions: map[string]routes{}}}
+	for of, v := range s.live {
+		sp := snap[of.namespace]
+		if sp == nil {
+			sp = &space{chosen: routes{}, versions: map[string]routes{}}
+			snap[of.namespace] = sp
+		}
+		sp.versions[of.String()] = v.routes
+		if s.chosen[of.module] == of.version {
+			maps.Copy(sp.chosen, v.routes)
+		}
+	}
+	s.now.Store(&snap)
+}
+
+func (of id) String() string { return of.name + "@" + of.version }
+
+// system are the services that are a set's own.
+var system = []string{"grpc.health.v1.Health"}
+
+// version is a live version of a module.
+type version struct {
+	Module
+	opts   *Options
+	routes routes
+
+	life    context.Context
+	end     context.CancelCauseFunc
+	calls   atomic.Int64 // in progress
+	retired atomic.Bool
+	quiet   chan struct{} // closed when it is retired and there is no call
+	once    sync.Once     // to close it
+}
+
+func (s *Set) version(m Module) *version {
+	v := &version{Module: m, opts: &s.opts, routes: routes{}, quiet: make(chan struct{})}
+	v.life, v.end = context.WithCancelCause(context.Background())
+	server := connect.NewServer()
+	streams := map[string]bool{}
+	for method := range m.Schema.methods() {
+		server.Register(v.method(method))
+		streams[procedure(method)] = method.IsStreamingClient()
+	}
+	connecthttp.Mount(mounted(func(path string, h http.Handler) {
+		v.routes[path] = route{Handler: h, v: v, streams: streams[path]}
+	}), server, s.http...)
+	return v
+}
+
+// mounted is what connect hands its handlers to.
+type mounted func(path string, h http.Handler)
+
+func (m mounted) Handle(path string, h http.Handler) { m(path, h) }
+
+func (v *version) id() id { return id{module{v.Namespace, v.Name}, v.Version} }
+
+// enter begins a call, unless the version takes none: then there is a newer
+// snapshot to look in.
+func (v *version) enter() bool {
+	v.calls.Add(1)
+	if v.retired.Load() {
+		v.leave()
+		return false
+	}
+	return true
+}
+
+func (v *version) leave() {
+	if v.calls.Add(-1) == 0 && v.retired.Load() {
+		v.once.Do(func() { close(v.quiet) })
+	}
+}
+
+// drain waits for the calls in progress, and cancels them when ctx ends.
+func (v *version) drain(ctx context.Context, why error) {
+	v.calls.Add(1) // so that the last to leave may be this
+	v.retired.Store(true)
+	v.leave()
+	select {
+	case <-v.quiet:
+	case <-ctx.Done():
+	}
+	v.end(why)
+	<-v.quiet
+}
+
+// during is ctx, ended also when the version is.
+func (v *version) during(ctx context.Context) (context.Context, func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(v.life, func() { end(context.Cause(v.life)) })
+	return ctx, func() { stop(); end(nil) }
+}
+
+// ErrRemoved is what calls get that outlast their version.
+var ErrRemoved = weft.Errorf(weft.Unavailable, "services.Remove", "this version of the module was removed").WithHint("call again: another version may serve it")
