@@ -7,7 +7,7 @@ STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 # Not "Entering directory" before and after what people want to read.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all need build guests demo test test-power test-kill test-sim fuzz-meter fuzz generate bench bench-parked soak figures fmt vet lint clean
+.PHONY: all need build guests demo test conformance test-power test-kill test-sim fuzz-meter fuzz generate bench bench-parked soak figures fmt vet lint clean
 
 all: build guests
 
@@ -54,6 +54,11 @@ test: need
 	$(GO) test -race $$($(GO) list ./... | grep -v /tests/e2e)
 	$(GO) test -race -count=1 ./tests/e2e # it runs what Go's test cache does not see
 	$(MAKE) -C guests test
+
+# The conformance suite of Connect's authors against what serves modules: all
+# cases of tests/conformance/connect/shipped.yaml. make test runs a quarter.
+conformance: need
+	$(GO) test -count=1 -v ./tests/conformance/connect -args -whole
 
 # Power cuts and failing disks: docs/DURABILITY.md.
 test-power: need

@@ -21,7 +21,8 @@ import (
 
 // Options of a set. The zero value of each field means its default.
 type Options struct {
-	MessageMax int           // bytes of one message, unpacked, in either direction; default 4 MiB
+	MessageMax int           // bytes of one message that comes in, unpacked; default 4 MiB
+	AnswerMax  int           // bytes of one message that goes out, before it is packed; default 4 MiB
 	HeadersMax int           // bytes of the headers and trailers of one answer; default 64 KiB
 	CallsMax   int           // calls at once, streams among them; default 20,000
 	BodyTime   time.Duration // for the one message of a call that does not stream to arrive; default 2 minutes
@@ -37,6 +38,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.MessageMax <= 0 {
 		o.MessageMax = 4 << 20
+	}
+	if o.AnswerMax <= 0 {
+		o.AnswerMax = 4 << 20
 	}
 	if o.HeadersMax <= 0 {
 		o.HeadersMax = 64 << 10
@@ -121,7 +125,7 @@ func New(o Options) *Set {
 		connecthttp.WithCodecs(binaryCodec{connectproto.NewBinaryCodec()}, jsonCodec{connectproto.NewJSONCodec()}),
 		connecthttp.WithCompressMinBytes(compressMin),
 		connecthttp.WithReadMaxBytes(s.opts.MessageMax),
-		connecthttp.WithSendMaxBytes(s.opts.MessageMax),
+		connecthttp.WithSendMaxBytes(s.opts.AnswerMax),
 	}
 	s.publish()
 	return s

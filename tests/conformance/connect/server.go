@@ -1,0 +1,142 @@
+// Package connect holds services against the conformance suite of Connect's
+// authors, connectrpc.com/conformance: its client calls ConformanceService,
+// which is served here from its descriptors.
+package connect
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/weftrun/weft/host/services"
+)
+
+// Serve is a server as the suite starts it: in says what is to be served, out
+// is told where, and it serves until ctx ends. set are the suite's descriptors.
+func Serve(ctx context.Context, set []byte, in io.Reader, out io.Writer) error {
+	ask, err := asked(in)
+	if err != nil {
+		return err
+	}
+	live := services.New(services.Options{MessageMax: ask.messageMax})
+	defer live.Close(context.Background())
+	impl, err := newConformance(set)
+	if err != nil {
+		return err
+	}
+	schema, err := services.Link("conformance", set)
+	if err != nil {
+		return err
+	}
+	if err := live.Add(services.Module{Name: "conformance", Version: "1.0.0", Schema: schema, Impl: impl}); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	s := services.Server(live)
+	failed := make(chan error, 1)
+	if ask.tls != nil {
+		s.TLSConfig = ask.tls
+		go func() { failed <- s.ServeTLS(l, "", "") }()
+	} else {
+		go func() { failed <- s.Serve(l) }()
+	}
+	defer s.Close()
+	answer := field(nil, 1, []byte("127.0.0.1"))
+	answer = protowire.AppendVarint(protowire.AppendTag(answer, 2, protowire.VarintType), uint64(l.Addr().(*net.TCPAddr).Port))
+	answer = field(answer, 3, ask.cert)
+	if _, err := out.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(answer))), answer...)); err != nil {
+		return err
+	}
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// ask is what the suite wants of a server; the protocols need no saying.
+type ask struct {
+	messageMax int
+	tls        *tls.Config
+	cert       []byte // PEM
+}
+
+func asked(in io.Reader) (ask, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(in, size[:]); err != nil {
+		return ask{}, err
+	}
+	raw := make([]byte, binary.BigEndian.Uint32(size[:]))
+	if _, err := io.ReadFull(in, raw); err != nil {
+		return ask{}, err
+	}
+	top := fields(raw)
+	a := ask{messageMax: int(top.number(6))}
+	if top.number(4) == 0 {
+		return a, nil
+	}
+	creds := fields(top[7])
+	a.cert = creds[1]
+	pair, err := tls.X509KeyPair(creds[1], creds[2])
+	if err != nil {
+		return ask{}, err
+	}
+	a.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if ca := top[5]; len(ca) > 0 {
+		a.tls.ClientCAs, a.tls.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+		if !a.tls.ClientCAs.AppendCertsFromPEM(ca) {
+			return ask{}, errors.New("the certificate for clients cannot be read")
+		}
+	}
+	return a, nil
+}
+
+// message is the last value of each field, a number in its encoding.
+type message map[protowire.Number][]byte
+
+func fields(raw []byte) message {
+	m := message{}
+	for len(raw) > 0 {
+		num, typ, n := protowire.ConsumeTag(raw)
+		size := protowire.ConsumeFieldValue(num, typ, raw[n:])
+		m[num] = raw[n : n+size]
+		if typ == protowire.BytesType {
+			m[num], _ = protowire.ConsumeBytes(raw[n:])
+		}
+		raw = raw[n+size:]
+	}
+	return m
+}
+
+func (m message) number(num protowire.Number) uint64 {
+	if len(m[num]) == 0 {
+		return 0
+	}
+	v, _ := protowire.ConsumeVarint(m[num])
+	return v
+}
+
+// ServeProcess is Serve over the standard streams, until the process is told to
+// end. The set is in a file.
+func ServeProcess(file string) error {
+	set, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Serve(ctx, set, os.Stdin, os.Stdout)
+}
