@@ -122,7 +122,7 @@ func (v *version) method(m protoreflect.MethodDescriptor) connect.Method {
 	in, out := v.Schema.shape(m.Input()), v.Schema.shape(m.Output())
 	single := !m.IsStreamingServer()
 	return connect.Method{Spec: spec, Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
-		ctx, end := v.during(ctx)
+		ctx, end := until(ctx, v.life)
 		defer end()
 		info, _ := connect.CallInfoForServerContext(ctx)
 		c := &Call{Procedure: spec.Procedure, info: info, stream: stream, ctx: ctx, in: message{shape: in}, out: message{shape: out}, single: single, most: v.opts.HeadersMax}

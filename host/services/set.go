@@ -15,6 +15,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/connect/v2/connectproto"
+	"connectrpc.com/grpcreflect/v2"
 
 	"github.com/weftrun/weft"
 )
@@ -84,6 +85,8 @@ type Set struct {
 	http  []connecthttp.Option
 	now   atomic.Pointer[snapshot]
 	calls atomic.Int64 // in progress
+	life  context.Context
+	end   context.CancelCauseFunc
 
 	mu     sync.Mutex
 	live   map[id]*version   // guarded by mu
@@ -114,13 +117,14 @@ type routes map[string]route
 
 type route struct {
 	http.Handler
-	v       *version // nil for what the host itself answers
+	v       *version // nil for reflection, which holds nothing
 	streams bool     // the caller sends a stream
 }
 
 // New is a set that serves nothing yet.
 func New(o Options) *Set {
 	s := &Set{opts: o.withDefaults(), live: map[id]*version{}, chosen: map[module]string{}}
+	s.life, s.end = context.WithCancelCause(context.Background())
 	s.http = []connecthttp.Option{
 		connecthttp.WithCodecs(binaryCodec{connectproto.NewBinaryCodec()}, jsonCodec{connectproto.NewJSONCodec()}),
 		connecthttp.WithCompressMinBytes(compressMin),
@@ -189,7 +193,7 @@ func (s *Set) clash(v *version) error {
 		return weft.Errorf(weft.AlreadyExists, "services.Add", "%s is live", v.id())
 	}
 	taken := map[string]string{}
-	for _, name := range append(system, s.opts.Own...) {
+	for _, name := range slices.Concat(system, s.opts.Own) {
 		taken[name] = "weft itself"
 	}
 	for of, other := range s.live {
@@ -263,6 +267,7 @@ func (s *Set) Close(ctx context.Context) {
 	clear(s.chosen)
 	s.publish()
 	s.mu.Unlock()
+	s.end(ErrRemoved)
 	for _, v := range all {
 		v.drain(ctx, ErrRemoved)
 	}
@@ -281,6 +286,7 @@ func gone(op string, of id) error {
 // publish makes the snapshot anew. It is called with the lock.
 func (s *Set) publish() {
 	snap := snapshot{weft.DefaultNamespace: {chosen: routes{}, versions: map[string]routes{}}}
+	views := map[string]view{weft.DefaultNamespace: {own: s.opts.Own}}
 	for of, v := range s.live {
 		sp := snap[of.namespace]
 		if sp == nil {
@@ -290,15 +296,19 @@ func (s *Set) publish() {
 		sp.versions[of.String()] = v.routes
 		if s.chosen[of.module] == of.version {
 			maps.Copy(sp.chosen, v.routes)
+			views[of.namespace] = view{modules: append(views[of.namespace].modules, v.Schema), own: s.opts.Own}
 		}
+	}
+	for namespace, sp := range snap {
+		s.reflected(s.life, views[namespace], sp.chosen)
 	}
 	s.now.Store(&snap)
 }
 
 func (of id) String() string { return of.name + "@" + of.version }
 
-// system are the services that are a set's own.
-var system = []string{"grpc.health.v1.Health"}
+// system are services that no module may have: the set's own, and health.
+var system = []string{grpcreflect.ReflectV1ServiceName, grpcreflect.ReflectV1AlphaServiceName, "grpc.health.v1.Health"}
 
 // version is a live version of a module.
 type version struct {
@@ -326,6 +336,7 @@ func (s *Set) version(m Module) *version {
 	connecthttp.Mount(mounted(func(path string, h http.Handler) {
 		v.routes[path] = route{Handler: h, v: v, streams: streams[path]}
 	}), server, s.http...)
+	s.reflected(v.life, view{modules: []*Schema{m.Schema}}, v.routes)
 	return v
 }
 
@@ -366,10 +377,10 @@ func (v *version) drain(ctx context.Context, why error) {
 	<-v.quiet
 }
 
-// during is ctx, ended also when the version is.
-func (v *version) during(ctx context.Context) (context.Context, func()) {
+// until is ctx, ended also when life is, for the reason that life has.
+func until(ctx, life context.Context) (context.Context, func()) {
 	ctx, end := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(v.life, func() { end(context.Cause(v.life)) })
+	stop := context.AfterFunc(life, func() { end(context.Cause(life)) })
 	return ctx, func() { stop(); end(nil) }
 }
 
