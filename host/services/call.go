@@ -158,6 +158,9 @@ func wire(err error) error {
 	text := err.Error()
 	var own *weft.Error
 	if !errors.As(err, &own) {
+		if weft.CodeOf(err) == weft.Unknown {
+			text = "" // a panic, or what else came about inside: not for callers
+		}
 		return connect.NewError(connect.Code(weft.CodeOf(err)), text)
 	}
 	if own == err && own.Err == nil && own.Hint == "" {

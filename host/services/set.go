@@ -32,7 +32,8 @@ type Options struct {
 	// may have one of these names, and reflection describes them too.
 	Own []string
 
-	// Shown is what a caller may see of an error; default all of it.
+	// Shown is what a caller may see of an error, and where it is to be logged;
+	// default the error itself. Of what is no weft.Error callers see the code.
 	Shown func(procedure string, err error) error
 }
 
@@ -73,9 +74,9 @@ type Implementation interface {
 	// Implements reports whether there is a handler for the method. It is asked
 	// before the version goes live.
 	Implements(procedure string) bool
-	// Call serves one call. An error becomes that of the caller, a weft.Error
-	// with its code and details. The context ends with the caller, with the
-	// deadline, or when the version has been removed.
+	// Call serves one call. A weft.Error comes to the caller with its code, text
+	// and details; of other errors comes that there was one. The context ends with
+	// the caller, with the deadline, or when the version has been removed.
 	Call(ctx context.Context, c *Call) error
 }
 
