@@ -12,17 +12,19 @@ import (
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
 )
 
-// health is gRPC's health check: the host serves all of its services, or none.
+// health is gRPC's health check: the host serves all of its services and those
+// of its modules, or none.
 type health struct {
 	server *connect.Server // whose services there are
 	ready  func() error
+	live   func(namespace, service string) bool // a module's service; nil where there are no modules
 }
 
 // healthEvery is how often a watched status is looked at.
 const healthEvery = time.Second
 
-func (h health) Check(_ context.Context, q *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
-	s := h.status(q.Service)
+func (h health) Check(ctx context.Context, q *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
+	s := h.status(ctx, q.Service)
 	if s == healthv1.HealthCheckResponse_SERVICE_UNKNOWN {
 		return nil, weft.Errorf(weft.NotFound, "rpc.Check", "no service %q", q.Service).WithHint("an empty name means the whole host")
 	}
@@ -34,7 +36,7 @@ func (h health) Watch(ctx context.Context, q *healthv1.HealthCheckRequest, strea
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
 	for last := healthv1.HealthCheckResponse_UNKNOWN; ; {
-		if s := h.status(q.Service); s != last {
+		if s := h.status(ctx, q.Service); s != last {
 			if err := stream.Send(&healthv1.HealthCheckResponse{Status: s}); err != nil {
 				return err
 			}
@@ -50,9 +52,9 @@ func (h health) Watch(ctx context.Context, q *healthv1.HealthCheckRequest, strea
 	}
 }
 
-func (h health) status(service string) healthv1.HealthCheckResponse_ServingStatus {
+func (h health) status(ctx context.Context, service string) healthv1.HealthCheckResponse_ServingStatus {
 	switch {
-	case service != "" && !h.serves(service):
+	case service != "" && !h.serves(ctx, service):
 		return healthv1.HealthCheckResponse_SERVICE_UNKNOWN
 	case h.ready() != nil:
 		return healthv1.HealthCheckResponse_NOT_SERVING
@@ -60,7 +62,10 @@ func (h health) status(service string) healthv1.HealthCheckResponse_ServingStatu
 	return healthv1.HealthCheckResponse_SERVING
 }
 
-func (h health) serves(service string) bool {
+func (h health) serves(ctx context.Context, service string) bool {
+	if info, ok := connect.CallInfoForServerContext(ctx); ok && h.live != nil && h.live(info.RequestHeader().Get("Weft-Namespace"), service) {
+		return true
+	}
 	for spec := range h.server.Specs() {
 		if strings.HasPrefix(spec.Procedure, "/"+service+"/") {
 			return true

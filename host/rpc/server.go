@@ -32,6 +32,8 @@ type Rooms struct {
 	ModuleMax int64           // bytes of an upload
 	Ready     func() error    // nil while the host takes work
 	Drain     context.Context // ended when it takes none
+	// Live reports whether a module serves a service; nil where none does.
+	Live func(namespace, service string) bool
 }
 
 // Register adds every service to a server, and the health check of all that it
@@ -45,7 +47,7 @@ func Register(s *connect.Server, r Rooms) {
 	weftv1connect.RegisterRegistryServiceHandler(s, registry{r})
 	weftv1connect.RegisterBreakerServiceHandler(s, breakers{r})
 	weftv1connect.RegisterPolicyServiceHandler(s, policies{r})
-	healthv1connect.RegisterHealthHandler(s, health{s, r.Ready})
+	healthv1connect.RegisterHealthHandler(s, health{s, r.Ready, r.Live})
 }
 
 type modules struct{ Rooms }
