@@ -40,7 +40,11 @@ enum weft_level { WEFT_DEBUG, WEFT_INFO, WEFT_WARN, WEFT_ERROR };
 /* ---- The imports, as docs/ABI.md has them. An int64_t result is a length, or minus a code; a length over
  * cap wrote nothing, and weft_abi_result reads it. ---- */
 
+#ifdef __wasm__
 #define WEFT_IMPORT(name) __attribute__((import_module("weft/v1"), import_name(name)))
+#else
+#define WEFT_IMPORT(name) /* weft_test.h has it */
+#endif
 
 WEFT_IMPORT("input") uint32_t weft_abi_input(void *dst, uint32_t cap, uint32_t offset);
 WEFT_IMPORT("output") void weft_abi_output(const void *src, uint32_t len);
@@ -63,8 +67,13 @@ WEFT_IMPORT("error_detail") void weft_abi_error_detail(const char *type, uint32_
 WEFT_IMPORT("deadline") int64_t weft_abi_deadline(void); /* milliseconds left */
 WEFT_IMPORT("log") void weft_abi_log(uint32_t level, const char *text, uint32_t len);
 
-/* WEFT_HANDLER exports a handler; its body sees input_len. */
+/* WEFT_HANDLER exports a handler; its body sees input_len. Outside Wasm it is a
+ * plain function, for weft_test.h. */
+#ifdef __wasm__
 #define WEFT_HANDLER(export, fn) __attribute__((export_name(export))) uint32_t fn(uint32_t input_len)
+#else
+#define WEFT_HANDLER(export, fn) uint32_t fn(uint32_t input_len)
+#endif
 
 /* ---- Strings: a pointer and a length, never owned ---- */
 
@@ -113,6 +122,17 @@ static inline weft_str weft_header(const char *name, void *room, uint32_t cap) {
   weft_str k = weft_cstr(name);
   int64_t n = weft_abi_header_get(k.ptr, k.len, room, cap);
   return (weft_str){(const char *)room, weft_found(n, cap) ? (uint32_t)n : 0};
+}
+
+/* weft_failed answers with the code of a host call that just failed, with what
+ * it was about and what the host says of it: return its result. */
+static inline uint32_t weft_failed(uint32_t code, const char *what) {
+  char text[1024];
+  weft_write(weft_cstr(what));
+  uint32_t n = weft_abi_result(text, sizeof text, 0);
+  if (n) weft_write(WEFT_STR(": "));
+  weft_write((weft_str){text, n});
+  return code;
 }
 
 /* weft_recv waits for the next message. Its result is that of weft_abi_recv: a
@@ -190,6 +210,57 @@ static inline int weft_parse_int(weft_str s, int64_t *out) {
   return 1;
 }
 
+/* ---- State, events and the outside. Each gives a code: WEFT_OK, that of the
+ * host, or WEFT_OUT_OF_RANGE for an answer that does not fit what is free of the
+ * buffer; weft_abi_result reads such an answer in parts. What is not there is
+ * WEFT_NOT_FOUND. ---- */
+
+static inline uint32_t weft_answer(weft_buf *b, int64_t n) {
+  if (n < 0) return (uint32_t)-n;
+  if (n > (int64_t)(b->cap - b->len)) return WEFT_OUT_OF_RANGE;
+  b->len += (uint32_t)n;
+  return WEFT_OK;
+}
+
+static inline uint32_t weft_get(weft_str key, weft_buf *value) {
+  return weft_answer(value, weft_abi_state_get(key.ptr, key.len, value->ptr + value->len, value->cap - value->len));
+}
+
+static inline uint32_t weft_set(weft_str key, weft_str value) {
+  return weft_abi_state_set(key.ptr, key.len, value.ptr, value.len);
+}
+
+static inline uint32_t weft_delete(weft_str key) { return weft_abi_state_delete(key.ptr, key.len); }
+
+/* weft_publish sends an event with JSON data, once the handler has returned WEFT_OK. */
+static inline uint32_t weft_publish(weft_str type, weft_str data) {
+  return weft_abi_publish(type.ptr, type.len, data.ptr, data.len);
+}
+
+/* weft_call asks a peer, as in "payments/payments.v1.Payments/Charge". */
+static inline uint32_t weft_call(weft_str procedure, weft_str request, weft_buf *answer) {
+  return weft_answer(answer, weft_abi_call(procedure.ptr, procedure.len, request.ptr, request.len,
+                                           answer->ptr + answer->len, answer->cap - answer->len));
+}
+
+/* weft_http sends a request of weft_put_request. The answer is an object with
+ * status, headers and body, whose inside weft_put_decoded reads. */
+static inline uint32_t weft_http(weft_str request, weft_buf *answer) {
+  return weft_answer(answer, weft_abi_http(request.ptr, request.len, answer->ptr + answer->len, answer->cap - answer->len));
+}
+
+static inline uint32_t weft_config(weft_str key, weft_buf *value) {
+  return weft_answer(value, weft_abi_config_get(key.ptr, key.len, value->ptr + value->len, value->cap - value->len));
+}
+
+/* weft_secret reads a secret that the module was granted. Do not log it. */
+static inline uint32_t weft_secret(weft_str name, weft_buf *value) {
+  return weft_answer(value, weft_abi_secret_get(name.ptr, name.len, value->ptr + value->len, value->cap - value->len));
+}
+
+/* weft_remaining is how many milliseconds the call has left. */
+static inline int64_t weft_remaining(void) { return weft_abi_deadline(); }
+
 /* ---- JSON: values are found, not parsed. Memory-safe on any bytes; on what is
  * no JSON it finds nothing, or some part of it. ---- */
 
@@ -249,6 +320,138 @@ static inline weft_str weft_json_text(weft_str raw) {
   for (uint32_t i = 1; i < raw.len - 1; i++)
     if (raw.ptr[i] == '\\') return WEFT_STR("");
   return (weft_str){raw.ptr + 1, raw.len - 2};
+}
+
+/* weft_hex is four hex digits of s from i on, or -1. */
+static inline int32_t weft_hex(weft_str s, uint32_t i) {
+  int32_t v = 0;
+  if (i + 4 > s.len) return -1;
+  for (uint32_t j = i; j < i + 4; j++) {
+    char c = s.ptr[j];
+    if (c >= '0' && c <= '9') v = v * 16 + c - '0';
+    else if (c >= 'a' && c <= 'f') v = v * 16 + c - 'a' + 10;
+    else if (c >= 'A' && c <= 'F') v = v * 16 + c - 'A' + 10;
+    else return -1;
+  }
+  return v;
+}
+
+static inline void weft_put_rune(weft_buf *b, uint32_t r) {
+  if (r < 0x80) {
+    weft_put_char(b, (char)r);
+    return;
+  }
+  if (r >= 0x10000) {
+    weft_put_char(b, (char)(0xf0 | r >> 18));
+    weft_put_char(b, (char)(0x80 | (r >> 12 & 0x3f)));
+  } else if (r >= 0x800) weft_put_char(b, (char)(0xe0 | r >> 12));
+  if (r >= 0x800) weft_put_char(b, (char)(0x80 | (r >> 6 & 0x3f)));
+  else weft_put_char(b, (char)(0xc0 | r >> 6));
+  weft_put_char(b, (char)(0x80 | (r & 0x3f)));
+}
+
+/* weft_put_string adds what a raw JSON string says, without quotes and escapes;
+ * 0 if it is no such string. */
+static inline int weft_put_string(weft_buf *b, weft_str raw) {
+  if (raw.len < 2 || raw.ptr[0] != '"' || raw.ptr[raw.len - 1] != '"') return 0;
+  weft_str in = {raw.ptr, raw.len - 1};
+  for (uint32_t i = 1; i < in.len; i++) {
+    if (in.ptr[i] != '\\') {
+      weft_put_char(b, in.ptr[i]);
+      continue;
+    }
+    if (++i == in.len) return 0;
+    switch (in.ptr[i]) {
+      case 'b': weft_put_char(b, '\b'); break;
+      case 'f': weft_put_char(b, '\f'); break;
+      case 'n': weft_put_char(b, '\n'); break;
+      case 'r': weft_put_char(b, '\r'); break;
+      case 't': weft_put_char(b, '\t'); break;
+      case '"': case '\\': case '/': weft_put_char(b, in.ptr[i]); break;
+      case 'u': {
+        int32_t r = weft_hex(in, i + 1), low = -1;
+        if (r < 0) return 0;
+        i += 4;
+        if (r >= 0xd800 && r < 0xdc00 && i + 2 < in.len && in.ptr[i + 1] == '\\' && in.ptr[i + 2] == 'u') low = weft_hex(in, i + 3);
+        if (low >= 0xdc00 && low < 0xe000) {
+          r = 0x10000 + ((r - 0xd800) << 10) + (low - 0xdc00);
+          i += 6;
+        } else if (r >= 0xd800 && r < 0xe000) r = 0xfffd; /* half a pair */
+        weft_put_rune(b, (uint32_t)r);
+        break;
+      }
+      default: return 0;
+    }
+  }
+  return 1;
+}
+
+/* weft_put_json adds text as a JSON string, with quotes and escapes. */
+static inline void weft_put_json(weft_buf *b, weft_str text) {
+  static const char hex[] = "0123456789abcdef";
+  weft_put_char(b, '"');
+  for (uint32_t i = 0; i < text.len; i++) {
+    char c = text.ptr[i];
+    if (c == '"' || c == '\\') {
+      weft_put_char(b, '\\');
+      weft_put_char(b, c);
+    } else if ((unsigned char)c < 0x20) {
+      weft_put(b, WEFT_STR("\\u00"));
+      weft_put_char(b, hex[c >> 4]);
+      weft_put_char(b, hex[c & 15]);
+    } else weft_put_char(b, c);
+  }
+  weft_put_char(b, '"');
+}
+
+/* ---- Requests of weft_http ---- */
+
+/* weft_put_base64 adds bytes as a JSON string in base64. */
+static inline void weft_put_base64(weft_buf *b, weft_str bytes) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  weft_put_char(b, '"');
+  for (uint32_t i = 0; i < bytes.len; i += 3) {
+    uint32_t v = 0, left = bytes.len - i;
+    for (uint32_t j = 0; j < 3; j++) v = v << 8 | (j < left ? (unsigned char)bytes.ptr[i + j] : 0);
+    for (uint32_t j = 0; j < 4; j++) weft_put_char(b, j <= left ? digits[v >> (18 - 6 * j) & 63] : '=');
+  }
+  weft_put_char(b, '"');
+}
+
+/* weft_put_decoded adds the bytes of a raw JSON string in base64; 0 if it is no
+ * such string. Where there is none, as in an answer without a body, it adds nothing. */
+static inline int weft_put_decoded(weft_buf *b, weft_str raw) {
+  if (!raw.len || weft_equal(raw, WEFT_STR("null"))) return 1;
+  weft_str in = weft_json_text(raw);
+  uint32_t v = 0, bits = 0;
+  if (in.len % 4 || in.len + 2 != raw.len) return 0;
+  for (uint32_t i = 0; i < in.len && in.ptr[i] != '='; i++) {
+    char c = in.ptr[i];
+    uint32_t six = c >= 'A' && c <= 'Z' ? (uint32_t)(c - 'A') : c >= 'a' && c <= 'z' ? (uint32_t)(c - 'a') + 26
+                 : c >= '0' && c <= '9' ? (uint32_t)(c - '0') + 52 : c == '+' ? 62 : c == '/' ? 63 : 64;
+    if (six == 64) return 0;
+    v = v << 6 | six;
+    if ((bits += 6) < 8) continue;
+    bits -= 8;
+    weft_put_char(b, (char)(v >> bits));
+  }
+  return 1;
+}
+
+/* weft_put_request adds a request for weft_http. headers is an object in JSON,
+ * or empty. */
+static inline void weft_put_request(weft_buf *b, weft_str method, weft_str url, weft_str headers, weft_str body) {
+  weft_put(b, WEFT_STR("{\"method\":"));
+  weft_put_json(b, method);
+  weft_put(b, WEFT_STR(",\"url\":"));
+  weft_put_json(b, url);
+  if (headers.len) {
+    weft_put(b, WEFT_STR(",\"headers\":"));
+    weft_put(b, headers);
+  }
+  weft_put(b, WEFT_STR(",\"body\":"));
+  weft_put_base64(b, body);
+  weft_put_char(b, '}');
 }
 
 #endif

@@ -1,0 +1,200 @@
+/* weft_test.h: a host in memory, so that handlers run in a plain C program.
+ *
+ *   #include "weft_test.h"
+ *   #include "greet.c"
+ *
+ *   int main(void) {
+ *     weft_put_entry(&weft_host.config, "greeting", "hello");
+ *     weft_str answer = weft_test(greet, "{\"name\":\"Ada\"}", NULL);
+ *     assert(weft_equal(answer, WEFT_STR("hello Ada")));
+ *   }
+ *
+ * built with the compiler of this machine: cc -I sdk/c -o greet_test greet_test.c
+ *
+ * As in weft, a call that fails leaves no write and no event. A test is short:
+ * nothing is freed.
+ */
+#ifndef WEFT_TEST_H
+#define WEFT_TEST_H
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "weft.h"
+
+#define WEFT_ENTRIES 256 /* of each list; one more ends the test */
+
+typedef struct {
+  weft_str name, value;
+} weft_entry;
+
+typedef struct {
+  weft_entry at[WEFT_ENTRIES];
+  uint32_t len;
+} weft_list;
+
+/* Fill it before a call, and look at it after. */
+static struct {
+  weft_list state, config, secrets, headers; /* headers are those of the next calls */
+  uint32_t (*peer)(weft_str procedure, weft_str request, weft_buf *answer); /* answers calls with a code; none: not found */
+  uint32_t (*web)(weft_str request, weft_buf *answer); /* answers plain HTTP, both are JSON; none: not granted */
+  int64_t timeout_ms;        /* what a call has left */
+  weft_list events;          /* of all calls that succeeded: type and data */
+  weft_list answer, logs;    /* headers of the last answer; lines by level */
+  weft_str input, output, kept;
+} weft_host = {.timeout_ms = 30000};
+
+static inline weft_str weft_keep(const void *ptr, uint32_t len) {
+  char *copy = malloc(len + 1u);
+  assert(copy);
+  if (len) memcpy(copy, ptr, len);
+  copy[len] = 0;
+  return (weft_str){copy, len};
+}
+
+static inline weft_entry *weft_find(weft_list *l, weft_str name) {
+  for (uint32_t i = 0; i < l->len; i++)
+    if (weft_equal(l->at[i].name, name)) return &l->at[i];
+  return NULL;
+}
+
+static inline void weft_add(weft_list *l, weft_str name, weft_str value) {
+  assert(l->len < WEFT_ENTRIES);
+  l->at[l->len++] = (weft_entry){weft_keep(name.ptr, name.len), weft_keep(value.ptr, value.len)};
+}
+
+static inline void weft_replace(weft_list *l, weft_str name, weft_str value) {
+  weft_entry *e = weft_find(l, name);
+  if (e) e->value = weft_keep(value.ptr, value.len);
+  else weft_add(l, name, value);
+}
+
+/* weft_put_entry sets a value of a list, such as weft_host.config. */
+static inline void weft_put_entry(weft_list *l, const char *name, const char *value) {
+  weft_replace(l, weft_cstr(name), weft_cstr(value));
+}
+
+/* weft_value is what a list has under a name; its ptr is NULL for nothing. */
+static inline weft_str weft_value(weft_list *l, const char *name) {
+  weft_entry *e = weft_find(l, weft_cstr(name));
+  return e ? e->value : (weft_str){NULL, 0};
+}
+
+/* weft_test runs one call and gives the answer, which is the message where the
+ * code is not WEFT_OK. code may be NULL: then the call must succeed. */
+static inline weft_str weft_test(uint32_t (*handler)(uint32_t), const char *input, uint32_t *code) {
+  static weft_list state, events;
+  state = weft_host.state;
+  events = weft_host.events;
+  weft_host.answer.len = 0;
+  weft_host.input = weft_cstr(input);
+  weft_host.output = weft_host.kept = WEFT_STR("");
+  uint32_t c = handler(weft_host.input.len);
+  if (c) {
+    weft_host.state = state;
+    weft_host.events = events;
+  }
+  if (code) *code = c;
+  else if (c) {
+    fprintf(stderr, "the handler failed with code %u: %.*s\n", c, (int)weft_host.output.len, weft_host.output.ptr);
+    exit(1);
+  }
+  return weft_host.output;
+}
+
+/* ---- The imports, served from weft_host ---- */
+
+static inline uint32_t weft_part(weft_str s, void *dst, uint32_t cap, uint32_t offset) {
+  if (offset >= s.len) return 0;
+  uint32_t n = s.len - offset < cap ? s.len - offset : cap;
+  memcpy(dst, s.ptr + offset, n);
+  return n;
+}
+
+static inline int64_t weft_give(uint32_t code, weft_str v, void *dst, uint32_t cap) {
+  weft_host.kept = v;
+  if (code) return -(int64_t)code;
+  if (v.len <= cap && v.len) memcpy(dst, v.ptr, v.len);
+  return v.len;
+}
+
+static inline int64_t weft_look(weft_list *l, const char *name, uint32_t len, void *dst, uint32_t cap) {
+  weft_entry *e = weft_find(l, (weft_str){name, len});
+  return e ? weft_give(WEFT_OK, e->value, dst, cap) : weft_give(WEFT_NOT_FOUND, WEFT_STR(""), dst, cap);
+}
+
+uint32_t weft_abi_input(void *dst, uint32_t cap, uint32_t offset) { return weft_part(weft_host.input, dst, cap, offset); }
+
+void weft_abi_output(const void *src, uint32_t len) {
+  char *all = malloc(weft_host.output.len + len + 1u);
+  assert(all);
+  memcpy(all, weft_host.output.ptr, weft_host.output.len);
+  if (len) memcpy(all + weft_host.output.len, src, len);
+  all[weft_host.output.len + len] = 0;
+  weft_host.output = (weft_str){all, weft_host.output.len + len};
+}
+
+uint32_t weft_abi_result(void *dst, uint32_t cap, uint32_t offset) { return weft_part(weft_host.kept, dst, cap, offset); }
+
+int64_t weft_abi_header_get(const char *name, uint32_t len, void *dst, uint32_t cap) {
+  return weft_look(&weft_host.headers, name, len, dst, cap);
+}
+
+void weft_abi_header_set(const char *name, uint32_t name_len, const char *value, uint32_t len) {
+  weft_replace(&weft_host.answer, (weft_str){name, name_len}, (weft_str){value, len});
+}
+
+int64_t weft_abi_state_get(const char *key, uint32_t len, void *dst, uint32_t cap) {
+  return weft_look(&weft_host.state, key, len, dst, cap);
+}
+
+uint32_t weft_abi_state_set(const char *key, uint32_t key_len, const void *src, uint32_t len) {
+  weft_replace(&weft_host.state, (weft_str){key, key_len}, (weft_str){src, len});
+  return WEFT_OK;
+}
+
+uint32_t weft_abi_state_delete(const char *key, uint32_t len) {
+  weft_entry *e = weft_find(&weft_host.state, (weft_str){key, len});
+  if (e) *e = weft_host.state.at[--weft_host.state.len];
+  return WEFT_OK;
+}
+
+uint32_t weft_abi_publish(const char *type, uint32_t type_len, const void *src, uint32_t len) {
+  weft_add(&weft_host.events, (weft_str){type, type_len}, (weft_str){src, len});
+  return WEFT_OK;
+}
+
+#define WEFT_ANSWER_MAX (1u << 20) /* bytes of what a peer or the web answers */
+
+int64_t weft_abi_call(const char *procedure, uint32_t procedure_len, const void *src, uint32_t len, void *dst, uint32_t cap) {
+  if (!weft_host.peer) return weft_give(WEFT_NOT_FOUND, WEFT_STR("no such peer"), dst, cap);
+  weft_buf b = {malloc(WEFT_ANSWER_MAX), 0, WEFT_ANSWER_MAX, 1};
+  uint32_t code = weft_host.peer((weft_str){procedure, procedure_len}, (weft_str){src, len}, &b);
+  return weft_give(code, weft_text(&b), dst, cap);
+}
+
+int64_t weft_abi_http(const void *src, uint32_t len, void *dst, uint32_t cap) {
+  if (!weft_host.web) return weft_give(WEFT_PERMISSION_DENIED, WEFT_STR("not granted"), dst, cap);
+  weft_buf b = {malloc(WEFT_ANSWER_MAX), 0, WEFT_ANSWER_MAX, 1};
+  uint32_t code = weft_host.web((weft_str){src, len}, &b);
+  return weft_give(code, weft_text(&b), dst, cap);
+}
+
+int64_t weft_abi_config_get(const char *key, uint32_t len, void *dst, uint32_t cap) {
+  return weft_look(&weft_host.config, key, len, dst, cap);
+}
+
+int64_t weft_abi_secret_get(const char *name, uint32_t len, void *dst, uint32_t cap) {
+  return weft_look(&weft_host.secrets, name, len, dst, cap);
+}
+
+int64_t weft_abi_deadline(void) { return weft_host.timeout_ms; }
+
+void weft_abi_log(uint32_t level, const char *text, uint32_t len) {
+  static const char *levels[] = {"debug", "info", "warn", "error"};
+  weft_add(&weft_host.logs, weft_cstr(levels[level < 3 ? level : 3]), (weft_str){text, len});
+}
+
+#endif
