@@ -149,7 +149,7 @@ WEFT_HANDLER("secret", secret) {
   return done(weft_secret(read_input(input_len), &b), &b, "secret");
 }
 
-WEFT_HANDLER("log", log_all) {
+WEFT_HANDLER("logs", log_all) {
   weft_str in = read_input(input_len);
   for (int level = WEFT_DEBUG; level <= WEFT_ERROR; level++) weft_log((enum weft_level)level, in);
   return WEFT_OK;

@@ -1,0 +1,354 @@
+//! Handlers for weft in Zig 0.11.
+//!
+//!     const weft = @import("weft");
+//!     const Greeting = struct { name: []const u8 = "" };
+//!
+//!     fn greet(ctx: *weft.Context, in: Greeting) !Greeting {
+//!         if (in.name.len == 0) return ctx.fail(.invalid_argument, "name is missing");
+//!         return .{ .name = try ctx.print("hello {s}", .{in.name}) };
+//!     }
+//!     comptime { weft.json("greet", greet); }
+//!
+//! A handler is a transaction: what it writes and publishes is kept when it
+//! returns a value and forgotten when it returns an error. Memory of a call is
+//! that of ctx.arena, and is given back at its end.
+
+const std = @import("std");
+const wasm = @import("builtin").target.isWasm();
+
+/// The codes of Connect.
+pub const Code = enum(u32) { ok, canceled, unknown, invalid_argument, deadline_exceeded, not_found, already_exists, permission_denied, resource_exhausted, failed_precondition, aborted, out_of_range, unimplemented, internal, unavailable, data_loss, unauthenticated, _ };
+
+pub const Level = enum(u32) { debug, info, warn, @"error" };
+
+/// Failed is an error whose code and message the Context keeps.
+pub const Error = error{ Failed, OutOfMemory };
+
+pub const Header = struct { name: []const u8, value: []const u8 };
+
+/// A plain HTTP request, and the answer to it.
+pub const Request = struct { method: []const u8 = "GET", url: []const u8, headers: []const Header = &.{}, body: []const u8 = "" };
+pub const Response = struct {
+    status: u32,
+    headers: std.json.ArrayHashMap([]const u8),
+    body: []const u8,
+};
+
+/// The imports as docs/ABI.md has them; outside Wasm those of Host.
+const abi = if (wasm) struct {
+    extern "weft/v1" fn input(dst: [*]u8, cap: u32, offset: u32) u32;
+    extern "weft/v1" fn output(src: [*]const u8, len: u32) void;
+    extern "weft/v1" fn result(dst: [*]u8, cap: u32, offset: u32) u32;
+    extern "weft/v1" fn header_get(name: [*]const u8, name_len: u32, dst: [*]u8, cap: u32) i64;
+    extern "weft/v1" fn header_set(name: [*]const u8, name_len: u32, value: [*]const u8, len: u32) void;
+    extern "weft/v1" fn state_get(key: [*]const u8, key_len: u32, dst: [*]u8, cap: u32) i64;
+    extern "weft/v1" fn state_set(key: [*]const u8, key_len: u32, src: [*]const u8, len: u32) u32;
+    extern "weft/v1" fn state_delete(key: [*]const u8, key_len: u32) u32;
+    extern "weft/v1" fn publish(kind: [*]const u8, kind_len: u32, src: [*]const u8, len: u32) u32;
+    extern "weft/v1" fn call(procedure: [*]const u8, procedure_len: u32, src: [*]const u8, len: u32, dst: [*]u8, cap: u32) i64;
+    extern "weft/v1" fn http(src: [*]const u8, len: u32, dst: [*]u8, cap: u32) i64;
+    extern "weft/v1" fn config_get(key: [*]const u8, key_len: u32, dst: [*]u8, cap: u32) i64;
+    extern "weft/v1" fn secret_get(name: [*]const u8, name_len: u32, dst: [*]u8, cap: u32) i64;
+    extern "weft/v1" fn deadline() i64;
+    extern "weft/v1" fn log(level: u32, text: [*]const u8, len: u32) void;
+} else fake;
+
+fn size(s: []const u8) u32 {
+    return @intCast(s.len);
+}
+
+/// One call of a handler, and everything it may reach. What it returns is valid
+/// until the handler returns.
+pub const Context = struct {
+    arena: std.mem.Allocator,
+    input: []const u8,
+    code: Code = .ok, // of the last Failed
+    message: []const u8 = "",
+
+    /// Ends the call with an error: `return ctx.fail(.not_found, "no such order")`.
+    pub fn fail(ctx: *Context, code: Code, message: []const u8) Error {
+        ctx.code = code;
+        ctx.message = message;
+        return error.Failed;
+    }
+
+    pub fn print(ctx: *Context, comptime format: []const u8, args: anytype) Error![]u8 {
+        return std.fmt.allocPrint(ctx.arena, format, args);
+    }
+
+    /// A header of the call, by its lower-case name.
+    pub fn header(ctx: *Context, name: []const u8) Error!?[]const u8 {
+        var b = try ctx.room();
+        return ctx.optional(b, abi.header_get(name.ptr, size(name), b.ptr, size(b)), name);
+    }
+
+    pub fn setHeader(_: *Context, name: []const u8, value: []const u8) void {
+        abi.header_set(name.ptr, size(name), value.ptr, size(value));
+    }
+
+    /// A key of the module's state; null when it is not there.
+    pub fn get(ctx: *Context, key: []const u8) Error!?[]const u8 {
+        var b = try ctx.room();
+        return ctx.optional(b, abi.state_get(key.ptr, size(key), b.ptr, size(b)), key);
+    }
+
+    pub fn set(ctx: *Context, key: []const u8, value: []const u8) Error!void {
+        return ctx.status(abi.state_set(key.ptr, size(key), value.ptr, size(value)), key);
+    }
+
+    pub fn delete(ctx: *Context, key: []const u8) Error!void {
+        return ctx.status(abi.state_delete(key.ptr, size(key)), key);
+    }
+
+    /// An event with JSON data, sent once the handler has returned a value.
+    pub fn publish(ctx: *Context, kind: []const u8, data: []const u8) Error!void {
+        return ctx.status(abi.publish(kind.ptr, size(kind), data.ptr, size(data)), kind);
+    }
+
+    /// Asks a peer, as in "payments/payments.v1.Payments/Charge".
+    pub fn call(ctx: *Context, procedure: []const u8, request: []const u8) Error![]const u8 {
+        var b = try ctx.room();
+        return ctx.answer(b, abi.call(procedure.ptr, size(procedure), request.ptr, size(request), b.ptr, size(b)), procedure);
+    }
+
+    pub fn http(ctx: *Context, r: Request) Error!Response {
+        var headers = std.json.ArrayHashMap([]const u8){};
+        for (r.headers) |h| try headers.map.put(ctx.arena, h.name, h.value);
+        const base64 = std.base64.standard;
+        const body = try ctx.arena.alloc(u8, base64.Encoder.calcSize(r.body.len));
+        const text = try std.json.stringifyAlloc(ctx.arena, .{ .method = r.method, .url = r.url, .headers = headers, .body = base64.Encoder.encode(body, r.body) }, .{});
+        var b = try ctx.room();
+        const got = try ctx.answer(b, abi.http(text.ptr, size(text), b.ptr, size(b)), r.url);
+        const Wire = struct { status: u32, headers: std.json.ArrayHashMap([]const u8) = .{}, body: ?[]const u8 = null };
+        const wire = std.json.parseFromSliceLeaky(Wire, ctx.arena, got, .{ .ignore_unknown_fields = true }) catch return ctx.fail(.internal, "the answer is no HTTP response");
+        const coded = wire.body orelse "";
+        const plain = try ctx.arena.alloc(u8, base64.Decoder.calcSizeForSlice(coded) catch return ctx.fail(.internal, "the body is no base64"));
+        base64.Decoder.decode(plain, coded) catch return ctx.fail(.internal, "the body is no base64");
+        return .{ .status = wire.status, .headers = wire.headers, .body = plain };
+    }
+
+    /// A configuration value of the module; null when there is none.
+    pub fn config(ctx: *Context, key: []const u8) Error!?[]const u8 {
+        var b = try ctx.room();
+        return ctx.optional(b, abi.config_get(key.ptr, size(key), b.ptr, size(b)), key);
+    }
+
+    /// A secret that the module was granted. Do not log it.
+    pub fn secret(ctx: *Context, name: []const u8) Error![]const u8 {
+        var b = try ctx.room();
+        return ctx.answer(b, abi.secret_get(name.ptr, size(name), b.ptr, size(b)), name);
+    }
+
+    /// Milliseconds that the call has left.
+    pub fn remaining(_: *Context) i64 {
+        return abi.deadline();
+    }
+
+    pub fn log(_: *Context, level: Level, text: []const u8) void {
+        abi.log(@intFromEnum(level), text.ptr, size(text));
+    }
+
+    fn room(ctx: *Context) Error![]u8 {
+        return ctx.arena.alloc(u8, 512);
+    }
+
+    fn answer(ctx: *Context, b: []u8, n: i64, name: []const u8) Error![]const u8 {
+        if (n < 0) return ctx.about(@enumFromInt(@as(u32, @intCast(-n))), name);
+        if (n <= b.len) return b[0..@intCast(n)];
+        const all = try ctx.arena.alloc(u8, @intCast(n));
+        return all[0..abi.result(all.ptr, size(all), 0)];
+    }
+
+    fn optional(ctx: *Context, b: []u8, n: i64, name: []const u8) Error!?[]const u8 {
+        if (n == -@as(i64, @intFromEnum(Code.not_found))) return null;
+        return try ctx.answer(b, n, name);
+    }
+
+    fn status(ctx: *Context, code: u32, name: []const u8) Error!void {
+        if (code != 0) return ctx.about(@enumFromInt(code), name);
+    }
+
+    /// The error of the last host call, whose text the host has kept.
+    fn about(ctx: *Context, code: Code, name: []const u8) Error {
+        var b: [1024]u8 = undefined;
+        return ctx.fail(code, try ctx.print("{s}: {s}", .{ name, b[0..abi.result(&b, b.len, 0)] }));
+    }
+};
+
+var memory = std.heap.ArenaAllocator.init(if (wasm) std.heap.wasm_allocator else std.heap.page_allocator);
+
+/// What a call keeps for the next: more is given back.
+const kept_max = 1 << 20;
+
+fn run(len: u32, comptime serve: fn (*Context) anyerror![]const u8) u32 {
+    defer _ = memory.reset(.{ .retain_with_limit = kept_max });
+    var ctx = Context{ .arena = memory.allocator(), .input = "" };
+    const b = ctx.arena.alloc(u8, len) catch return @intFromEnum(Code.resource_exhausted);
+    if (len > 0) ctx.input = b[0..abi.input(b.ptr, len, 0)];
+    const out = serve(&ctx) catch |err| {
+        const failed = err == error.Failed;
+        const message = if (failed) ctx.message else @errorName(err);
+        abi.output(message.ptr, size(message));
+        return if (failed) @intFromEnum(ctx.code) else @intFromEnum(Code.unknown);
+    };
+    abi.output(out.ptr, size(out));
+    return 0;
+}
+
+/// Exports a handler of bytes: fn (*Context) ![]const u8.
+pub fn bytes(comptime name: []const u8, comptime handler: anytype) void {
+    const Export = struct {
+        fn serve(ctx: *Context) anyerror![]const u8 {
+            return handler(ctx);
+        }
+        fn call(len: u32) callconv(.C) u32 {
+            return run(len, serve);
+        }
+    };
+    if (wasm) @export(Export.call, .{ .name = name });
+}
+
+/// Exports a handler of JSON: fn (*Context, In) !Out. Input that does not fit In
+/// is answered with invalid_argument; none at all is In with its defaults.
+pub fn json(comptime name: []const u8, comptime handler: anytype) void {
+    const Export = struct {
+        fn serve(ctx: *Context) anyerror![]const u8 {
+            return typed(ctx, handler);
+        }
+        fn call(len: u32) callconv(.C) u32 {
+            return run(len, serve);
+        }
+    };
+    if (wasm) @export(Export.call, .{ .name = name });
+}
+
+fn typed(ctx: *Context, comptime handler: anytype) anyerror![]const u8 {
+    const In = @typeInfo(@TypeOf(handler)).Fn.params[1].type.?;
+    const text = if (ctx.input.len == 0) "{}" else ctx.input;
+    var why = std.json.Diagnostics{};
+    var scanner = std.json.Scanner.initCompleteInput(ctx.arena, text);
+    scanner.enableDiagnostics(&why);
+    const in = std.json.parseFromTokenSourceLeaky(In, ctx.arena, &scanner, .{ .ignore_unknown_fields = true }) catch |err|
+        return ctx.fail(.invalid_argument, try ctx.print("input: {s} in column {d}", .{ @errorName(err), why.getColumn() }));
+    return std.json.stringifyAlloc(ctx.arena, try handler(ctx, in), .{});
+}
+
+/// A host in memory for `zig test`: fill its fields, run calls, look at them. As
+/// in weft, a call that fails leaves no write and no event. Nothing is freed.
+pub const Host = struct {
+    const Map = std.StringHashMapUnmanaged([]const u8);
+    pub const Event = struct { kind: []const u8, data: []const u8 };
+    pub const Line = struct { level: Level, text: []const u8 };
+    pub const Answer = struct { code: Code = .ok, body: []const u8 = "" };
+
+    state: Map = .{},
+    config: Map = .{},
+    secrets: Map = .{},
+    headers: Map = .{}, // of the next calls
+    peer: ?*const fn (procedure: []const u8, request: []const u8) Answer = null,
+    web: ?*const fn (request: []const u8) Answer = null, // JSON in and out, as docs/ABI.md has it
+    timeout_ms: i64 = 30_000,
+    events: std.ArrayListUnmanaged(Event) = .{}, // of all calls that succeeded
+    answer: Map = .{}, // headers of the last answer
+    logs: std.ArrayListUnmanaged(Line) = .{},
+    input: []const u8 = "",
+    output: std.ArrayListUnmanaged(u8) = .{},
+    kept: []const u8 = "",
+
+    /// Runs one call of a handler of bytes or of JSON.
+    pub fn call(h: *Host, comptime handler: anytype, input: []const u8) !Answer {
+        const Run = struct {
+            fn serve(ctx: *Context) anyerror![]const u8 {
+                return if (@typeInfo(@TypeOf(handler)).Fn.params.len == 2) typed(ctx, handler) else handler(ctx);
+            }
+        };
+        host = h;
+        const state = try h.state.clone(fake.gpa);
+        const events = h.events.items.len;
+        h.answer = .{};
+        h.output = .{};
+        h.kept = "";
+        h.input = input;
+        const code: Code = @enumFromInt(run(size(input), Run.serve));
+        if (code != .ok) {
+            h.state = state;
+            h.events.shrinkRetainingCapacity(events);
+        }
+        return .{ .code = code, .body = h.output.items };
+    }
+};
+
+var host: *Host = undefined;
+
+const fake = struct {
+    const gpa = std.heap.page_allocator;
+
+    fn copy(p: [*]const u8, n: u32) []const u8 {
+        return gpa.dupe(u8, p[0..n]) catch @panic("out of memory");
+    }
+    fn part(s: []const u8, dst: [*]u8, cap: u32, offset: u32) u32 {
+        if (offset >= s.len) return 0;
+        const n = @min(s.len - offset, cap);
+        @memcpy(dst[0..n], s[offset..][0..n]);
+        return @intCast(n);
+    }
+    fn give(a: Host.Answer, dst: [*]u8, cap: u32) i64 {
+        host.kept = a.body;
+        if (a.code != .ok) return -@as(i64, @intFromEnum(a.code));
+        if (a.body.len <= cap) @memcpy(dst[0..a.body.len], a.body);
+        return @intCast(a.body.len);
+    }
+    fn look(m: Host.Map, k: []const u8, dst: [*]u8, cap: u32) i64 {
+        return give(if (m.get(k)) |v| .{ .body = v } else .{ .code = .not_found }, dst, cap);
+    }
+    fn input(dst: [*]u8, cap: u32, offset: u32) u32 {
+        return part(host.input, dst, cap, offset);
+    }
+    fn output(p: [*]const u8, n: u32) void {
+        host.output.appendSlice(gpa, p[0..n]) catch @panic("out of memory");
+    }
+    fn result(dst: [*]u8, cap: u32, offset: u32) u32 {
+        return part(host.kept, dst, cap, offset);
+    }
+    fn header_get(k: [*]const u8, kn: u32, dst: [*]u8, cap: u32) i64 {
+        return look(host.headers, k[0..kn], dst, cap);
+    }
+    fn header_set(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) void {
+        host.answer.put(gpa, copy(k, kn), copy(v, n)) catch @panic("out of memory");
+    }
+    fn state_get(k: [*]const u8, kn: u32, dst: [*]u8, cap: u32) i64 {
+        return look(host.state, k[0..kn], dst, cap);
+    }
+    fn state_set(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) u32 {
+        host.state.put(gpa, copy(k, kn), copy(v, n)) catch @panic("out of memory");
+        return 0;
+    }
+    fn state_delete(k: [*]const u8, kn: u32) u32 {
+        _ = host.state.remove(k[0..kn]);
+        return 0;
+    }
+    fn publish(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) u32 {
+        host.events.append(gpa, .{ .kind = copy(k, kn), .data = copy(v, n) }) catch @panic("out of memory");
+        return 0;
+    }
+    fn call(k: [*]const u8, kn: u32, v: [*]const u8, n: u32, dst: [*]u8, cap: u32) i64 {
+        const peer = host.peer orelse return give(.{ .code = .not_found, .body = "no such peer" }, dst, cap);
+        return give(peer(k[0..kn], v[0..n]), dst, cap);
+    }
+    fn http(v: [*]const u8, n: u32, dst: [*]u8, cap: u32) i64 {
+        const web = host.web orelse return give(.{ .code = .permission_denied, .body = "not granted" }, dst, cap);
+        return give(web(v[0..n]), dst, cap);
+    }
+    fn config_get(k: [*]const u8, kn: u32, dst: [*]u8, cap: u32) i64 {
+        return look(host.config, k[0..kn], dst, cap);
+    }
+    fn secret_get(k: [*]const u8, kn: u32, dst: [*]u8, cap: u32) i64 {
+        return look(host.secrets, k[0..kn], dst, cap);
+    }
+    fn deadline() i64 {
+        return host.timeout_ms;
+    }
+    fn log(level: u32, p: [*]const u8, n: u32) void {
+        host.logs.append(gpa, .{ .level = @enumFromInt(level), .text = copy(p, n) }) catch @panic("out of memory");
+    }
+};
