@@ -463,11 +463,12 @@ func DetailsOf(err error) []Detail {
 // CodeOf is the code of the outermost Error in err's chain: OK for nil,
 // Canceled and DeadlineExceeded for a context's errors, else Unknown.
 func CodeOf(err error) Code {
+	if err == nil {
+		return OK // before what errors.As puts on the heap
+	}
 	var e *Error
 	var o *OpenError
 	switch {
-	case err == nil:
-		return OK
 	case errors.As(err, &e):
 		return e.Code
 	case errors.As(err, &o):

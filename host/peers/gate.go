@@ -151,8 +151,7 @@ func (g *Gate) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
 	var last error
 	for try := 0; ; try++ {
 		res, err := g.attempt(ctx, r, p, try, ends)
-		var open *weft.OpenError
-		if err == nil || errors.As(err, &open) || !weft.CodeOf(err).Unwell() || ctx.Err() != nil {
+		if err == nil || isOpen(err) || !weft.CodeOf(err).Unwell() || ctx.Err() != nil {
 			return res, err
 		}
 		if last = err; try >= o.Retries || !repeatable(r) || !p.mayRetry(o) {
@@ -167,6 +166,11 @@ func (g *Gate) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
 		return weft.Response{}, open
 	}
 	return weft.Response{}, last
+}
+
+func isOpen(err error) bool {
+	var open *weft.OpenError
+	return errors.As(err, &open)
 }
 
 // target is the peer's name as breakers and grants know it.
@@ -215,13 +219,14 @@ func (g *Gate) attempt(ctx context.Context, r weft.Request, p *peer, try int, en
 		return weft.Response{}, err
 	}
 	defer p.leave(r.Caller)
-	base, pass, err := g.pick(r, p)
+	now := time.Now()
+	base, pass, err := g.pick(r, p, now)
 	if err != nil {
 		return weft.Response{}, err
 	}
 	sick := errPanicked // unless it returns
 	defer func() { g.settle(&pass, o, sick) }()
-	at := time.Now().Add(o.Attempt)
+	at := now.Add(o.Attempt)
 	if ends.Before(at) {
 		at = ends
 	}
@@ -248,9 +253,9 @@ func diagnose(r weft.Request, res weft.Response, err error) error {
 
 // pick is an address and the leave to call it once. No instance, or only ones
 // whose breakers are open, is a *weft.OpenError.
-func (g *Gate) pick(r weft.Request, p *peer) (base string, c pass, err error) {
+func (g *Gate) pick(r weft.Request, p *peer, now time.Time) (base string, c pass, err error) {
 	if r.Peer == "" {
-		if c, ok := g.allow(p, &lease{}); ok {
+		if c, ok := g.allow(p, &lease{}, now); ok {
 			return "", c, nil
 		}
 		return "", c, g.notNow(r, p.service)
@@ -259,8 +264,8 @@ func (g *Gate) pick(r weft.Request, p *peer) (base string, c pass, err error) {
 	if s == nil {
 		return "", c, weft.Errorf(weft.NotFound, "peers.Gate.Do", "no peer %q was ever registered in namespace %s", p.service, r.Namespace).WithHint("weft peer list shows what there is")
 	}
-	if l := s.pick(g.now()); l != nil && l.sick.Load() == nil {
-		if c, ok := g.allow(p, l); ok {
+	if l := s.pick(now.Sub(g.begun)); l != nil && l.sick.Load() == nil {
+		if c, ok := g.allow(p, l, now); ok {
 			return l.URL, c, nil
 		}
 	}
@@ -268,7 +273,7 @@ func (g *Gate) pick(r weft.Request, p *peer) (base string, c pass, err error) {
 		first := rand.IntN(max(1, len(list)))
 		for i := range list {
 			if l := list[(first+i)%len(list)]; l.sick.Load() == nil {
-				if c, ok := g.allow(p, l); ok {
+				if c, ok := g.allow(p, l, now); ok {
 					return l.URL, c, nil
 				}
 			}

@@ -99,9 +99,8 @@ func (g *Gate) guard(p *peer, instance string, now time.Time) *guard {
 
 // allow is the leave to call an instance, if its breaker gives it. It is given
 // back to settle.
-func (g *Gate) allow(p *peer, l *lease) (c pass, ok bool) {
+func (g *Gate) allow(p *peer, l *lease, now time.Time) (c pass, ok bool) {
 	p.mu.Lock()
-	now := time.Now()
 	gd := g.guard(p, l.ID, now)
 	call, ok := gd.b.Allow(now)
 	changed := g.note(p, gd, now)

@@ -66,16 +66,19 @@ func (p *peer) enter(ctx context.Context, caller string, o *Policy, try int, end
 		p.limits.retries.called(now)
 	}
 	wait, ok := p.limits.reserve(o, now, ends)
-	p.mu.Unlock()
 	if !ok {
+		p.mu.Unlock()
 		return errNoRoom("calls to %s are limited to %d a second, and there is no place before the deadline", p.service, o.Rate)
 	}
 	if wait > 0 {
+		p.mu.Unlock()
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
+		p.mu.Lock()
 	}
 	next, ok := p.place(caller, o)
+	p.mu.Unlock()
 	if !ok {
 		return errNoRoom("%s has %d calls to %s in progress and %d that wait, the limit", caller, o.Bulkhead, p.service, queueMax)
 	}
@@ -109,10 +112,8 @@ const (
 )
 
 // place takes a place in the bulkhead, or gives what tells that it is there; ok
-// is false when too many wait.
+// is false when too many wait. The caller holds mu.
 func (p *peer) place(caller string, o *Policy) (next chan struct{}, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.limits.callers == nil {
 		p.limits.callers = map[string]*bulkhead{}
 	}

@@ -209,25 +209,43 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// The gate around a call that takes no time: what it costs by itself.
-func BenchmarkGate(b *testing.B) {
+// idleGate is a gate whose calls take no time.
+func idleGate(b testing.TB) (*Gate, weft.Request) {
 	db, err := store.Open(b.Context(), store.Options{Path: filepath.Join(b.TempDir(), "weft.db"), Sync: "normal"})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer db.Close()
+	b.Cleanup(func() { db.Close() })
 	answer := weft.Response{Status: 200}
 	g, err := Open(b.Context(), db, Options{Send: func(context.Context, weft.Request, string, int64) (weft.Response, error) { return answer, nil }})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer g.Close()
+	b.Cleanup(g.Close)
 	for n := range 10 {
 		if _, err := g.Register(b.Context(), Instance{Namespace: "default", Service: "bank", ID: fmt.Sprint("i", n), URL: "http://127.0.0.1:1", TTL: time.Hour}); err != nil {
 			b.Fatal(err)
 		}
 	}
 	r := weft.Request{Namespace: "default", Caller: "bench", Grants: &weft.Grants{Peers: []string{"bank"}}, Peer: "bank", Procedure: "/x", IdempotencyKey: "k"}
+	return g, r
+}
+
+func TestACallThroughTheGateMakesAtMostFiveAllocations(t *testing.T) {
+	g, r := idleGate(t)
+	n := testing.AllocsPerRun(1000, func() {
+		if _, err := g.Do(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 5 {
+		t.Errorf("%g allocations", n)
+	}
+}
+
+// What the gate costs by itself.
+func BenchmarkGate(b *testing.B) {
+	g, r := idleGate(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := g.Do(b.Context(), r); err != nil {
