@@ -17,6 +17,7 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/bus"
+	"github.com/weftrun/weft/host/metrics"
 	"github.com/weftrun/weft/host/rpc"
 )
 
@@ -27,7 +28,7 @@ const (
 )
 
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
-// handlers at /handlers/{name}, health and reflection.
+// handlers at /handlers/{name}, health, metrics and reflection.
 func (h *Host) Handler() http.Handler {
 	server := connect.NewServer(h.edge.Intercept)
 	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready, Drain: h.drain})
@@ -36,6 +37,7 @@ func (h *Host) Handler() http.Handler {
 	connecthttp.Mount(mux, server, rpc.MountOptions()...)
 	mux.Handle("POST /events", h.plain(h.bus.ServeHTTP))
 	mux.Handle("POST /handlers/{name}", h.plain(h.call))
+	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Catalog: h.cat, Wasm: h.wasm, Engine: h.engine, Store: h.db}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := h.ready(); err != nil {

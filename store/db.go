@@ -286,6 +286,18 @@ func (db *DB) Err() error {
 // Commits is how many groups have been made durable: with full sync, the fsyncs.
 func (db *DB) Commits() int64 { return db.commits.Load() }
 
+// Stats is what the database has done since it was opened, and what it has.
+type Stats struct {
+	Commits   int64 // groups that the one writer has made durable, each with a sync or more
+	FreeBytes int64 // of the disk, as measured last
+	Broken    bool  // it refuses to write
+}
+
+// Stats may be called at any time; it reads no file.
+func (db *DB) Stats() Stats {
+	return Stats{Commits: db.commits.Load(), FreeBytes: db.free.Load(), Broken: db.Err() != nil}
+}
+
 // State is the handlers' state, see State.
 func (db *DB) State() *State { return db.state }
 

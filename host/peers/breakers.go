@@ -127,6 +127,9 @@ func (g *Gate) note(p *peer, gd *guard, now time.Time) (available bool) {
 	}
 	from, to := gd.state, gd.b.State(now)
 	gd.round, gd.state = gd.b.Round(), to
+	if from != to {
+		p.counts.turned[to].Add(1)
+	}
 	g.arm(gd, now)
 	g.tell(p, gd.instance)
 	s := p.show(gd.instance)

@@ -77,6 +77,7 @@ type Gate struct {
 
 	mu       sync.Mutex
 	peers    map[serviceKey]*peer       // guarded by mu
+	made     int64                      // guarded by mu: peers so far
 	policies map[serviceKey]Policy      // guarded by mu
 	watchers map[*breakerWatch]struct{} // guarded by mu
 
@@ -146,10 +147,14 @@ func (g *Gate) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
 	if err != nil {
 		return weft.Response{}, err
 	}
+	p.counts.calls.Add(1)
 	o := p.policy.Load()
 	ends := time.Now().Add(o.Total)
 	var last error
 	for try := 0; ; try++ {
+		if try > 0 {
+			p.counts.retries.Add(1)
+		}
 		res, err := g.attempt(ctx, r, p, try, ends)
 		if err == nil || isOpen(err) || !weft.CodeOf(err).Unwell() || ctx.Err() != nil {
 			return res, err
@@ -222,6 +227,9 @@ func (g *Gate) attempt(ctx context.Context, r weft.Request, p *peer, try int, en
 	now := time.Now()
 	base, pass, err := g.pick(r, p, now)
 	if err != nil {
+		if isOpen(err) {
+			p.counts.attempts[RefusedOpen].Add(1)
+		}
 		return weft.Response{}, err
 	}
 	sick := errPanicked // unless it returns

@@ -18,6 +18,8 @@ import (
 // before that of the gate, and never together with that of the registry.
 type peer struct {
 	serviceKey
+	number int64 // of all, in the order in which they were made
+	counts counts
 
 	policy atomic.Pointer[Policy] // whole; changed with mu held
 
@@ -63,7 +65,8 @@ func (g *Gate) peer(ns, name string) (*peer, error) {
 		if len(g.peers) >= peersMax {
 			return nil, weft.Errorf(weft.ResourceExhausted, "peers.Gate.Do", "%d peers have breakers, the limit", peersMax)
 		}
-		p = &peer{serviceKey: k, guards: map[string]*guard{}}
+		g.made++
+		p = &peer{serviceKey: k, number: g.made, guards: map[string]*guard{}}
 		p.policy.Store(g.effective(k))
 		g.peers[k] = p
 	}
@@ -122,7 +125,9 @@ func (g *Gate) allow(p *peer, l *lease, now time.Time) (c pass, ok bool) {
 func (g *Gate) settle(c *pass, o *Policy, sick error) {
 	p, now := c.peer, time.Now()
 	c.lease.busy.Add(-1)
-	if took := now.Sub(g.begun) - c.begun; sick == nil {
+	took := now.Sub(g.begun) - c.begun
+	p.counts.attempts[outcome(sick, took, o)].Add(1)
+	if sick == nil {
 		c.lease.took(took, now.Sub(g.begun))
 	} else if sick != errNothing {
 		c.lease.took(max(took, o.Attempt), now.Sub(g.begun)) // failing quickly must not look like being quick
@@ -149,6 +154,18 @@ func (g *Gate) settle(c *pass, o *Policy, sick error) {
 	if available {
 		g.opts.OnAvailable(p.ns, p.service)
 	}
+}
+
+func outcome(sick error, took time.Duration, o *Policy) Outcome {
+	switch {
+	case sick == errNothing:
+		return Abandoned
+	case sick != nil:
+		return Failed
+	case o.Slow > 0 && took > o.Slow:
+		return Slow
+	}
+	return Answered
 }
 
 // spares reports whether an instance may be ejected: at most half of a service

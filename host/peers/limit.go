@@ -68,6 +68,7 @@ func (p *peer) enter(ctx context.Context, caller string, o *Policy, try int, end
 	wait, ok := p.limits.reserve(o, now, ends)
 	if !ok {
 		p.mu.Unlock()
+		p.counts.attempts[RefusedRate].Add(1)
 		return errNoRoom("calls to %s are limited to %d a second, and there is no place before the deadline", p.service, o.Rate)
 	}
 	if wait > 0 {
@@ -80,6 +81,7 @@ func (p *peer) enter(ctx context.Context, caller string, o *Policy, try int, end
 	next, ok := p.place(caller, o)
 	p.mu.Unlock()
 	if !ok {
+		p.counts.attempts[RefusedBulkhead].Add(1)
 		return errNoRoom("%s has %d calls to %s in progress and %d that wait, the limit", caller, o.Bulkhead, p.service, queueMax)
 	}
 	if next == nil {
@@ -92,6 +94,7 @@ func (p *peer) enter(ctx context.Context, caller string, o *Policy, try int, end
 	case <-next:
 		return nil
 	case <-late.C:
+		p.counts.attempts[RefusedBulkhead].Add(1)
 		err = errNoRoom("%s has %d calls to %s in progress, the limit, and none ended before the deadline", caller, o.Bulkhead, p.service)
 	case <-ctx.Done():
 		err = ctx.Err()

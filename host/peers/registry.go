@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -62,6 +63,7 @@ type Registry struct {
 	up    func(Instance) // an instance has come, or anew; called without the lock
 	off   func(Instance) // an instance has gone; called without the lock
 	begun time.Time      // what leases count from
+	lost  atomic.Int64   // leases that ended by themselves
 
 	mu       sync.RWMutex
 	services map[serviceKey]*service // guarded by mu: ever registered; what it points to never changes
@@ -222,6 +224,9 @@ func (r *Registry) Deregister(ctx context.Context, ns, name, id string, epoch in
 func (r *Registry) remove(ctx context.Context, l *lease, kind ChangeKind) error {
 	err := r.change(ctx, l, 0, kind, func() { r.drop(r.services[serviceKey{l.Namespace, l.Service}].find(l.ID)) })
 	if err == nil {
+		if kind == Expired {
+			r.lost.Add(1)
+		}
 		r.log.Info("peer gone", "namespace", l.Namespace, "service", l.Service, "instance", l.ID, "why", kind.String())
 		r.off(l.Instance)
 	}

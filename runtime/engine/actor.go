@@ -46,6 +46,7 @@ type actor struct {
 	cancels map[uint32]context.CancelFunc // guarded by mu: calls in flight
 	cut     []string                      // guarded by mu: runs that it no longer waits for, not yet told
 	told    bool                          // guarded by mu: its parent knows that it has ended
+	counted bool                          // guarded by mu: its end has been counted
 	since   int64                         // guarded by mu: number of the first entry after the last snapshot
 	grown   int                           // guarded by mu: bytes of the entries since then
 	kept    int                           // guarded by mu: bytes of that snapshot
@@ -634,6 +635,7 @@ func (c *commit) durable() {
 	a := c.a
 	a.mu.Lock()
 	a.queued--
+	a.count(c)
 	a.release()
 	a.mu.Unlock()
 	if c.row.Wake != 0 {

@@ -151,6 +151,7 @@ type Engine struct {
 	calls  sync.WaitGroup // direct calls and deliveries
 	resume atomic.Bool    // Start has been called
 	losses atomic.Int64   // times that what was not durable was lost
+	counts counts
 }
 
 // New makes an engine that accepts runs once Start has been called.

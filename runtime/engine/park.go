@@ -23,6 +23,7 @@ func (a *actor) park(c machine.Command, open *weft.OpenError) bool {
 			return true // the run has ended meanwhile
 		}
 	}
+	a.e.counts.parked.Add(1)
 	s.peer, s.why, s.text, s.until = open.Peer, open.Reason, open.Error(), open.Until
 	if s.until.IsZero() {
 		s.until = now.Add(a.e.opts.PollPeer)

@@ -1,0 +1,85 @@
+package metrics
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/peers"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/store"
+)
+
+func rooms(t *testing.T) Rooms {
+	t.Helper()
+	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "weft.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt, err := wasm.Open(t.Context(), wasm.Options{CacheDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, err := peers.Open(t.Context(), db, peers.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat, err := catalog.Open(t.Context(), db, rt, catalog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { gate.Close(); db.Close(); rt.Close(t.Context()) })
+	return Rooms{Gate: gate, Catalog: cat, Wasm: rt, Engine: engine.New(db, cat, gate, engine.Options{}), Store: db}
+}
+
+// Whoever makes names, the answer has its limit, keeps the series that it has,
+// and says what it leaves out.
+func TestSeriesAreBounded(t *testing.T) {
+	r := rooms(t)
+	for n := range PeersMax + 7 {
+		_, err := r.Gate.Do(t.Context(), weft.Request{Namespace: "default", Caller: "test", Method: http.MethodGet, URL: fmt.Sprintf("http://127.0.0.1:%d/", n+1)})
+		if weft.CodeOf(err) != weft.PermissionDenied {
+			t.Fatal(err)
+		}
+	}
+	w := httptest.NewRecorder()
+	Handler(r).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	text := w.Body.String()
+	if n := strings.Count(text, "\nweft_peer_calls_total{"); n != PeersMax {
+		t.Errorf("%d peers", n)
+	}
+	for _, line := range []string{`weft_metrics_left_out{what="peers"} 7`, `weft_metrics_left_out{what="breakers"} 7`, `weft_peer_calls_total{namespace="default",peer="http://127.0.0.1:1"} 1`} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+}
+
+// A pedantic registry holds each series to what was described.
+func TestWhatIsToldIsWhatWasDescribed(t *testing.T) {
+	all := prometheus.NewPedanticRegistry()
+	if err := all.Register(NewCollector(rooms(t))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all.Gather(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatIsLoadedTwiceIsOneSeries(t *testing.T) {
+	one := func() wasm.ModuleStats {
+		return wasm.ModuleStats{Digest: "a", Calls: 2, Traps: 1, Live: 3, Idle: 1, Bytes: 64, Limits: map[wasm.Limit]int64{wasm.LimitFuel: 1}}
+	}
+	all := merged([]wasm.ModuleStats{one(), one(), {Digest: "b"}})
+	if len(all) != 2 || all[0].Calls != 4 || all[0].Traps != 2 || all[0].Live != 6 || all[0].Idle != 2 || all[0].Bytes != 128 || all[0].Limits[wasm.LimitFuel] != 2 {
+		t.Errorf("%+v", all)
+	}
+}
