@@ -148,7 +148,7 @@ func (g *Gate) Do(ctx context.Context, r weft.Request) (weft.Response, error) {
 		return weft.Response{}, err
 	}
 	p.counts.calls.Add(1)
-	o := p.policy.Load()
+	o := p.policy.Load().of(r)
 	ends := time.Now().Add(o.Total)
 	var last error
 	for try := 0; ; try++ {
@@ -219,7 +219,7 @@ var (
 // attempt waits for its place, picks an instance whose breaker lets it through
 // and calls it.
 func (g *Gate) attempt(ctx context.Context, r weft.Request, p *peer, try int, ends time.Time) (res weft.Response, err error) {
-	o := p.policy.Load()
+	o := p.policy.Load().of(r)
 	if err := p.enter(ctx, r.Caller, o, try, ends); err != nil {
 		return weft.Response{}, err
 	}

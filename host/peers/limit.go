@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -10,7 +11,8 @@ import (
 
 // limits are what bounds the calls to one peer. The lock of the peer guards it.
 type limits struct {
-	next    time.Time // when the next attempt fits the rate
+	next    time.Time            // when the next attempt fits the rate
+	own     map[string]time.Time // the same of modules with rates of their own
 	callers map[string]*bulkhead
 	retries share
 }
@@ -69,7 +71,7 @@ func (p *peer) enter(ctx context.Context, caller string, o *Policy, try int, end
 	if !ok {
 		p.mu.Unlock()
 		p.counts.attempts[RefusedRate].Add(1)
-		return errNoRoom("calls to %s are limited to %d a second, and there is no place before the deadline", p.service, o.Rate)
+		return errNoRoom("calls to %s are limited to %s, and there is no place before the deadline", p.service, o.rates())
 	}
 	if wait > 0 {
 		p.mu.Unlock()
@@ -164,22 +166,53 @@ func (p *peer) leave(caller string) {
 	}
 }
 
-// reserve takes the next place in the rate, and is how long to wait for it
-// (GCRA, ITU-T I.371). ok is false when that is too late.
+// reserve takes the next place in the rate of the peer, and in that of the
+// caller if it has one, and is how long to wait for both. ok is false when that
+// is too late; then no place is taken.
 func (l *limits) reserve(o *Policy, now, ends time.Time) (wait time.Duration, ok bool) {
-	if o.Rate == 0 {
-		return 0, true
+	all, next, ok := due(l.next, o.Rate, o.Burst, now, ends)
+	if !ok {
+		return 0, false
 	}
-	each := time.Second / time.Duration(o.Rate)
-	next := l.next
-	if floor := now.Add(-each * time.Duration(o.Burst-1)); next.Before(floor) {
+	own, mine, ok := due(l.own[o.own.module], o.own.rate, o.own.burst, now, ends)
+	if !ok {
+		return 0, false
+	}
+	l.next = next
+	if o.own.rate > 0 {
+		if l.own == nil {
+			l.own = map[string]time.Time{}
+		}
+		l.own[o.own.module] = mine
+	}
+	return max(all, own), true
+}
+
+// due is how long to wait for the next place in a rate, and when the one after
+// it is (GCRA, ITU-T I.371). A rate of 0 has no bounds.
+func due(next time.Time, rate, burst int, now, ends time.Time) (wait time.Duration, then time.Time, ok bool) {
+	if rate == 0 {
+		return 0, next, true
+	}
+	each := time.Second / time.Duration(rate)
+	if floor := now.Add(-each * time.Duration(burst-1)); next.Before(floor) {
 		next = floor
 	}
 	if next.After(ends) {
-		return 0, false
+		return 0, next, false
 	}
-	l.next = next.Add(each)
-	return next.Sub(now), true
+	return max(next.Sub(now), 0), next.Add(each), true
+}
+
+// rates are the rates of a policy, for people.
+func (p *Policy) rates() string {
+	switch {
+	case p.own.rate == 0:
+		return fmt.Sprintf("%d a second", p.Rate)
+	case p.Rate == 0:
+		return fmt.Sprintf("%d a second of %s", p.own.rate, p.own.module)
+	}
+	return fmt.Sprintf("%d a second, and to %d of %s", p.Rate, p.own.rate, p.own.module)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -33,7 +33,22 @@ type Policy struct {
 	Burst     int           `json:"burst,omitempty"`     // at once, when it was quiet before; default: as many as in a second
 	Bulkhead  int           `json:"bulkhead,omitempty"`  // calls at once of one caller; default 64
 	BodyMax   int64         `json:"body,omitempty"`      // bytes of an answer; default 4 MiB
+
+	// Grants are limits of single modules, by their names. They can only be
+	// stricter than those of the peer: of the two the stricter one holds.
+	Grants map[string]*Policy `json:"grants,omitempty"`
+
+	own ownRate // of a whole policy of a grant
 }
+
+// ownRate is a rate of one module, within that of the peer.
+type ownRate struct {
+	module      string
+	rate, burst int
+}
+
+// grantsMax bounds the modules that a policy names.
+const grantsMax = 100
 
 // AnyPeer is the name of the policy that holds for all peers of a namespace.
 const AnyPeer = "*"
@@ -44,28 +59,29 @@ type setting struct {
 	of       func(*Policy) any
 	min, max int64 // of a duration in ms
 	none     bool  // 0 is a choice, stored as -1
+	grant    bool  // a grant may have its own
 }
 
 var settings = []setting{
-	{"timeout", func(p *Policy) any { return &p.Total }, 1, 3600_000, false},
-	{"attempt", func(p *Policy) any { return &p.Attempt }, 1, 3600_000, false},
-	{"bulkhead", func(p *Policy) any { return &p.Bulkhead }, 1, 10_000, false},
-	{"body", func(p *Policy) any { return &p.BodyMax }, 1, 64 << 20, false},
-	{"retry.times", func(p *Policy) any { return &p.Retries }, 0, 10, true},
-	{"retry.min", func(p *Policy) any { return &p.RetryMin }, 1, 60_000, false},
-	{"retry.max", func(p *Policy) any { return &p.RetryMax }, 1, 600_000, false},
-	{"retry.percent", func(p *Policy) any { return &p.Budget }, 1, 100, false},
-	{"retry.least", func(p *Policy) any { return &p.BudgetMin }, 1, 1000, false},
-	{"rate.perSecond", func(p *Policy) any { return &p.Rate }, 1, 1_000_000, false},
-	{"rate.burst", func(p *Policy) any { return &p.Burst }, 1, 1_000_000, false},
-	{"breaker.failures", func(p *Policy) any { return &p.Failures }, 1, 1000, false},
-	{"breaker.window", func(p *Policy) any { return &p.Window }, 1000, 3600_000, false},
-	{"breaker.volume", func(p *Policy) any { return &p.Volume }, 1, 1_000_000, false},
-	{"breaker.percent", func(p *Policy) any { return &p.Percent }, 1, 100, false},
-	{"breaker.row", func(p *Policy) any { return &p.Row }, 1, 1_000_000, false},
-	{"breaker.open", func(p *Policy) any { return &p.Open }, 100, 24 * 3600_000, false},
-	{"breaker.probes", func(p *Policy) any { return &p.Probes }, 1, 100, false},
-	{"breaker.slow", func(p *Policy) any { return &p.Slow }, 1, 3600_000, false},
+	{"timeout", func(p *Policy) any { return &p.Total }, 1, 3600_000, false, true},
+	{"attempt", func(p *Policy) any { return &p.Attempt }, 1, 3600_000, false, true},
+	{"bulkhead", func(p *Policy) any { return &p.Bulkhead }, 1, 10_000, false, true},
+	{"body", func(p *Policy) any { return &p.BodyMax }, 1, 64 << 20, false, true},
+	{"retry.times", func(p *Policy) any { return &p.Retries }, 0, 10, true, true},
+	{"retry.min", func(p *Policy) any { return &p.RetryMin }, 1, 60_000, false, false},
+	{"retry.max", func(p *Policy) any { return &p.RetryMax }, 1, 600_000, false, false},
+	{"retry.percent", func(p *Policy) any { return &p.Budget }, 1, 100, false, false},
+	{"retry.least", func(p *Policy) any { return &p.BudgetMin }, 1, 1000, false, false},
+	{"rate.perSecond", func(p *Policy) any { return &p.Rate }, 1, 1_000_000, false, true},
+	{"rate.burst", func(p *Policy) any { return &p.Burst }, 1, 1_000_000, false, true},
+	{"breaker.failures", func(p *Policy) any { return &p.Failures }, 1, 1000, false, false},
+	{"breaker.window", func(p *Policy) any { return &p.Window }, 1000, 3600_000, false, false},
+	{"breaker.volume", func(p *Policy) any { return &p.Volume }, 1, 1_000_000, false, false},
+	{"breaker.percent", func(p *Policy) any { return &p.Percent }, 1, 100, false, false},
+	{"breaker.row", func(p *Policy) any { return &p.Row }, 1, 1_000_000, false, false},
+	{"breaker.open", func(p *Policy) any { return &p.Open }, 100, 24 * 3600_000, false, false},
+	{"breaker.probes", func(p *Policy) any { return &p.Probes }, 1, 100, false, false},
+	{"breaker.slow", func(p *Policy) any { return &p.Slow }, 1, 3600_000, false, false},
 }
 
 // or is p, its zero fields taken from q.
@@ -95,12 +111,63 @@ const leaseSlack = time.Second
 
 // effective is the whole policy of a peer. The caller holds g.mu.
 func (g *Gate) effective(k serviceKey) *Policy {
-	p := g.policies[k].or(g.policies[serviceKey{k.ns, AnyPeer}]).or(g.opts.policy())
+	own, all := g.policies[k], g.policies[serviceKey{k.ns, AnyPeer}]
+	p := own.or(all).or(g.opts.policy())
+	p.Grants = nil
 	p.Attempt = min(p.Attempt, p.Total)
 	p.RetryMin = min(p.RetryMin, p.RetryMax)
 	p.Burst = cmp.Or(p.Burst, p.Rate)
 	p.Lease = p.Attempt + leaseSlack
+	for _, grants := range []map[string]*Policy{own.Grants, all.Grants} {
+		for module := range grants {
+			if p.Grants[module] == nil {
+				if p.Grants == nil {
+					p.Grants = map[string]*Policy{}
+				}
+				p.Grants[module] = p.within(module, own.grant(module).or(all.grant(module)))
+			}
+		}
+	}
 	return &p
+}
+
+func (p Policy) grant(module string) Policy {
+	if g := p.Grants[module]; g != nil {
+		return *g
+	}
+	return Policy{}
+}
+
+// within is the whole policy p as it holds for a module with these limits.
+func (p Policy) within(module string, grant Policy) *Policy {
+	p.Total, p.Attempt = stricter(p.Total, grant.Total), stricter(p.Attempt, grant.Attempt)
+	p.Attempt = min(p.Attempt, p.Total)
+	p.Bulkhead, p.BodyMax = stricter(p.Bulkhead, grant.Bulkhead), stricter(p.BodyMax, grant.BodyMax)
+	p.Retries = stricter(p.Retries, grant.Retries)
+	p.Grants = nil
+	if grant.Rate > 0 {
+		p.own = ownRate{module, grant.Rate, cmp.Or(grant.Burst, grant.Rate)}
+	}
+	return &p
+}
+
+// stricter is the lower of a value and of what a grant says, if it says something.
+func stricter[T ~int | ~int64](v, grant T) T {
+	if grant == 0 {
+		return v
+	}
+	return min(v, grant)
+}
+
+// of is the policy as it holds for whoever makes a call. Workflows have no grants.
+func (p *Policy) of(r weft.Request) *Policy {
+	if r.Grants != nil && len(p.Grants) > 0 {
+		module, _, _ := strings.Cut(r.Caller, "@")
+		if own := p.Grants[module]; own != nil {
+			return own
+		}
+	}
+	return p
 }
 
 // SetPolicies gives each of these peers its policy, whole, and leaves others as
@@ -143,6 +210,7 @@ func (p *peer) setPolicy(policy *Policy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.policy.Store(policy)
+	maps.DeleteFunc(p.limits.own, func(module string, _ time.Time) bool { return policy.Grants[module] == nil })
 	for _, gd := range p.guards {
 		gd.b.SetPolicy(policy.Policy)
 	}
@@ -230,6 +298,7 @@ var hostForm = regexp.MustCompile(`^https?://[^/?#@\s]+$`)
 
 func (r *policyReader) policy(t workflows.Tree) {
 	var p Policy
+	var grants workflows.Tree
 	name := ""
 	at := map[string]workflows.Tree{}
 	r.fields(t, "a policy", func(b workflows.Branch) bool {
@@ -237,8 +306,12 @@ func (r *policyReader) policy(t workflows.Tree) {
 			name = r.peer(b.Tree)
 			return true
 		}
-		return r.setting(b, "", &p, at)
-	}, append([]string{"peer"}, groups("")...)...)
+		if b.Key == "grants" {
+			grants = b.Tree
+			return true
+		}
+		return r.setting(b, "", settings, &p, at)
+	}, append([]string{"peer", "grants"}, groups(settings, "")...)...)
 	if !t.IsMap() {
 		return
 	}
@@ -251,16 +324,67 @@ func (r *policyReader) policy(t workflows.Tree) {
 	if _, twice := r.found[name]; twice {
 		r.wrong(t, "write one policy", "a second policy of %s", name)
 	}
-	if p.Attempt > p.Total && p.Total > 0 {
-		r.wrong(at["attempt"], "", "attempt is longer than timeout, which bounds all attempts together")
-	}
+	r.together(&p, at)
 	if p.RetryMin > p.RetryMax && p.RetryMax > 0 {
 		r.wrong(at["retry.min"], "", "min is longer than max")
+	}
+	if _, has := t.Value().(map[string]any)["grants"]; has {
+		r.grants(grants, &p)
+	}
+	r.found[name] = p
+}
+
+// together checks values that bound each other.
+func (r *policyReader) together(p *Policy, at map[string]workflows.Tree) {
+	if p.Attempt > p.Total && p.Total > 0 {
+		r.wrong(at["attempt"], "", "attempt is longer than timeout, which bounds all attempts together")
 	}
 	if p.Burst > 0 && p.Rate == 0 {
 		r.wrong(at["rate.burst"], "write perSecond too", "burst without a rate")
 	}
-	r.found[name] = p
+}
+
+// grantSettings are what a grant may have of its own.
+var grantSettings = slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return !s.grant })
+
+var moduleForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// grants reads the limits of single modules on a peer with the policy p.
+func (r *policyReader) grants(t workflows.Tree, p *Policy) {
+	items, ok := t.Items()
+	if !ok || len(items) == 0 || len(items) > grantsMax {
+		r.wrong(t, "write - module: NAME for each", "grants must be a list of at most %d limits of modules", grantsMax)
+		return
+	}
+	p.Grants = map[string]*Policy{}
+	for _, item := range items {
+		var g Policy
+		module, said := "", false
+		at := map[string]workflows.Tree{}
+		r.fields(item, "a grant", func(b workflows.Branch) bool {
+			if b.Key != "module" {
+				return r.setting(b, "", grantSettings, &g, at)
+			}
+			said = true
+			if module, _ = b.Tree.Value().(string); !moduleForm.MatchString(module) {
+				r.wrong(b.Tree, "write the name of a module, without its version", "%.80v is no module", b.Tree.Value())
+			}
+			return true
+		}, append([]string{"module"}, groups(grantSettings, "")...)...)
+		if item.IsMap() && !said {
+			r.wrong(item, "write module: with its name", "a grant without a module")
+		}
+		if p.Grants[module] != nil {
+			r.wrong(item, "write one", "a second grant of %s", module)
+		}
+		r.together(&g, at)
+		for _, s := range grantSettings {
+			if most, own := number(s.of(p)), number(s.of(&g)); most != 0 && own != 0 && own > most {
+				r.wrong(at[s.key], "write at most "+shown(s.of(p)), "%s is over that of the peer, and a grant can only be stricter", s.key)
+			}
+		}
+		p.Grants[module] = &g
+	}
 }
 
 // peer is the name of a peer as breakers know it.
@@ -279,8 +403,8 @@ func (r *policyReader) peer(t workflows.Tree) string {
 }
 
 // groups are the keys that may stand under a prefix.
-func groups(prefix string) (keys []string) {
-	for _, s := range settings {
+func groups(list []setting, prefix string) (keys []string) {
+	for _, s := range list {
 		if rest, ok := strings.CutPrefix(s.key, prefix); ok {
 			key, _, _ := strings.Cut(rest, ".")
 			keys = append(keys, key)
@@ -290,15 +414,15 @@ func groups(prefix string) (keys []string) {
 }
 
 // setting reads a key of a policy, or a group of such keys.
-func (r *policyReader) setting(b workflows.Branch, prefix string, p *Policy, at map[string]workflows.Tree) bool {
-	for _, s := range settings {
+func (r *policyReader) setting(b workflows.Branch, prefix string, list []setting, p *Policy, at map[string]workflows.Tree) bool {
+	for _, s := range list {
 		switch key := prefix + b.Key; {
 		case s.key == key:
 			at[key] = b.Tree
 			r.value(b, s, p)
 			return true
 		case strings.HasPrefix(s.key, key+"."):
-			r.fields(b.Tree, b.Key, func(inner workflows.Branch) bool { return r.setting(inner, key+".", p, at) }, groups(key+".")...)
+			r.fields(b.Tree, b.Key, func(inner workflows.Branch) bool { return r.setting(inner, key+".", list, p, at) }, groups(list, key+".")...)
 			return true
 		}
 	}
@@ -351,42 +475,58 @@ func ShowPolicies(all map[string]Policy) string {
 	out.WriteString("policies:\n")
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&out, "  - peer: %q\n", name)
-		p, group := all[name], ""
-		for _, s := range settings {
-			text := shown(s.of(&p))
-			if text == "" {
-				continue
-			}
-			key, indent := s.key, "    "
-			if g, rest, nested := strings.Cut(s.key, "."); nested {
-				if g != group {
-					fmt.Fprintf(&out, "    %s:\n", g)
-				}
-				group, key, indent = g, rest, "      "
-			}
-			fmt.Fprintf(&out, "%s%s: %s\n", indent, key, text)
+		p := all[name]
+		p.show(&out, "    ")
+		if len(p.Grants) > 0 {
+			out.WriteString("    grants:\n")
+		}
+		for _, module := range slices.Sorted(maps.Keys(p.Grants)) {
+			fmt.Fprintf(&out, "      - module: %s\n", module)
+			p.Grants[module].show(&out, "        ")
 		}
 	}
 	return out.String()
 }
 
-func shown(field any) string {
-	var n int64
-	switch v := field.(type) {
-	case *time.Duration:
-		if *v == 0 {
-			return ""
+func (p *Policy) show(out *strings.Builder, indent string) {
+	group := ""
+	for _, s := range settings {
+		text := shown(s.of(p))
+		if text == "" {
+			continue
 		}
-		return "PT" + strings.ToUpper(fmt.Sprint(v.Seconds())) + "S"
-	case *int:
-		n = int64(*v)
-	case *int64:
-		n = *v
+		key, in := s.key, indent
+		if g, rest, nested := strings.Cut(s.key, "."); nested {
+			if g != group {
+				fmt.Fprintf(out, "%s%s:\n", indent, g)
+			}
+			group, key, in = g, rest, indent+"  "
+		}
+		fmt.Fprintf(out, "%s%s: %s\n", in, key, text)
+	}
+}
+
+func shown(field any) string {
+	n := number(field)
+	if _, is := field.(*time.Duration); is && n != 0 {
+		return "PT" + strings.ToUpper(fmt.Sprint(time.Duration(n).Seconds())) + "S"
 	}
 	if n == 0 {
 		return ""
 	}
 	return fmt.Sprint(max(n, 0))
+}
+
+func number(field any) int64 {
+	switch v := field.(type) {
+	case *time.Duration:
+		return int64(*v)
+	case *int:
+		return int64(*v)
+	case *int64:
+		return *v
+	}
+	return 0
 }
 
 // errNoRoom is made where a peer is full.
