@@ -175,9 +175,6 @@ func (k *call) fail(err error) {
 // failWith is fail with the fault that the run is told; open may be nil.
 func (k *call) failWith(f *machine.Fault, open *weft.OpenError) {
 	a := k.a
-	if a.e.db.Err() != nil {
-		a.e.pace(k.ctx, a.id, k.c.Step) // all calls that wait for the disk fail at one moment
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.answered(k.c.Step)
@@ -241,7 +238,7 @@ func (k *call) barrier(ctx context.Context, seen store.Ticket) error {
 		if err := k.a.e.db.Err(); err != nil {
 			return err // the answer could not be kept, and would be asked for again and again
 		}
-		return seen.Wait(ctx)
+		return k.durable(ctx, seen)
 	}
 	a := k.a
 	a.mu.Lock()
@@ -252,7 +249,15 @@ func (k *call) barrier(ctx context.Context, seen store.Ticket) error {
 		return err
 	}
 	k.reached = true
-	return t.Wait(ctx)
+	return k.durable(ctx, t)
+}
+
+// durable waits for t. All who wait for a commit wake at one moment, and who is
+// cut off wakes when the run has gone on to other calls.
+func (k *call) durable(ctx context.Context, t store.Ticket) error {
+	err := t.Wait(ctx)
+	k.a.e.pace(ctx, k.a.id, k.c.Step)
+	return err
 }
 
 // wentThrough reports that whoever was called is well, whatever it said.

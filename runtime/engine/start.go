@@ -164,6 +164,7 @@ func (e *Engine) reserve(ctx context.Context, row *store.Run) (other string, err
 		}
 		select { // the other start is about to be durable, or to fail
 		case <-r.done:
+			e.pace(ctx, row.ID, 0) // after a loss the disk takes work again in a moment
 		case <-ctx.Done():
 			return "", ctx.Err()
 		case <-e.life.Done():

@@ -175,5 +175,7 @@ func (a *actor) breathe() error {
 	a.flush()
 	a.mu.Unlock()
 	defer a.mu.Lock()
-	return before.Wait(a.e.life)
+	err := before.Wait(a.e.life)
+	a.e.pace(a.e.life, a.id, 0)
+	return err
 }
