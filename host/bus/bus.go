@@ -61,6 +61,12 @@ type Options struct {
 
 	Chance func() uint64 // jitter; default math/rand
 
+	// Pace, when not nil, may delay what a group does on a goroutine beside
+	// others: look at what there is to do (offset 0), and note what became of the
+	// event at an offset. It returns when ctx ends. The simulation has no two of
+	// them go on at one moment.
+	Pace func(ctx context.Context, group string, offset int64)
+
 	Shown func(*http.Request, error) error // what a caller over HTTP may see of an error; default all
 }
 
@@ -94,6 +100,12 @@ func New(db *store.DB, o Options) *Bus {
 	b := &Bus{db: db, log: o.Log, opts: o, wakes: map[chan struct{}]string{}, groups: map[groupKey]*group{}}
 	db.OnAppend(b.wake)
 	return b
+}
+
+func (b *Bus) pace(ctx context.Context, group string, offset int64) {
+	if b.opts.Pace != nil {
+		b.opts.Pace(ctx, group, offset)
+	}
 }
 
 func (b *Bus) wake(topic string) {

@@ -187,7 +187,9 @@ func (g *group) serve(ctx context.Context, atOnce int, handle handler) {
 		select {
 		case d := <-g.out:
 			all.Go(func() {
-				g.settled <- g.deliver(ctx, d, handle)
+				r := g.deliver(ctx, d, handle)
+				g.b.pace(ctx, g.name, d.m.Offset)
+				g.settled <- r
 				<-slots
 			})
 		case <-ctx.Done():

@@ -90,9 +90,13 @@ func (p *pump) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
+		p.g.b.pace(ctx, p.g.name, 0)
 		if err := p.turn(ctx); err != nil && ctx.Err() == nil {
 			p.g.b.log.Error("group stopped for a moment", "topic", p.g.topic, "group", p.g.name, "error", err)
 			p.pausedTo = time.Now().Add(idle).UnixMilli()
+		}
+		if p.atHand(wake) {
+			continue
 		}
 		var out chan *delivery
 		first := p.first()
@@ -102,9 +106,7 @@ func (p *pump) run(ctx context.Context) {
 		timer.Reset(p.nap())
 		select {
 		case out <- first:
-			p.ready, first.out = p.ready[1:], true
-			p.outside++
-			p.names[nameOf(first.m)] = nil
+			p.hand(first)
 		case r := <-p.g.settled:
 			p.settle(r)
 		case <-wake:
@@ -116,6 +118,38 @@ func (p *pump) run(ctx context.Context) {
 		}
 	}
 	p.end()
+}
+
+// atHand does what there is to do without a wait, each kind once and in an order
+// that chance has no part in. It reports whether there was anything.
+func (p *pump) atHand(wake <-chan struct{}) (any bool) {
+	select {
+	case <-wake:
+		p.more, any = true, true
+	default:
+	}
+	select {
+	case r := <-p.g.settled:
+		p.settle(r)
+		any = true
+	default:
+	}
+	if d := p.first(); d != nil {
+		select {
+		case p.g.out <- d:
+			p.hand(d)
+			any = true
+		default:
+		}
+	}
+	return any
+}
+
+// hand notes that the first of what is ready has gone out.
+func (p *pump) hand(d *delivery) {
+	p.ready, d.out = p.ready[1:], true
+	p.outside++
+	p.names[nameOf(d.m)] = nil
 }
 
 // name is what an event is known by.

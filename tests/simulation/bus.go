@@ -13,7 +13,7 @@ import (
 // ride has events go by the bus of the host: several at once, those that fail
 // again and again after a while.
 func (w *world) ride(p *process) {
-	b := bus.New(p.db, bus.Options{Chance: p.chance})
+	b := bus.New(p.db, bus.Options{Chance: p.chance, Pace: p.paceBus})
 	for _, g := range []bus.Group{
 		{Name: "workflows", Handle: func(ctx context.Context, ev weft.Event, ack func(*store.Tx) error) error {
 			err := p.Accept(ctx, ns, ev, ack)

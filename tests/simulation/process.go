@@ -193,6 +193,11 @@ func (p *process) pace(ctx context.Context, who string, step uint32) {
 	}
 }
 
+// paceBus is pace for the bus. It looks too often to be told.
+func (p *process) paceBus(ctx context.Context, group string, offset int64) {
+	_ = p.pause(ctx, time.Millisecond, fmt.Sprintf("bus %s/%d", group, offset))
+}
+
 func (p *process) newID() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
