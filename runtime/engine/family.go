@@ -255,7 +255,11 @@ func (a *actor) bear(id string, def *workflows.Definition, c machine.Command) er
 	a.also = append(a.also, child.take().write)
 	child.queued++
 	a.changed = true
-	child.last = a.flush()
+	if child.last = a.flush(); child.last.Err() != nil {
+		child.lose(child.last.Err()) // it is in no commit, and must not go on
+		e.leave(child)
+		return nil
+	}
 	child.sent()
 	child.carryOn() // behind its parent
 	return nil

@@ -131,6 +131,60 @@ func TestAFullDiskLosesNothingAndWeftGoesOnByItself(t *testing.T) {
 	t.Logf("%d runs, %d acknowledged; %d requests refused", naps+tens, len(begun), refused.Load())
 }
 
+// A child that begins while the disk is full is in no commit, nor will it be.
+func TestARunThatCouldNotBeWrittenDoesNotGoOn(t *testing.T) {
+	h := newHouse(t)
+	h.close()
+	var full atomic.Bool
+	var probes atomic.Int64
+	h.disk = func(m store.Moment) error {
+		if full.Load() && m == store.BeforeCommit {
+			probes.Add(1)
+			return sqlite3.Error{Code: sqlite3.ErrFull}
+		}
+		return nil
+	}
+	ready := make(chan struct{})
+	var mu sync.Mutex
+	went := map[string]bool{} // who went on while nothing could be written
+	h.opts.Pace = func(_ context.Context, who string, step uint32) {
+		if step != 0 {
+			<-ready // the parent, before it runs its child
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		went[who] = went[who] || h.db.Err() != nil
+	}
+	h.open()
+	h.deploy("ten", tenSteps)
+	h.deploy("parent", fmt.Sprintf(runsChild, "ten"))
+	run := h.start("parent", `{}`)
+	full.Store(true)
+	if _, err := h.Call(t.Context(), weft.Call{Namespace: ns, Handler: weft.Ref{Name: "count"}, Input: []byte(`{"key":"direct"}`)}); err == nil {
+		t.Fatal("a full disk took a commit")
+	}
+	close(ready)
+	for before := probes.Load(); probes.Load() < before+2; {
+		time.Sleep(10 * time.Millisecond)
+	}
+	full.Store(false)
+	for h.db.Err() != nil {
+		time.Sleep(time.Millisecond)
+	}
+	if run = h.wait(run.ID); run.Status != engine.Completed {
+		t.Fatalf("%s %+v", run.Status, run.Fault)
+	}
+	child := h.children(run.ID)[0].ID
+	mu.Lock()
+	defer mu.Unlock()
+	if !went[run.ID] || went[child] {
+		t.Errorf("the parent went on while the disk was full: %v, want true; its child: %v, want false", went[run.ID], went[child])
+	}
+	if got := h.count("family"); got != `{"key":"family","count":10}` {
+		t.Errorf("state is %s", got)
+	}
+}
+
 func TestNewWorkIsRefusedBeforeTheDiskIsFull(t *testing.T) {
 	h := newHouse(t)
 	h.deploy("nap", "do:\n  - nap: { wait: PT1H }\n")
