@@ -62,8 +62,8 @@ type Options struct {
 	Chance func() uint64 // jitter; default math/rand
 
 	// Pace, when not nil, may delay what a group does on a goroutine beside
-	// others: look at what there is to do (offset 0), and note what became of the
-	// event at an offset. It returns when ctx ends. The simulation has no two of
+	// others: look at what there is to do (offset 0), note what became of the
+	// event at an offset, and end (offset -1). It returns when ctx ends. The simulation has no two of
 	// them go on at one moment.
 	Pace func(ctx context.Context, group string, offset int64)
 

@@ -165,6 +165,7 @@ func (b *Bus) leave(g *group) {
 	if !last {
 		return
 	}
+	b.pace(context.Background(), g.name, -1)
 	g.stop()
 	<-g.ended
 	b.mu.Lock()
