@@ -94,6 +94,8 @@ type result struct {
 	d    *delivery
 	kind outcome
 	due  int64 // of one that failed
+
+	unnoted bool // it failed, and so did the disk: the log has no row of it
 }
 
 type outcome int
@@ -271,7 +273,7 @@ func (g *group) fail(d *delivery, cause error) result {
 		write = func(tx *store.Tx) error { return tx.Redeliver(row) }
 	}
 	if err := g.b.db.Update(context.Background(), write); err != nil {
-		r.kind, r.due = failed, now.Add(g.rules.retryMax).UnixMilli() // the disk: nothing will be accepted until a restart
+		r.kind, r.due, r.unnoted = failed, now.Add(g.rules.retryMax).UnixMilli(), true // the disk: nothing is accepted until it has room, or a restart
 		g.b.log.Error("redelivery not noted", "topic", g.topic, "group", g.name, "event", d.m.ID, "error", err)
 	}
 	g.b.log.Warn("event not delivered", "topic", g.topic, "group", g.name, "event", d.m.ID, "offset", d.m.Offset, "attempt", attempts,

@@ -321,7 +321,7 @@ func (p *pump) settle(r result) {
 		return
 	case failed:
 		d.attempts++
-		d.due, d.kept = r.due, true
+		d.due, d.kept = r.due, d.kept || !r.unnoted // the cursor waits for what has no row
 		p.ripen(d)
 		return
 	}
