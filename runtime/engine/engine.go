@@ -69,10 +69,10 @@ type Options struct {
 	Chance func() uint64 // seeds of runs, and jitter; default math/rand
 
 	// Pace, when not nil, may delay what the engine does on a goroutine beside
-	// others: make the call of a step of a run, or fail it, tell it the end of the
-	// run that the step runs, give a run its turn or cancel it for nobody waits
-	// for it (step 0), and, by name, "recovery", "timers" and "family". It returns
-	// when ctx ends. The simulation has no two of them go on at one moment.
+	// others: make the call of a step of a run, go on with it after a wait for the
+	// disk, tell it the end of the run that the step runs, give a run its turn, go
+	// on after a wait or cancel it for nobody waits for it (step 0), and, by name,
+	// "recovery", "timers" and "family". It returns when ctx ends. The simulation has no two of them go on at one moment.
 	Pace func(ctx context.Context, who string, step uint32)
 }
 
