@@ -116,16 +116,16 @@ func (h *Host) open(ctx context.Context) (err error) {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)
-	if h.gate, err = peers.Open(ctx, h.db, peers.Options{HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
+	if h.opts.Secrets != "" {
+		h.opts.Engine.Secret = secretsIn(h.opts.Secrets)
+	}
+	if h.gate, err = peers.Open(ctx, h.db, peers.Options{Secret: h.opts.Engine.Secret, HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
 		return err
 	}
 	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate}); err != nil {
 		return err
 	}
 	h.opts.Engine.Log = h.log
-	if h.opts.Secrets != "" {
-		h.opts.Engine.Secret = secretsIn(h.opts.Secrets)
-	}
 	h.mu.Lock()
 	h.engine = engine.New(h.db, h.cat, h.gate, h.opts.Engine)
 	h.mu.Unlock()

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,6 +25,7 @@ const (
 type outside struct {
 	attempt time.Duration
 	allow   []string // private host:port that all may reach
+	tls     *tls.Config
 
 	mu    sync.Mutex
 	bySet map[string]*http.Transport // guarded by mu
@@ -50,7 +52,7 @@ func (o *outside) transport(grants *weft.Grants, grpc bool) *http.Transport {
 			delete(o.bySet, o.order[0])
 			o.order = o.order[1:]
 		}
-		t = newTransport(o.dial(names))
+		t = newTransport(o.dial(names), o.tls)
 		if grpc {
 			t.Protocols = &http.Protocols{}
 			t.Protocols.SetHTTP2(true)
@@ -68,8 +70,9 @@ func (o *outside) transport(grants *weft.Grants, grpc bool) *http.Transport {
 }
 
 // newTransport takes no proxy from the environment: it would dial in our place.
-func newTransport(dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
-	return &http.Transport{DialContext: dial, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
+// A nil config is TLS 1.2 or later, with whom the system trusts.
+func newTransport(dial func(context.Context, string, string) (net.Conn, error), config *tls.Config) *http.Transport {
+	return &http.Transport{DialContext: dial, TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
 		TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: headersMax}
 }
 

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,15 +27,16 @@ import (
 // Options bounds the gate, where a policy says nothing else. The zero value of
 // each field means its default.
 type Options struct {
-	Total       time.Duration // of a call with its retries; default 10 s
-	Attempt     time.Duration // of one attempt; default 2 s
-	Retries     int           // of calls that may be repeated; default 2
-	RetryMin    time.Duration // default 100 ms, doubled, with full jitter
-	RetryMax    time.Duration // default 2 s
-	Bulkhead    int           // calls at once of one caller to one peer; default 64
-	BodyMax     int64         // bytes of an answer; default 4 MiB
-	HTTPAllow   []string      // host:port that workflows may reach although it is private
-	Zone        string        // of this host; calls prefer instances of it
+	Total       time.Duration                         // of a call with its retries; default 10 s
+	Attempt     time.Duration                         // of one attempt; default 2 s
+	Retries     int                                   // of calls that may be repeated; default 2
+	RetryMin    time.Duration                         // default 100 ms, doubled, with full jitter
+	RetryMax    time.Duration                         // default 2 s
+	Bulkhead    int                                   // calls at once of one caller to one peer; default 64
+	BodyMax     int64                                 // bytes of an answer; default 4 MiB
+	Secret      func(ns, name string) ([]byte, error) // what TLS of peers names; default: there are none
+	HTTPAllow   []string                              // host:port that workflows may reach although it is private
+	Zone        string                                // of this host; calls prefer instances of it
 	Log         *slog.Logger
 	OnAvailable func(ns, peer string) // the peer may answer again
 
@@ -53,6 +55,11 @@ func (o *Options) fill() {
 	set(&o.BodyMax, 4<<20)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Secret == nil {
+		o.Secret = func(string, string) ([]byte, error) {
+			return nil, weft.Errorf(weft.NotFound, "peers.Gate.Do", "there are no secrets").WithHint("weft serve --secrets DIR")
+		}
 	}
 	if o.OnAvailable == nil {
 		o.OnAvailable = func(string, string) {}
@@ -74,6 +81,7 @@ type Gate struct {
 	grpc  http.RoundTripper // to registered peers that are asked for their health by gRPC
 	world func(grants *weft.Grants, grpc bool) http.RoundTripper
 	out   *outside
+	ways  ways
 
 	mu       sync.Mutex
 	peers    map[serviceKey]*peer       // guarded by mu
@@ -90,6 +98,7 @@ type Gate struct {
 func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	o.fill()
 	g := &Gate{db: db, opts: o, peers: map[serviceKey]*peer{}, policies: map[serviceKey]Policy{}, watchers: map[*breakerWatch]struct{}{}}
+	g.ways = ways{secret: o.Secret, byPeer: map[serviceKey]*way{}}
 	var err error
 	if g.opts.Send == nil {
 		g.opts.Send = g.send
@@ -101,7 +110,7 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 		return nil, err
 	}
 	dial := &net.Dialer{Timeout: o.Attempt}
-	g.http = newTransport(dial.DialContext)
+	g.http = newTransport(dial.DialContext, nil)
 	h2 := &http.Protocols{}
 	h2.SetHTTP2(true)
 	h2.SetUnencryptedHTTP2(true)
@@ -128,6 +137,7 @@ func (g *Gate) Close() {
 		p.mu.Unlock()
 	}
 	g.out.close()
+	g.ways.close()
 	for _, rt := range []http.RoundTripper{g.http, g.grpc} {
 		if t, ok := rt.(*http.Transport); ok {
 			t.CloseIdleConnections()
@@ -301,11 +311,13 @@ func (g *Gate) notNow(r weft.Request, target string) error {
 // send makes one HTTP request.
 func (g *Gate) send(ctx context.Context, r weft.Request, base string, bodyMax int64) (weft.Response, error) {
 	const op = "peers.Gate.Do"
-	method, address, transport := r.Method, r.URL, g.http
+	method, address := r.Method, r.URL
 	if r.Peer != "" {
 		method, address = http.MethodPost, base+r.Procedure
-	} else {
-		transport = g.world(r.Grants, r.GRPC)
+	}
+	transport, err := g.toPeer(r, base)
+	if err != nil {
+		return weft.Response{}, err
 	}
 	if method == "" {
 		method = http.MethodGet
@@ -337,6 +349,9 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string, bodyMax in
 	}}
 	res, err := client.Do(q)
 	if err != nil {
+		if bad := tlsError(cmp.Or(r.Peer, q.URL.Host), err); bad != nil {
+			return weft.Response{}, bad
+		}
 		return weft.Response{}, sendError(err)
 	}
 	defer res.Body.Close()

@@ -78,10 +78,10 @@ func (g *Gate) check(ctx context.Context, l *lease) error {
 	defer cancel()
 	switch {
 	case strings.HasPrefix(l.Health, "/"):
-		return g.checkHTTP(ctx, l.URL+l.Health)
+		return g.checkHTTP(ctx, l)
 	case l.Health != "":
 		_, name, _ := strings.Cut(l.Health, ":")
-		return g.checkGRPC(ctx, l.URL, name)
+		return g.checkGRPC(ctx, l, name)
 	}
 	u, err := url.Parse(l.URL)
 	if err != nil {
@@ -94,14 +94,14 @@ func (g *Gate) check(ctx context.Context, l *lease) error {
 	return conn.Close()
 }
 
-func (g *Gate) checkHTTP(ctx context.Context, address string) error {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+func (g *Gate) checkHTTP(ctx context.Context, l *lease) error {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, l.URL+l.Health, nil)
 	if err != nil {
 		return err
 	}
-	res, err := g.http.RoundTrip(q)
+	res, err := g.ask(l, q, false)
 	if err != nil {
-		return sendError(err)
+		return err
 	}
 	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, 4096) // so that the connection can be used again
@@ -111,22 +111,50 @@ func (g *Gate) checkHTTP(ctx context.Context, address string) error {
 	return nil
 }
 
+// ask sends a request to an instance, with its peer's TLS.
+func (g *Gate) ask(l *lease, q *http.Request, grpc bool) (*http.Response, error) {
+	w, err := g.way(serviceKey{l.Namespace, l.Service})
+	if err != nil {
+		return nil, err
+	}
+	over := g.http
+	switch {
+	case w != nil && grpc:
+		over, err = w.grpc, plainly(l.Service, l.URL)
+	case w != nil:
+		over, err = w.peer, plainly(l.Service, l.URL)
+	case grpc:
+		over = g.grpc
+	}
+	if err != nil {
+		return nil, err
+	}
+	res, err := over.RoundTrip(q)
+	if bad := tlsError(l.Service, err); bad != nil {
+		return nil, bad
+	}
+	if err != nil {
+		return nil, sendError(err)
+	}
+	return res, nil
+}
+
 // checkGRPC makes one call of grpc.health.v1.Health/Check. Both messages are a
 // field of one byte's tag, so no library is needed.
 // Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
-func (g *Gate) checkGRPC(ctx context.Context, base, name string) error {
+func (g *Gate) checkGRPC(ctx context.Context, l *lease, name string) error {
 	message := []byte{}
 	if name != "" {
 		message = append(append([]byte{1<<3 | 2}, binary.AppendUvarint(nil, uint64(len(name)))...), name...)
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/grpc.health.v1.Health/Check", bytes.NewReader(framed(message)))
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, l.URL+"/grpc.health.v1.Health/Check", bytes.NewReader(framed(message)))
 	if err != nil {
 		return err
 	}
 	askGRPC(q, time.Time{})
-	res, err := g.grpc.RoundTrip(q)
+	res, err := g.ask(l, q, true)
 	if err != nil {
-		return sendError(err)
+		return err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64))

@@ -34,6 +34,8 @@ type Policy struct {
 	Bulkhead  int           `json:"bulkhead,omitempty"`  // calls at once of one caller; default 64
 	BodyMax   int64         `json:"body,omitempty"`      // bytes of an answer; default 4 MiB
 
+	TLS TLS `json:"tls,omitzero"`
+
 	// Grants are limits of single modules, by their names. They can only be
 	// stricter than those of the peer: of the two the stricter one holds.
 	Grants map[string]*Policy `json:"grants,omitempty"`
@@ -82,6 +84,10 @@ var settings = []setting{
 	{"breaker.open", func(p *Policy) any { return &p.Open }, 100, 24 * 3600_000, false, false},
 	{"breaker.probes", func(p *Policy) any { return &p.Probes }, 1, 100, false, false},
 	{"breaker.slow", func(p *Policy) any { return &p.Slow }, 1, 3600_000, false, false},
+	{"tls.ca", func(p *Policy) any { return &p.TLS.CA }, 0, 0, false, false},
+	{"tls.cert", func(p *Policy) any { return &p.TLS.Cert }, 0, 0, false, false},
+	{"tls.key", func(p *Policy) any { return &p.TLS.Key }, 0, 0, false, false},
+	{"tls.name", func(p *Policy) any { return &p.TLS.Name }, 0, 0, false, false},
 }
 
 // or is p, its zero fields taken from q.
@@ -174,6 +180,11 @@ func (p *Policy) of(r weft.Request) *Policy {
 // they are; of a plain HTTP host the name is scheme://host:port. They are
 // durable when SetPolicies returns, and hold from the next call on.
 func (g *Gate) SetPolicies(ctx context.Context, ns string, policies map[string]Policy) error {
+	for name, p := range policies {
+		if _, _, err := g.ways.config(serviceKey{ns, name}, p.TLS); err != nil {
+			return err
+		}
+	}
 	err := g.db.Update(ctx, func(tx *store.Tx) error {
 		for name, p := range policies {
 			data, err := json.Marshal(p)
@@ -200,6 +211,11 @@ func (g *Gate) SetPolicies(ctx context.Context, ns string, policies map[string]P
 		}
 	}
 	g.mu.Unlock()
+	for name, p := range policies {
+		if p.TLS == (TLS{}) {
+			g.ways.forget(serviceKey{ns, name})
+		}
+	}
 	for p, policy := range changed {
 		p.setPolicy(policy)
 	}
@@ -328,10 +344,31 @@ func (r *policyReader) policy(t workflows.Tree) {
 	if p.RetryMin > p.RetryMax && p.RetryMax > 0 {
 		r.wrong(at["retry.min"], "", "min is longer than max")
 	}
+	if p.TLS != (TLS{}) {
+		r.tls(p.TLS, name, at)
+	}
 	if _, has := t.Value().(map[string]any)["grants"]; has {
 		r.grants(grants, &p)
 	}
 	r.found[name] = p
+}
+
+// tls checks the TLS of a peer.
+func (r *policyReader) tls(t TLS, name string, at map[string]workflows.Tree) {
+	var place workflows.Tree
+	for _, key := range []string{"tls.name", "tls.key", "tls.cert", "tls.ca"} {
+		if said, ok := at[key]; ok {
+			place = said
+		}
+	}
+	switch {
+	case name == AnyPeer:
+		r.wrong(place, "write it into the policy of each peer that is to see it", "tls is of one peer")
+	case strings.HasPrefix(name, "http://"):
+		r.wrong(place, "write https://", "%s is called without TLS", name)
+	case (t.Cert == "") != (t.Key == ""):
+		r.wrong(place, "write both", "cert and key need each other")
+	}
 }
 
 // together checks values that bound each other.
@@ -367,7 +404,7 @@ func (r *policyReader) grants(t workflows.Tree, p *Policy) {
 			}
 			said = true
 			if module, _ = b.Tree.Value().(string); !moduleForm.MatchString(module) {
-				r.wrong(b.Tree, "write the name of a module, without its version", "%.80v is no module", b.Tree.Value())
+				r.wrong(b.Tree, "write the name of a module, without its version", "%.80s is no module", fmt.Sprint(b.Tree.Value()))
 			}
 			return true
 		}, append([]string{"module"}, groups(grantSettings, "")...)...)
@@ -398,7 +435,7 @@ func (r *policyReader) peer(t workflows.Tree) string {
 			return at
 		}
 	}
-	r.wrong(t, "write a service such as payments, a host such as https://api.example.com, or "+AnyPeer+" for all", "%.80v is no peer", t.Value())
+	r.wrong(t, "write a service such as payments, a host such as https://api.example.com, or "+AnyPeer+" for all", "%.80s is no peer", fmt.Sprint(t.Value()))
 	return ""
 }
 
@@ -432,6 +469,12 @@ func (r *policyReader) setting(b workflows.Branch, prefix string, list []setting
 func (r *policyReader) value(b workflows.Branch, s setting, p *Policy) {
 	n, ok := whole(b.Tree.Value())
 	field := s.of(p)
+	if text, is := field.(*string); is {
+		if *text, ok = b.Tree.Value().(string); !ok || !nameForm.MatchString(*text) {
+			r.wrong(b.Tree, "write a name of letters, digits, dots, dashes and underscores, at most 128", "%.80s is no name", fmt.Sprint(b.Tree.Value()))
+		}
+		return
+	}
 	bounds := fmt.Sprintf("from %d to %d", s.min, s.max)
 	if d, is := field.(*time.Duration); is {
 		bounds = fmt.Sprintf("from %s to %s", ms(s.min), ms(s.max))
@@ -507,6 +550,9 @@ func (p *Policy) show(out *strings.Builder, indent string) {
 }
 
 func shown(field any) string {
+	if text, is := field.(*string); is {
+		return *text
+	}
 	n := number(field)
 	if _, is := field.(*time.Duration); is && n != 0 {
 		return "PT" + strings.ToUpper(fmt.Sprint(time.Duration(n).Seconds())) + "S"
