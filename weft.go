@@ -83,6 +83,12 @@ func ParseRef(s string) (Ref, error) {
 	return Ref{Name: m[1], Version: m[2], Catalog: m[3]}, nil
 }
 
+var procedureForm = regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*/[A-Za-z_][A-Za-z0-9_]*$`)
+
+// IsProcedure reports whether a handler's name is that of a protobuf method, such
+// as orders.v1.OrderService/Place, of at most 500 bytes.
+func IsProcedure(name string) bool { return len(name) <= 500 && procedureForm.MatchString(name) }
+
 // String is the canonical form, which ParseRef reads back.
 func (r Ref) String() string {
 	s := r.Name
@@ -121,6 +127,7 @@ type Header map[string][]string
 const (
 	HeaderProcedure = ":procedure" // what was called, such as /orders.v1.Orders/Place
 	HeaderQuery     = ":query"     // of the URL, where there is one
+	HeaderTimeout   = ":timeout"   // milliseconds that the caller gave, where it gave any
 )
 
 // Get is the values of a name as one, as RFC 9110 joins them.

@@ -82,7 +82,7 @@ const (
 var schema string
 
 // schemaVersion is what schema.sql describes; a newer file is refused.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // upgrades brings a file from one version to the next.
 var upgrades = map[int64]string{
@@ -113,6 +113,8 @@ var upgrades = map[int64]string{
 		alter table workflow add column resources blob;
 		-- Their format has changed; a run whose journal is whole is folded from that.
 		delete from snapshot where exists (select 1 from journal where journal.run=snapshot.run and journal.seq=0);`,
+	3: `alter table module add column descriptors blob;
+		alter table module add column promoted integer not null default 0;`,
 }
 
 // Open opens or creates the file. It fails when another process has it open,

@@ -209,6 +209,9 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 			digest text not null, created integer not null, primary key (ns, space, name, version)) strict, without rowid;
 		insert into workflow values('n','s','w','1.0.0',x'7b7d','d',1);
 		create table journal (run text not null, seq integer not null, data blob not null, primary key (run, seq)) strict, without rowid;
+		create table module (ns text not null, name text not null, version text not null, digest text not null, size integer not null, manifest blob not null,
+			report blob not null, grants blob not null, config blob not null, created integer not null, primary key (ns, name, version)) strict, without rowid;
+		insert into module values('n','m','1.0.0','d',1,x'7b7d',x'5b5d',x'7b7d',x'7b7d',1);
 		pragma user_version = 1;`)
 	if err != nil {
 		t.Fatal(err)
@@ -228,6 +231,11 @@ func TestAFileOfAnOlderVersionIsUpgraded(t *testing.T) {
 		err = db.Workflows(t.Context(), func(w store.Workflow) error { flows = append(flows, w); return nil })
 		if err != nil || len(flows) != 1 || string(flows[0].Source) != "{}" || flows[0].Resources != nil {
 			t.Errorf("%v %v", flows, err)
+		}
+		var modules []store.Module
+		err = db.Modules(t.Context(), func(m store.Module) error { modules = append(modules, m); return nil })
+		if err != nil || len(modules) != 1 || modules[0].Descriptors != nil || modules[0].Promoted {
+			t.Errorf("%v %v", modules, err)
 		}
 		if _, ok, err := db.NextSchedule(t.Context()); err != nil || ok {
 			t.Errorf("%v %v", ok, err)
@@ -310,6 +318,7 @@ func TestAFileOfTheVersionBeforeIsUpgraded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := old.Exec(`alter table run drop column quiet; alter table workflow drop column resources;
+		alter table module drop column descriptors; alter table module drop column promoted;
 		insert into journal(run,seq,data) values('whole',0,x'00'),('trimmed',9,x'00');
 		insert into snapshot(run,seq,data) values('whole',5,x'00'),('trimmed',9,x'00');
 		pragma user_version = 2`); err != nil {

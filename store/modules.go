@@ -3,12 +3,14 @@ package store
 import "context"
 
 // Module is the row of one version of a module. Manifest, Report, Grants and
-// Config are JSON.
+// Config are JSON, Descriptors a FileDescriptorSet or nil.
 type Module struct {
 	Namespace, Name, Version, Digest string
 	Size                             int64
 	Manifest, Report, Grants, Config []byte
 	Created                          int64
+	Descriptors                      []byte
+	Promoted                         bool // it is called where no version is named
 }
 
 // InsertModule adds a version, and its bytes unless they are there already.
@@ -16,14 +18,21 @@ func (tx *Tx) InsertModule(m Module, wasm []byte) error {
 	if _, err := tx.Exec("insert or ignore into blob(digest,data,created) values(?,?,?)", m.Digest, wasm, m.Created); err != nil {
 		return err
 	}
-	_, err := tx.Exec("insert into module(ns,name,version,digest,size,manifest,report,grants,config,created) values(?,?,?,?,?,?,?,?,?,?)",
-		m.Namespace, m.Name, m.Version, m.Digest, m.Size, m.Manifest, m.Report, m.Grants, m.Config, m.Created)
+	_, err := tx.Exec("insert into module(ns,name,version,digest,size,manifest,report,grants,config,created,descriptors,promoted) values(?,?,?,?,?,?,?,?,?,?,?,0)",
+		m.Namespace, m.Name, m.Version, m.Digest, m.Size, m.Manifest, m.Report, m.Grants, m.Config, m.Created, m.Descriptors)
 	return err
 }
 
 // SetGrants changes what a version may reach.
 func (tx *Tx) SetGrants(ns, name, version string, grants []byte) error {
 	_, err := tx.Exec("update module set grants=? where ns=? and name=? and version=?", grants, ns, name, version)
+	return err
+}
+
+// PromoteModule makes a version the one of its module that is called where none
+// is named; an empty one leaves the choice to the catalog.
+func (tx *Tx) PromoteModule(ns, name, version string) error {
+	_, err := tx.Exec("update module set promoted=version=? where ns=? and name=?", version, ns, name)
 	return err
 }
 
@@ -38,8 +47,8 @@ func (tx *Tx) DeleteModule(ns, name, version string) error {
 
 // Modules calls fn with every version of every module.
 func (db *DB) Modules(ctx context.Context, fn func(Module) error) error {
-	return db.Query(ctx, "select ns,name,version,digest,size,manifest,report,grants,config,created from module", nil, func(r Row) error {
-		return fn(Module{r.Text(0), r.Text(1), r.Text(2), r.Text(3), r.Int(4), r.Blob(5), r.Blob(6), r.Blob(7), r.Blob(8), r.Int(9)})
+	return db.Query(ctx, "select ns,name,version,digest,size,manifest,report,grants,config,created,descriptors,promoted from module", nil, func(r Row) error {
+		return fn(Module{r.Text(0), r.Text(1), r.Text(2), r.Text(3), r.Int(4), r.Blob(5), r.Blob(6), r.Blob(7), r.Blob(8), r.Int(9), r.Blob(10), r.Int(11) == 1})
 	})
 }
 

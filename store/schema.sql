@@ -1,4 +1,4 @@
--- The tables of weft, schema 2. Times are Unix milliseconds in UTC, unless a
+-- The tables of weft, schema 4. Times are Unix milliseconds in UTC, unless a
 -- name ends in _us (microseconds). Every row belongs to a namespace (ns).
 
 -- What is deployed.
@@ -20,6 +20,8 @@ create table module (
   grants   blob not null,                 -- JSON, weft.Grants: what the operator allowed
   config   blob not null,                 -- JSON object, key to value
   created  integer not null,
+  descriptors blob,                       -- FileDescriptorSet of its services; null for none
+  promoted integer not null default 0,    -- 1: it is called where no version is named
   primary key (ns, name, version)
 ) strict, without rowid;
 

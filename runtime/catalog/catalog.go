@@ -28,6 +28,10 @@ type Options struct {
 	Log     *slog.Logger
 	Scripts *script.Engine // reads the scripts of workflows; nil for none
 	Out     Gate           // fetches what workflows have elsewhere; nil for nothing
+
+	// Admit is asked before a version with descriptors goes live, one at a time;
+	// its error refuses the upload. It must not call the catalog. Nil admits all.
+	Admit func(ns string, m *Module) error
 }
 
 // Gate is the way out of the host.
@@ -41,8 +45,9 @@ type Catalog struct {
 	db      *store.DB
 	rt      *wasm.Runtime
 	log     *slog.Logger
-	scripts *script.Engine           // nil for none
-	out     Gate                     // nil for none
+	scripts *script.Engine // nil for none
+	out     Gate           // nil for none
+	admit   func(ns string, m *Module) error
 	now     atomic.Pointer[snapshot] // what is deployed; never changed, only replaced
 
 	mu       sync.Mutex // one change at a time
@@ -70,7 +75,7 @@ type workflow struct {
 // Open reads what is deployed. A workflow that no longer parses is an error:
 // runs may depend on it.
 func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Catalog, error) {
-	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts, out: o.Out}
+	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts, out: o.Out, admit: o.Admit}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -54,7 +54,7 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 	}
 	s := c.space(ns)
 	with := s.handlers[ref.Name]
-	m, ok := newest(with, ref.Version, (*Module).version)
+	m, ok := current(with, ref.Version)
 	switch {
 	case ok:
 		return HandlerInfo{Ref: weft.Ref{Name: ref.Name, Version: m.Version, Catalog: weft.DefaultCatalog}, Spec: *specOf(m, ref.Name), Module: m}, nil
@@ -112,7 +112,8 @@ func (h Handler) Call(ctx context.Context, env wasm.Env, in wasm.Input) (wasm.Ou
 	return h.Code.Call(ctx, env, exportOf(h.Spec), in)
 }
 
-// Handlers lists the newest version of every handler of a namespace, by name.
+// Handlers lists every handler of a namespace, by name, each in the version that
+// is called where none is named.
 func (c *Catalog) Handlers(ns string) []HandlerInfo {
 	var all []HandlerInfo
 	for name := range c.space(ns).handlers {
@@ -123,11 +124,12 @@ func (c *Catalog) Handlers(ns string) []HandlerInfo {
 	return byName(all, func(h HandlerInfo) string { return h.Ref.Name })
 }
 
-// Subscriptions lists what the newest version of each module subscribes to.
+// Subscriptions lists what each module subscribes to, in the version that is
+// called where none is named.
 func (c *Catalog) Subscriptions(ns string) []Subscriber {
 	var all []Subscriber
 	for _, list := range c.space(ns).modules {
-		m, ok := newest(list, "", (*Module).version)
+		m, ok := current(list, "")
 		if !ok {
 			continue
 		}

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,8 @@ type Module struct {
 	Grants                weft.Grants // what the operator has allowed
 	Config                map[string]string
 	Created               time.Time
+	Descriptors           []byte // FileDescriptorSet of its services; nil where it has none
+	Promoted              bool   // it is called where no version is named, and not the newest
 }
 
 // Push is one upload.
@@ -35,6 +38,7 @@ type Push struct {
 	Manifest      *weft.Manifest    // from a file beside the module; nil: the module's own section
 	Grant         bool              // allow all that the manifest asks for
 	Config        map[string]string // over the manifest's defaults
+	Descriptors   []byte            // FileDescriptorSet of its services; nil: the module's own section
 }
 
 // Pushed is what came of an upload.
@@ -70,7 +74,10 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 		return Pushed{}, err
 	}
 	m := &Module{Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
-		Imports: report.Imports, Config: maps.Clone(manifest.Config), Created: time.Now().Truncate(time.Millisecond)}
+		Imports: report.Imports, Config: maps.Clone(manifest.Config), Created: time.Now().Truncate(time.Millisecond), Descriptors: p.Descriptors}
+	if m.Descriptors == nil {
+		m.Descriptors = wasm.SectionOf(p.Wasm, wasm.DescriptorSection)
+	}
 	if m.Config == nil {
 		m.Config = map[string]string{}
 	}
@@ -128,8 +135,8 @@ func check(m weft.Manifest, report wasm.Report) error {
 	}
 	names := map[string]bool{}
 	for _, h := range m.Handlers {
-		if ref, err := weft.ParseRef(h.Name); err != nil || ref.Name != h.Name {
-			return refuse("a name starts with a letter and has letters, digits, dashes and underscores", "%q is not a handler name", h.Name)
+		if ref, err := weft.ParseRef(h.Name); (err != nil || ref.Name != h.Name) && !weft.IsProcedure(h.Name) {
+			return refuse("a name starts with a letter and has letters, digits, dashes and underscores; that of a method is package.Service/Method", "%q is not a handler name", h.Name)
 		}
 		if names[h.Name] {
 			return refuse("name each handler once", "handler %s is listed twice", h.Name)
@@ -160,20 +167,24 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.space(ns)
+	was := slices.IndexFunc(s.modules[m.Name], func(o *Module) bool { return o.Version == m.Version })
+	if was < 0 && m.Descriptors != nil && c.admit != nil {
+		if err := c.admit(ns, m); err != nil {
+			return Pushed{}, err
+		}
+	}
 	for _, h := range m.Manifest.Handlers {
 		if others := s.handlers[h.Name]; len(others) > 0 && others[0].Name != m.Name {
 			return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "handler %s belongs to module %s", h.Name, others[0].Name).
 				WithHint("rename one of them: handlers share one set of names in a namespace")
 		}
 	}
-	for _, was := range s.modules[m.Name] {
-		if was.Version != m.Version {
-			continue
-		}
-		if was.Digest == m.Digest && string(jsonOf(was.Manifest)) == string(jsonOf(m.Manifest)) && (len(p.Config) == 0 || maps.Equal(was.Config, m.Config)) {
+	if was >= 0 {
+		was := s.modules[m.Name][was]
+		if was.Digest == m.Digest && string(jsonOf(was.Manifest)) == string(jsonOf(m.Manifest)) && bytes.Equal(was.Descriptors, m.Descriptors) && (len(p.Config) == 0 || maps.Equal(was.Config, m.Config)) {
 			return c.again(ctx, ns, was, p.Grant)
 		}
-		return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "%s:%s is there with other bytes, manifest or configuration (digest %.12s)", m.Name, m.Version, was.Digest).
+		return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "%s:%s is there with other bytes, descriptors, manifest or configuration (digest %.12s)", m.Name, m.Version, was.Digest).
 			WithHint("a version never changes: push a new one")
 	}
 	m.Grants = inherited(m, s.modules[m.Name])
@@ -220,11 +231,11 @@ func inherited(m *Module, others []*Module) weft.Grants {
 
 func (m *Module) row(ns string) store.Module {
 	return store.Module{Namespace: ns, Name: m.Name, Version: m.Version, Digest: m.Digest, Size: m.Size, Manifest: jsonOf(m.Manifest),
-		Report: jsonOf(m.Imports), Grants: jsonOf(m.Grants), Config: jsonOf(m.Config), Created: m.Created.UnixMilli()}
+		Report: jsonOf(m.Imports), Grants: jsonOf(m.Grants), Config: jsonOf(m.Config), Created: m.Created.UnixMilli(), Descriptors: m.Descriptors}
 }
 
 func moduleOf(row store.Module) (*Module, error) {
-	m := &Module{Name: row.Name, Version: row.Version, Digest: row.Digest, Size: row.Size, Created: time.UnixMilli(row.Created)}
+	m := &Module{Name: row.Name, Version: row.Version, Digest: row.Digest, Size: row.Size, Created: time.UnixMilli(row.Created), Descriptors: row.Descriptors, Promoted: row.Promoted}
 	for _, part := range []struct {
 		data []byte
 		into any
@@ -247,10 +258,11 @@ func (c *Catalog) Modules(ns string) []*Module {
 	return byName(all, func(m *Module) string { return m.Name })
 }
 
-// Module finds a version; an empty or partial one means the newest that fits.
+// Module finds a version; an empty one means the one that is called where none is
+// named, a partial one the newest that fits.
 func (c *Catalog) Module(ns, name, version string) (*Module, error) {
 	list := c.space(ns).modules[name]
-	if m, ok := newest(list, version, (*Module).version); ok {
+	if m, ok := current(list, version); ok {
 		return m, nil
 	}
 	if len(list) > 0 {

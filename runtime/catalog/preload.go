@@ -11,7 +11,8 @@ import (
 const preloads = 2
 
 // Preload loads the modules whose handlers are likely to be called, so that the
-// first call after a start need not wait: the newest version of each, and those
+// first call after a start need not wait: of each the version that is called where
+// none is named, and those
 // that the newest version of a workflow calls; and the engine of scripts, where
 // one of those has a script. A module that cannot be loaded
 // is logged. Preload returns when all is done, or when ctx has ended and what
@@ -64,7 +65,7 @@ func (c *Catalog) live() (all []*Module) {
 	}
 	for ns, s := range c.now.Load().spaces {
 		for _, list := range s.modules {
-			if m, ok := newest(list, "", (*Module).version); ok {
+			if m, ok := current(list, ""); ok {
 				add(m)
 			}
 		}

@@ -100,6 +100,10 @@ func handlersOf(info meter.Info) []string {
 	return names
 }
 
+// SectionOf is a custom section of a module that a check has passed, nil where
+// there is none of that name.
+func SectionOf(wasm []byte, name string) []byte { return meter.Custom(wasm, name) }
+
 // AppendSection is the module with one more custom section, such as
 // ManifestSection.
 func AppendSection(wasm []byte, name string, data []byte) []byte {

@@ -173,6 +173,21 @@ func AppendCustom(module []byte, name string, data []byte) []byte {
 	return appendSection(bytes.Clone(module), 0, append(appendName(nil, name), data...))
 }
 
+// Custom is the first custom section of that name in a module that Rewrite has
+// taken; nil where it has none.
+func Custom(module []byte, name string) []byte {
+	for r := (&reader{b: module, p: len(header)}); r.p < len(r.b); {
+		id, content := r.byte(), r.take(r.u32())
+		if id != customSection {
+			continue
+		}
+		if c := (&reader{b: content}); c.name() == name {
+			return content[c.p:]
+		}
+	}
+	return nil
+}
+
 // Section ids, in the order that a module has them in.
 const (
 	customSection   = 0
