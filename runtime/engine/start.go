@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
@@ -262,14 +263,23 @@ func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
 		return weft.Result{}, err
 	}
 	defer end()
+	key, err := e.keyOf(c)
+	if err != nil {
+		return weft.Result{}, err
+	}
+	return e.transact(ctx, c, key, nil)
+}
+
+// keyOf is the idempotency key of a call, a new one where it names none.
+func (e *Engine) keyOf(c weft.Call) (string, error) {
 	key := c.Headers.Get("idempotency-key")
 	if len(key) > KeyMax {
-		return weft.Result{}, weft.Errorf(weft.InvalidArgument, "engine.Engine.Call", "the idempotency key has %d bytes, the limit is %d", len(key), KeyMax)
+		return "", weft.Errorf(weft.InvalidArgument, "engine.Engine.Call", "the idempotency key has %d bytes, the limit is %d", len(key), KeyMax)
 	}
 	if key == "" {
 		key = e.opts.NewID()
 	}
-	return e.transact(ctx, c, key, nil)
+	return key, nil
 }
 
 // transact runs a handler and commits what it did, with ack, as one
@@ -281,10 +291,24 @@ func (e *Engine) transact(ctx context.Context, c weft.Call, key string, ack func
 	if err != nil {
 		return weft.Result{}, err
 	}
+	return e.perform(ctx, h, c, key, ack, nil)
+}
+
+// perform is transact with a handler that has been found; k is nil where there is
+// no stream.
+func (e *Engine) perform(ctx context.Context, h catalog.Handler, c weft.Call, key string, ack func(*store.Tx) error, k *talk) (weft.Result, error) {
 	for try := 0; ; try++ {
 		out := &direct{e: e, key: key}
 		t := &txn{e: e, loss: e.losses.Load(), ns: c.Namespace, h: h, log: e.log, out: out, ids: key}
-		res, err := h.Call(ctx, t, wasm.Input{Body: c.Input, Headers: c.Headers})
+		in := wasm.Input{Body: c.Input, Headers: c.Headers}
+		if k != nil {
+			k.begin(t)
+			in.Stream = k
+		}
+		res, err := h.Call(ctx, t, in)
+		if k != nil {
+			err = k.outcome(err)
+		}
 		if err == nil {
 			var ok bool
 			if ok, err = t.commit(ctx, ack); ok || err != nil {
@@ -298,8 +322,8 @@ func (e *Engine) transact(ctx context.Context, c weft.Call, key string, ack func
 			}
 			return weft.Result{Headers: res.Headers, Trailers: res.Trailers}, err
 		}
-		if out.calls > 0 || try >= e.opts.StaleMax {
-			return weft.Result{}, weft.Errorf(weft.Aborted, "engine.Engine.Call", "the state that %s read changed while it ran", c.Handler).
+		if out.calls > 0 || k != nil && k.passed || try >= e.opts.StaleMax {
+			return weft.Result{}, weft.Errorf(weft.Aborted, "engine.Engine.Call", "the state that %s read changed while it ran", h.Ref).
 				WithHint("call it again")
 		}
 	}

@@ -41,6 +41,8 @@ type txn struct {
 	events []weft.Event
 	seen   store.Ticket // durable when all that was read is
 	ids    string       // prefix of the ids of events
+
+	published int // events of the same call, in transactions before this
 }
 
 // courier carries a call of a handler to the outside.
@@ -135,7 +137,7 @@ func (t *txn) Publish(eventType string, data []byte) error {
 	if json.Valid(data) {
 		content = "application/json"
 	}
-	t.events = append(t.events, weft.Event{ID: t.ids + "-" + strconv.Itoa(len(t.events)), Source: "/modules/" + t.h.Module.Name, Type: eventType,
+	t.events = append(t.events, weft.Event{ID: t.ids + "-" + strconv.Itoa(t.published+len(t.events)), Source: "/modules/" + t.h.Module.Name, Type: eventType,
 		Time: t.e.now().UTC(), DataContentType: content, Data: append([]byte{}, data...)})
 	return nil
 }
