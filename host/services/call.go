@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"net/url"
 	"runtime/debug"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -22,10 +24,13 @@ import (
 // another sends; a Call is not to be used after the implementation has returned.
 type Call struct {
 	Procedure string // such as /orders.v1.OrderService/Place
+	Unary     bool   // one message comes in, and one goes out
 
 	info    *connect.CallInfo
 	stream  connect.ServerStream
 	ctx     context.Context
+	end     func(error) // of ctx
+	conn    *http.ResponseController
 	in, out message
 	single  bool // one answer is due, no more
 	sent    int
@@ -69,6 +74,24 @@ func (c *Call) Send(msg []byte) error {
 	err := c.stream.Send(&c.out)
 	c.out.data = nil
 	return c.own(err)
+}
+
+// RecvWithin is Recv that waits no longer than ctx; then the call is over.
+func (c *Call) RecvWithin(ctx context.Context) ([]byte, error) {
+	defer context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })()
+	return c.Recv()
+}
+
+// SendWithin is Send that waits no longer than ctx. Then the call is over, and a
+// caller who takes nothing gets nothing more: not why, either.
+func (c *Call) SendWithin(ctx context.Context, msg []byte) error {
+	defer context.AfterFunc(ctx, func() {
+		c.end(context.Cause(ctx))
+		if c.conn != nil { // it streams
+			_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
+		}
+	})()
+	return c.Send(msg)
 }
 
 // SendHeaders sends what AddHeader has added before there is a message. Where a
@@ -123,9 +146,9 @@ func (v *version) method(m protoreflect.MethodDescriptor) connect.Method {
 	single := !m.IsStreamingServer()
 	return connect.Method{Spec: spec, Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 		ctx, end := until(ctx, v.life)
-		defer end()
+		defer end(nil)
 		info, _ := connect.CallInfoForServerContext(ctx)
-		c := &Call{Procedure: spec.Procedure, info: info, stream: stream, ctx: ctx, in: message{shape: in}, out: message{shape: out}, single: single, most: v.opts.HeadersMax}
+		c := &Call{Procedure: spec.Procedure, Unary: spec.StreamType == connect.StreamTypeUnary, info: info, stream: stream, ctx: ctx, end: end, conn: connOf(ctx).ResponseController, in: message{shape: in}, out: message{shape: out}, single: single, most: v.opts.HeadersMax}
 		defer interrupt(ctx)()
 		return wire(v.opts.Shown(c.Procedure, v.run(ctx, c)))
 	}}

@@ -24,6 +24,10 @@ const (
 // ServeHTTP serves a call. Where none of the modules has the path, Connect gets
 // a plain 404 and gRPC its code unimplemented.
 func (s *Set) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.life.Err() != nil {
+		refuse(w, r, context.Cause(s.life))
+		return
+	}
 	if s.calls.Add(1); s.calls.Load() > int64(s.opts.CallsMax) {
 		s.calls.Add(-1)
 		refuse(w, r, weft.Errorf(weft.ResourceExhausted, "services.ServeHTTP", "there are %d calls in progress, and no more are taken", s.opts.CallsMax).WithHint("try again in a moment"))
@@ -90,9 +94,11 @@ func (s *Set) serve(w http.ResponseWriter, r *http.Request, to route) {
 		defer to.v.leave()
 	}
 	c := http.NewResponseController(w) // a server without deadlines has none to set
-	if to.streams || to.v == nil {
-		r = r.WithContext(context.WithValue(r.Context(), reads{}, c))
-	} else if r.Body != nil && r.Body != http.NoBody {
+	waits := to.streams || to.v == nil
+	if !to.unary {
+		r = r.WithContext(context.WithValue(r.Context(), connKey{}, conn{c, waits}))
+	}
+	if !waits && r.Body != nil && r.Body != http.NoBody {
 		_ = c.SetReadDeadline(time.Now().Add(s.opts.BodyTime))
 		own := *r // the server looks at the body of its own request, to know whether the connection can be used again
 		own.Body, r = &timed{r.Body, c}, &own
@@ -115,15 +121,26 @@ func (t *timed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// reads is the key under which a context has who can end a read.
-type reads struct{}
+// conn is what a call came by; waits says that somebody may wait for a message.
+type conn struct {
+	*http.ResponseController
+	waits bool
+}
+
+// connKey is the key under which a context has it.
+type connKey struct{}
+
+func connOf(ctx context.Context) conn {
+	c, _ := ctx.Value(connKey{}).(conn)
+	return c
+}
 
 // interrupt ends a read in progress when ctx ends: the deadline of a call, and
 // the end of its version, hold for those too who wait for a message. It is over
 // when what it returns has returned.
 func interrupt(ctx context.Context) (over func()) {
-	c, ok := ctx.Value(reads{}).(*http.ResponseController)
-	if !ok {
+	c := connOf(ctx)
+	if !c.waits {
 		return func() {}
 	}
 	var mu sync.Mutex

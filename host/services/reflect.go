@@ -26,7 +26,7 @@ func (s *Set) reflected(life context.Context, v view, to routes) {
 	server := connect.NewServer(func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 			ctx, end := until(ctx, life)
-			defer end()
+			defer end(nil)
 			defer interrupt(ctx)()
 			err := next(ctx, spec, stream)
 			if err != nil && ctx.Err() != nil {

@@ -120,6 +120,7 @@ type route struct {
 	http.Handler
 	v       *version // nil for reflection, which holds nothing
 	streams bool     // the caller sends a stream
+	unary   bool     // nobody sends one
 }
 
 // New is a set that serves nothing yet.
@@ -240,6 +241,16 @@ func (s *Set) Remove(ctx context.Context, namespace, name, version string) error
 	return nil
 }
 
+// Retire is Remove in two steps: on return no call gets to the version any more,
+// and drained waits for those in progress as Remove does.
+func (s *Set) Retire(namespace, name, version string) (drained func(context.Context), err error) {
+	v, err := s.unlist(id{module{weft.NamespaceOr(namespace), name}, version})
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) { v.drain(ctx, ErrRemoved) }, nil
+}
+
 func (s *Set) unlist(of id) (*version, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -260,6 +271,10 @@ func (s *Set) unlist(of id) (*version, error) {
 	return v, nil
 }
 
+// Drain takes no more calls: each gets why, and so do the streams of reflection.
+// What is in progress goes on. It is safe twice.
+func (s *Set) Drain(why error) { s.end(why) }
+
 // Close removes all that is live, as Remove does. It is safe twice.
 func (s *Set) Close(ctx context.Context) {
 	s.mu.Lock()
@@ -272,6 +287,18 @@ func (s *Set) Close(ctx context.Context) {
 	for _, v := range all {
 		v.drain(ctx, ErrRemoved)
 	}
+}
+
+// Methods are those of a version that is live, such as orders.v1.OrderService/Place.
+func (s *Set) Methods(namespace, name, version string) (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.live[id{module{weft.NamespaceOr(namespace), name}, version}]; v != nil {
+		for m := range v.Schema.methods() {
+			all = append(all, procedure(m)[1:])
+		}
+	}
+	return all
 }
 
 // Serves reports whether a service is live where no version is named.
@@ -329,13 +356,14 @@ func (s *Set) version(m Module) *version {
 	v := &version{Module: m, opts: &s.opts, routes: routes{}, quiet: make(chan struct{})}
 	v.life, v.end = context.WithCancelCause(context.Background())
 	server := connect.NewServer()
-	streams := map[string]bool{}
+	streams, unary := map[string]bool{}, map[string]bool{}
 	for method := range m.Schema.methods() {
 		server.Register(v.method(method))
 		streams[procedure(method)] = method.IsStreamingClient()
+		unary[procedure(method)] = !method.IsStreamingClient() && !method.IsStreamingServer()
 	}
 	connecthttp.Mount(mounted(func(path string, h http.Handler) {
-		v.routes[path] = route{Handler: h, v: v, streams: streams[path]}
+		v.routes[path] = route{Handler: h, v: v, streams: streams[path], unary: unary[path]}
 	}), server, s.http...)
 	s.reflected(v.life, view{modules: []*Schema{m.Schema}}, v.routes)
 	return v
@@ -379,10 +407,10 @@ func (v *version) drain(ctx context.Context, why error) {
 }
 
 // until is ctx, ended also when life is, for the reason that life has.
-func until(ctx, life context.Context) (context.Context, func()) {
+func until(ctx, life context.Context) (context.Context, func(error)) {
 	ctx, end := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(life, func() { end(context.Cause(life)) })
-	return ctx, func() { stop(); end(nil) }
+	return ctx, func(why error) { stop(); end(why) }
 }
 
 // ErrRemoved is what calls get that outlast their version.
