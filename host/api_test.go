@@ -46,6 +46,7 @@ var conversation = []struct {
 }{
 	{"weft.v1.ModuleService/ListModules", `{}`, `"name":"guest"`, ""},
 	{"weft.v1.ModuleService/GetModule", `{"name":"guest","version":"1"}`, `"version":"1.0.0"`, ""},
+	{"weft.v1.ModuleService/Promote", `{"name":"guest","version":"1.0.0"}`, `"promoted":true`, ""},
 	{"weft.v1.ModuleService/SetGrants", `{"name":"guest","requested":true}`, `"granted":{"peers":["*"]}`, ""},
 	{"weft.v1.HandlerService/ListHandlers", `{}`, `"ref":"echo:1.0.0@default"`, ""},
 	{"weft.v1.HandlerService/Call", `{"handler":"echo","input":{"a":[1,"b",null]}}`, `"output":{"a":[1,"b",null]}`, ""},

@@ -7,16 +7,18 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"connectrpc.com/connect/v2"
+
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/bus"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/host/rpc"
+	"github.com/weftrun/weft/host/services"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
 	"github.com/weftrun/weft/runtime/script"
@@ -30,16 +32,17 @@ import (
 
 // Options of a host. The zero value of each field but DB means its default.
 type Options struct {
-	DB        string        // the SQLite file
-	Sync      string        // see store.Options
-	CacheDir  string        // compiled modules; default: beside the file
-	HTTPAllow []string      // private host:port that workflows may call
-	Secrets   string        // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
-	Zone      string        // where this host is; calls prefer peers of the zone
-	ModuleMax int           // bytes of an upload; default 16 MiB
-	Limits    weft.Limits   // that a module may ask for at most; see wasm.DefaultLimits
-	Isolate   bool          // every module, whatever its manifest says; see weft.Isolate
-	BodyTime  time.Duration // for the body of a request to arrive; default 2 minutes
+	DB         string        // the SQLite file
+	Sync       string        // see store.Options
+	CacheDir   string        // compiled modules; default: beside the file
+	HTTPAllow  []string      // private host:port that workflows may call
+	Secrets    string        // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
+	Zone       string        // where this host is; calls prefer peers of the zone
+	ModuleMax  int           // bytes of an upload; default 16 MiB
+	MessageMax int           // bytes of a message to a module's service; default 4 MiB
+	Limits     weft.Limits   // that a module may ask for at most; see wasm.DefaultLimits
+	Isolate    bool          // every module, whatever its manifest says; see weft.Isolate
+	BodyTime   time.Duration // for the body of a request to arrive; default 2 minutes
 	// How long events are kept that every group has had, and how many bytes of
 	// them; default 7 days and 4 GiB.
 	RetainEvents time.Duration
@@ -58,6 +61,8 @@ type Host struct {
 	gate   *peers.Gate
 	engine *engine.Engine
 	bus    *bus.Bus
+	server *connect.Server // of the API
+	typed  *services.Set   // what modules serve
 
 	life   context.Context // of consumers, and of the loading of modules
 	end    context.CancelFunc
@@ -71,6 +76,8 @@ type Host struct {
 
 	mu      sync.Mutex
 	serving map[string]context.CancelFunc // guarded by mu: groups, by name and version
+	changes sync.Mutex                    // one change of what is typed at a time
+	live    map[release]bool              // guarded by changes: versions in typed
 	ended   map[string]chan struct{}      // guarded by mu: closed when the latest consumer of a group has ended
 }
 
@@ -88,7 +95,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	if o.BodyTime <= 0 {
 		o.BodyTime = 2 * time.Minute
 	}
-	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}, ended: map[string]chan struct{}{}}
+	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}, ended: map[string]chan struct{}{}, live: map[release]bool{}}
 	h.life, h.end = context.WithCancel(context.Background())
 	h.drain, h.beginDrain = context.WithCancel(context.Background())
 	h.edge = rpc.Edge{Log: h.log, Drain: h.drain}
@@ -97,8 +104,10 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 		return nil, err
 	}
 	h.cat.OnChange(h.subscribe)
+	h.cat.OnChange(h.release)
 	h.cat.OnChange(h.engine.Rescheduled)
 	h.subscribe()
+	h.release()
 	h.groups.Go(func() { h.cat.Preload(h.life) })
 	h.groups.Go(func() { h.bus.Retain(h.life) })
 	return h, nil
@@ -122,7 +131,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.gate, err = peers.Open(ctx, h.db, peers.Options{Secret: h.opts.Engine.Secret, HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
 		return err
 	}
-	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate}); err != nil {
+	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate, Admit: h.admit}); err != nil {
 		return err
 	}
 	h.opts.Engine.Log = h.log
@@ -130,6 +139,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	h.engine = engine.New(h.db, h.cat, h.gate, h.opts.Engine)
 	h.mu.Unlock()
 	h.bus = bus.New(h.db, bus.Options{Log: h.log, RetainAge: h.opts.RetainEvents, RetainBytes: h.opts.RetainBytes, Shown: h.shown})
+	h.register()
 	return h.engine.Start(ctx)
 }
 
@@ -194,13 +204,11 @@ const DrainMax = 10 * time.Second
 // calls, ends streams, stops consuming events, lets what is in flight end, and
 // makes everything durable. While it serves it is a peer itself.
 func (h *Host) Serve(ctx context.Context, l net.Listener) error {
-	protocols := &http.Protocols{}
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
 	calls, cut := context.WithCancelCause(context.Background())
 	defer cut(nil)
-	s := &http.Server{Handler: h.Handler(), Protocols: protocols, ReadHeaderTimeout: headerTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: headerMax,
-		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelWarn), BaseContext: func(net.Listener) context.Context { return calls }}
+	s := services.Server(h.Handler())
+	s.ErrorLog = slog.NewLogLogger(h.log.Handler(), slog.LevelWarn)
+	s.BaseContext = func(net.Listener) context.Context { return calls }
 	self, err := h.announce(context.WithoutCancel(ctx), l.Addr())
 	if err != nil {
 		return errors.Join(err, l.Close(), h.Close(ctx))
@@ -239,6 +247,11 @@ func (h *Host) Close(ctx context.Context) error {
 
 func (h *Host) close(ctx context.Context) error {
 	var errs []error
+	if h.typed != nil {
+		within, cancel := context.WithTimeout(ctx, DrainMax)
+		h.typed.Close(within)
+		cancel()
+	}
 	if h.engine != nil {
 		errs = append(errs, h.engine.Close(ctx))
 	}

@@ -6,14 +6,10 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
-	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-	"connectrpc.com/grpcreflect/v2"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/bus"
@@ -21,23 +17,22 @@ import (
 	"github.com/weftrun/weft/host/rpc"
 )
 
-// Bounds of a request.
-const (
-	headerMax  = 64 << 10         // bytes of all headers
-	headerTime = 10 * time.Second // to send them
-)
-
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
-// handlers at /handlers/{name}, health, metrics and reflection.
+// handlers at /handlers/{name}, health, metrics and reflection, and what modules
+// serve at all other paths.
 func (h *Host) Handler() http.Handler {
-	server := connect.NewServer(h.edge.Intercept)
-	rpc.Register(server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready, Drain: h.drain})
-	grpcreflect.Register(server)
 	mux := http.NewServeMux()
-	connecthttp.Mount(mux, server, rpc.MountOptions()...)
-	mux.Handle("POST /events", h.plain(h.bus.ServeHTTP))
-	mux.Handle("POST /handlers/{name}", h.plain(h.call))
+	connecthttp.Mount(impatient{h, mux}, h.server, rpc.MountOptions()...)
+	impatient{h, mux}.Handle("POST /events", h.plain(h.bus.ServeHTTP))
+	impatient{h, mux}.Handle("POST /handlers/{name}", h.plain(h.call))
+	for _, path := range []string{"/events", "/handlers/{name}"} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+		})
+	}
 	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Catalog: h.cat, Wasm: h.wasm, Engine: h.engine, Store: h.db}))
+	mux.Handle("/", h.typed)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := h.ready(); err != nil {
@@ -46,7 +41,7 @@ func (h *Host) Handler() http.Handler {
 		}
 		_, _ = io.WriteString(w, "ready\n")
 	})
-	return h.impatient(mux)
+	return mux
 }
 
 // ready is nil while the host takes work.
@@ -57,40 +52,24 @@ func (h *Host) ready() error {
 	return h.db.Err()
 }
 
-// impatient gives a request's body BodyTime to arrive. Reflection has no such
-// limit, for its client may think between two questions; it ends with the drain.
-func (h *Host) impatient(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := http.NewResponseController(w) // a server without deadlines has none to set
-		switch {
-		case strings.HasPrefix(r.URL.Path, "/grpc.reflection."):
-			defer during(h.drain, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
-		case r.Body != nil && r.Body != http.NoBody:
+// impatient gives a request's body BodyTime to arrive. What modules serve sees to
+// that itself: a stream has no such limit.
+type impatient struct {
+	*Host
+	mux *http.ServeMux
+}
+
+// Handle has next serve what fits the pattern.
+func (h impatient) Handle(pattern string, next http.Handler) {
+	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			c := http.NewResponseController(w) // a server without deadlines has none to set
 			_ = c.SetReadDeadline(time.Now().Add(h.opts.BodyTime))
 			own := *r // the server looks at the body of its own request, to know whether the connection can be used again
 			own.Body, r = &timed{r.Body, c}, &own
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// during has fn called when ctx ends, and never after over has returned.
-func during(ctx context.Context, fn func()) (over func()) {
-	var mu sync.Mutex
-	done := false
-	stop := context.AfterFunc(ctx, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if !done {
-			fn()
-		}
-	})
-	return func() {
-		stop()
-		mu.Lock()
-		defer mu.Unlock()
-		done = true
-	}
 }
 
 // timed is a body whose deadline is taken off when all of it has come: the call

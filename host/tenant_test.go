@@ -30,6 +30,7 @@ func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 		{"ModuleService/GetModule", `"name":"guest"`, missing},
 		{"ModuleService/ListModules", ``, empty},
 		{"ModuleService/SetGrants", `"name":"guest","version":"1.0.0","requested":true`, missing},
+		{"ModuleService/Promote", `"name":"guest","version":"1.0.0"`, missing},
 		{"ModuleService/DeleteModule", `"name":"guest","version":"1.0.0"`, missing},
 		{"HandlerService/ListHandlers", ``, empty},
 		{"HandlerService/Call", `"handler":"echo"`, missing},

@@ -12,6 +12,7 @@ var examples = map[string]string{
 	"weft module push":       "weft module push order.wasm --grant",
 	"weft module list":       "weft module list -o json",
 	"weft module show":       "weft module show order:1.0.0",
+	"weft module promote":    "weft module promote order:1.0.0",
 	"weft module rm":         "weft module rm order:1.0.0",
 	"weft module grant":      "weft module grant order",
 	"weft handler":           "weft handler list",

@@ -23,6 +23,15 @@ func (a *app) modules() weftv1connect.ModuleServiceClient {
 }
 
 func (a *app) moduleCommand() *cobra.Command {
+	show := verb("show NAME[:VERSION]", "Show a module, and what it serves", func(ctx context.Context, args []string) error {
+		name, version, _ := strings.Cut(args[0], ":")
+		res, err := a.modules().GetModule(ctx, &weftv1.GetModuleRequest{Namespace: a.namespace, Name: name, Version: version})
+		if err != nil {
+			return err
+		}
+		return a.showModule(res.Module)
+	})
+	show.Aliases = []string{"describe"}
 	return group("module", "Upload and manage modules", a.pushCommand(),
 		verb("list", "List modules", func(ctx context.Context, _ []string) error {
 			res, err := a.modules().ListModules(ctx, &weftv1.ListModulesRequest{Namespace: a.namespace})
@@ -35,14 +44,7 @@ func (a *app) moduleCommand() *cobra.Command {
 			}
 			return a.table(res, "NAME VERSION DIGEST HANDLERS", rows)
 		}),
-		verb("show NAME[:VERSION]", "Show a module", func(ctx context.Context, args []string) error {
-			name, version, _ := strings.Cut(args[0], ":")
-			res, err := a.modules().GetModule(ctx, &weftv1.GetModuleRequest{Namespace: a.namespace, Name: name, Version: version})
-			if err != nil {
-				return err
-			}
-			return a.showModule(res.Module)
-		}),
+		show,
 		verb("rm NAME:VERSION", "Remove a version", func(ctx context.Context, args []string) error {
 			q := &weftv1.DeleteModuleRequest{Namespace: a.namespace}
 			q.Name, q.Version, _ = strings.Cut(args[0], ":")
@@ -50,6 +52,15 @@ func (a *app) moduleCommand() *cobra.Command {
 				return err
 			}
 			return a.print(q, "%s is removed\n", args[0])
+		}),
+		verb("promote NAME[:VERSION]", "Call this version where none is named; without one the newest again", func(ctx context.Context, args []string) error {
+			q := &weftv1.PromoteRequest{Namespace: a.namespace}
+			q.Name, q.Version, _ = strings.Cut(args[0], ":")
+			res, err := a.modules().Promote(ctx, q)
+			if err != nil {
+				return err
+			}
+			return a.print(res, "%s is called where no version is named\n", res.Module.Name+":"+res.Module.Version)
 		}),
 		verb("grant NAME[:VERSION]", "Grant a module what its manifest asks for", func(ctx context.Context, args []string) error {
 			name, version, _ := strings.Cut(args[0], ":")
@@ -63,8 +74,14 @@ func (a *app) moduleCommand() *cobra.Command {
 
 func (a *app) pushCommand() *cobra.Command {
 	h := &weftv1.PushHeader{}
-	var manifest string
+	var manifest, descriptors string
 	c := verb("push FILE.wasm", "Upload a module, with the manifest beside it (FILE.yaml or weft.yaml)", func(ctx context.Context, args []string) error {
+		if descriptors != "" {
+			var err error
+			if h.Descriptors, err = os.ReadFile(descriptors); err != nil {
+				return err
+			}
+		}
 		res, err := a.push(ctx, h, args[0], manifest)
 		if err != nil {
 			return err
@@ -80,6 +97,7 @@ func (a *app) pushCommand() *cobra.Command {
 	c.Flags().StringVar(&h.Name, "name", "", "name, over the manifest's")
 	c.Flags().StringVar(&h.Version, "version", "", "semantic version, over the manifest's")
 	c.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
+	c.Flags().StringVar(&descriptors, "descriptors", "", "descriptors of its services: buf build -o FILE")
 	c.Flags().BoolVar(&h.Grant, "grant", false, "grant all that the manifest asks for")
 	c.Flags().StringToStringVar(&h.Config, "config", nil, "config key=value")
 	return c
@@ -169,6 +187,12 @@ func (a *app) showModule(m *weftv1.Module) error {
 	}
 	a.printf("%s:%s  sha256 %.16s  %d bytes\n", m.Name, m.Version, m.Digest, m.Size)
 	a.printf("  handlers  %s\n", strings.Join(m.Handlers, ", "))
+	for _, s := range m.Methods {
+		a.printf("  serves    %s\n", s)
+	}
+	if m.Promoted {
+		a.printf("  promoted  it is called where no version is named\n")
+	}
 	for _, s := range m.Subscriptions {
 		a.printf("  on event  %s -> %s\n", s.Type, s.Handler)
 	}

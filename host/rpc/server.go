@@ -34,6 +34,9 @@ type Rooms struct {
 	Drain     context.Context // ended when it takes none
 	// Live reports whether a module serves a service; nil where none does.
 	Live func(namespace, service string) bool
+	// Methods are those that a version of a module serves, such as
+	// orders.v1.OrderService/Place; nil where modules serve none.
+	Methods func(namespace, module, version string) []string
 }
 
 // Register adds every service to a server, and the health check of all that it
@@ -65,6 +68,9 @@ func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePus
 	}
 	h := first.GetHeader()
 	p := catalog.Push{Name: h.Name, Version: h.Version, Grant: h.Grant, Config: h.Config}
+	if len(h.Descriptors) > 0 {
+		p.Descriptors = h.Descriptors
+	}
 	if len(h.Manifest) > 0 {
 		if p.Manifest, err = wasm.ParseManifest(h.Manifest); err != nil {
 			return nil, err
@@ -77,7 +83,7 @@ func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePus
 	if err != nil {
 		return nil, err
 	}
-	return &weftv1.PushResponse{Module: moduleOf(pushed.Module), Unchanged: pushed.Unchanged}, nil
+	return &weftv1.PushResponse{Module: m.describe(weft.NamespaceOr(h.Namespace), pushed.Module), Unchanged: pushed.Unchanged}, nil
 }
 
 // receive reads the chunks of an upload; size is how many bytes were announced, 0 for not at all.
@@ -112,13 +118,13 @@ func (m modules) GetModule(_ context.Context, q *weftv1.GetModuleRequest) (*weft
 	if err != nil {
 		return nil, err
 	}
-	return &weftv1.GetModuleResponse{Module: moduleOf(found)}, nil
+	return &weftv1.GetModuleResponse{Module: m.describe(weft.NamespaceOr(q.Namespace), found)}, nil
 }
 
 func (m modules) ListModules(_ context.Context, q *weftv1.ListModulesRequest) (*weftv1.ListModulesResponse, error) {
 	out := &weftv1.ListModulesResponse{}
 	for _, mod := range m.Catalog.Modules(weft.NamespaceOr(q.Namespace)) {
-		out.Modules = append(out.Modules, moduleOf(mod))
+		out.Modules = append(out.Modules, m.describe(weft.NamespaceOr(q.Namespace), mod))
 	}
 	return out, nil
 }
@@ -140,7 +146,23 @@ func (m modules) SetGrants(ctx context.Context, q *weftv1.SetGrantsRequest) (*we
 	if err != nil {
 		return nil, err
 	}
-	return &weftv1.SetGrantsResponse{Module: moduleOf(mod)}, nil
+	return &weftv1.SetGrantsResponse{Module: m.describe(weft.NamespaceOr(q.Namespace), mod)}, nil
+}
+
+func (m modules) Promote(ctx context.Context, q *weftv1.PromoteRequest) (*weftv1.PromoteResponse, error) {
+	mod, err := m.Catalog.Promote(ctx, weft.NamespaceOr(q.Namespace), q.Name, q.Version)
+	if err != nil {
+		return nil, err
+	}
+	return &weftv1.PromoteResponse{Module: m.describe(weft.NamespaceOr(q.Namespace), mod)}, nil
+}
+
+func (m modules) describe(ns string, mod *catalog.Module) *weftv1.Module {
+	out := moduleOf(mod)
+	if m.Methods != nil {
+		out.Methods = m.Methods(ns, mod.Name, mod.Version)
+	}
+	return out
 }
 
 type flows struct{ Rooms }

@@ -35,6 +35,8 @@ type Module struct {
 	Requested     *Grants                `protobuf:"bytes,8,opt,name=requested,proto3" json:"requested,omitempty"` // what its manifest asks for
 	Granted       *Grants                `protobuf:"bytes,9,opt,name=granted,proto3" json:"granted,omitempty"`     // what the operator has allowed
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	Methods       []string               `protobuf:"bytes,11,rep,name=methods,proto3" json:"methods,omitempty"`    // that it serves, such as orders.v1.OrderService/Place
+	Promoted      bool                   `protobuf:"varint,12,opt,name=promoted,proto3" json:"promoted,omitempty"` // it is called where no version is named, and not the newest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,6 +139,20 @@ func (x *Module) GetCreateTime() *timestamppb.Timestamp {
 		return x.CreateTime
 	}
 	return nil
+}
+
+func (x *Module) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Module) GetPromoted() bool {
+	if x != nil {
+		return x.Promoted
+	}
+	return false
 }
 
 type Subscription struct {
@@ -368,6 +384,7 @@ type PushHeader struct {
 	Grant         bool                   `protobuf:"varint,5,opt,name=grant,proto3" json:"grant,omitempty"`                                                                            // allow all that the manifest asks for
 	Config        map[string]string      `protobuf:"bytes,6,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // over the manifest's defaults
 	Size          int64                  `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`                                                                              // bytes that follow; 0: not known
+	Descriptors   []byte                 `protobuf:"bytes,8,opt,name=descriptors,proto3" json:"descriptors,omitempty"`                                                                 // FileDescriptorSet of its services; empty: the module's own section
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +468,13 @@ func (x *PushHeader) GetSize() int64 {
 	return 0
 }
 
+func (x *PushHeader) GetDescriptors() []byte {
+	if x != nil {
+		return x.Descriptors
+	}
+	return nil
+}
+
 type PushResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Module        *Module                `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
@@ -507,7 +531,7 @@ type GetModuleRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // empty or partial: the newest that fits
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // empty: what is called where none is named; partial: the newest that fits
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,11 +815,115 @@ func (*DeleteModuleResponse) Descriptor() ([]byte, []int) {
 	return file_weft_v1_module_proto_rawDescGZIP(), []int{11}
 }
 
+type PromoteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // empty: the newest again
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteRequest) Reset() {
+	*x = PromoteRequest{}
+	mi := &file_weft_v1_module_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteRequest) ProtoMessage() {}
+
+func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_module_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteRequest.ProtoReflect.Descriptor instead.
+func (*PromoteRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PromoteRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *PromoteRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PromoteRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type PromoteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Module        *Module                `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"` // that is called now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteResponse) Reset() {
+	*x = PromoteResponse{}
+	mi := &file_weft_v1_module_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteResponse) ProtoMessage() {}
+
+func (x *PromoteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_module_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteResponse.ProtoReflect.Descriptor instead.
+func (*PromoteResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PromoteResponse) GetModule() *Module {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
 type SetGrantsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // empty: the newest
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // empty: what is called where none is named
 	Grants        *Grants                `protobuf:"bytes,4,opt,name=grants,proto3" json:"grants,omitempty"`
 	Requested     bool                   `protobuf:"varint,5,opt,name=requested,proto3" json:"requested,omitempty"` // grant what the manifest asks for, instead of grants
 	unknownFields protoimpl.UnknownFields
@@ -804,7 +932,7 @@ type SetGrantsRequest struct {
 
 func (x *SetGrantsRequest) Reset() {
 	*x = SetGrantsRequest{}
-	mi := &file_weft_v1_module_proto_msgTypes[12]
+	mi := &file_weft_v1_module_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +944,7 @@ func (x *SetGrantsRequest) String() string {
 func (*SetGrantsRequest) ProtoMessage() {}
 
 func (x *SetGrantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[12]
+	mi := &file_weft_v1_module_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +957,7 @@ func (x *SetGrantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGrantsRequest.ProtoReflect.Descriptor instead.
 func (*SetGrantsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetGrantsRequest) GetNamespace() string {
@@ -876,7 +1004,7 @@ type SetGrantsResponse struct {
 
 func (x *SetGrantsResponse) Reset() {
 	*x = SetGrantsResponse{}
-	mi := &file_weft_v1_module_proto_msgTypes[13]
+	mi := &file_weft_v1_module_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +1016,7 @@ func (x *SetGrantsResponse) String() string {
 func (*SetGrantsResponse) ProtoMessage() {}
 
 func (x *SetGrantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[13]
+	mi := &file_weft_v1_module_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +1029,7 @@ func (x *SetGrantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGrantsResponse.ProtoReflect.Descriptor instead.
 func (*SetGrantsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SetGrantsResponse) GetModule() *Module {
@@ -915,7 +1043,7 @@ var File_weft_v1_module_proto protoreflect.FileDescriptor
 
 const file_weft_v1_module_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/module.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x02\n" +
+	"\x14weft/v1/module.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x03\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -928,7 +1056,9 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"\agranted\x18\t \x01(\v2\x0f.weft.v1.GrantsR\agranted\x12;\n" +
 	"\vcreate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"<\n" +
+	"createTime\x12\x18\n" +
+	"\amethods\x18\v \x03(\tR\amethods\x12\x1a\n" +
+	"\bpromoted\x18\f \x01(\bR\bpromoted\"<\n" +
 	"\fSubscription\x12\x18\n" +
 	"\ahandler\x18\x01 \x01(\tR\ahandler\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\"\x92\x01\n" +
@@ -942,7 +1072,7 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"\vPushRequest\x12-\n" +
 	"\x06header\x18\x01 \x01(\v2\x13.weft.v1.PushHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"\x92\x02\n" +
+	"\x04part\"\xb4\x02\n" +
 	"\n" +
 	"PushHeader\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
@@ -951,7 +1081,8 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"\bmanifest\x18\x04 \x01(\fR\bmanifest\x12\x14\n" +
 	"\x05grant\x18\x05 \x01(\bR\x05grant\x127\n" +
 	"\x06config\x18\x06 \x03(\v2\x1f.weft.v1.PushHeader.ConfigEntryR\x06config\x12\x12\n" +
-	"\x04size\x18\a \x01(\x03R\x04size\x1a9\n" +
+	"\x04size\x18\a \x01(\x03R\x04size\x12 \n" +
+	"\vdescriptors\x18\b \x01(\fR\vdescriptors\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
@@ -972,7 +1103,13 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\"\x16\n" +
-	"\x14DeleteModuleResponse\"\xa5\x01\n" +
+	"\x14DeleteModuleResponse\"\\\n" +
+	"\x0ePromoteRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\":\n" +
+	"\x0fPromoteResponse\x12'\n" +
+	"\x06module\x18\x01 \x01(\v2\x0f.weft.v1.ModuleR\x06module\"\xa5\x01\n" +
 	"\x10SetGrantsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -980,12 +1117,13 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"\x06grants\x18\x04 \x01(\v2\x0f.weft.v1.GrantsR\x06grants\x12\x1c\n" +
 	"\trequested\x18\x05 \x01(\bR\trequested\"<\n" +
 	"\x11SetGrantsResponse\x12'\n" +
-	"\x06module\x18\x01 \x01(\v2\x0f.weft.v1.ModuleR\x06module2\xef\x02\n" +
+	"\x06module\x18\x01 \x01(\v2\x0f.weft.v1.ModuleR\x06module2\xad\x03\n" +
 	"\rModuleService\x125\n" +
 	"\x04Push\x12\x14.weft.v1.PushRequest\x1a\x15.weft.v1.PushResponse(\x01\x12G\n" +
 	"\tGetModule\x12\x19.weft.v1.GetModuleRequest\x1a\x1a.weft.v1.GetModuleResponse\"\x03\x90\x02\x01\x12M\n" +
 	"\vListModules\x12\x1b.weft.v1.ListModulesRequest\x1a\x1c.weft.v1.ListModulesResponse\"\x03\x90\x02\x01\x12K\n" +
-	"\fDeleteModule\x12\x1c.weft.v1.DeleteModuleRequest\x1a\x1d.weft.v1.DeleteModuleResponse\x12B\n" +
+	"\fDeleteModule\x12\x1c.weft.v1.DeleteModuleRequest\x1a\x1d.weft.v1.DeleteModuleResponse\x12<\n" +
+	"\aPromote\x12\x17.weft.v1.PromoteRequest\x1a\x18.weft.v1.PromoteResponse\x12B\n" +
 	"\tSetGrants\x12\x19.weft.v1.SetGrantsRequest\x1a\x1a.weft.v1.SetGrantsResponseB.Z,github.com/weftrun/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
@@ -1000,7 +1138,7 @@ func file_weft_v1_module_proto_rawDescGZIP() []byte {
 	return file_weft_v1_module_proto_rawDescData
 }
 
-var file_weft_v1_module_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_weft_v1_module_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_weft_v1_module_proto_goTypes = []any{
 	(*Module)(nil),                // 0: weft.v1.Module
 	(*Subscription)(nil),          // 1: weft.v1.Subscription
@@ -1014,38 +1152,43 @@ var file_weft_v1_module_proto_goTypes = []any{
 	(*ListModulesResponse)(nil),   // 9: weft.v1.ListModulesResponse
 	(*DeleteModuleRequest)(nil),   // 10: weft.v1.DeleteModuleRequest
 	(*DeleteModuleResponse)(nil),  // 11: weft.v1.DeleteModuleResponse
-	(*SetGrantsRequest)(nil),      // 12: weft.v1.SetGrantsRequest
-	(*SetGrantsResponse)(nil),     // 13: weft.v1.SetGrantsResponse
-	nil,                           // 14: weft.v1.PushHeader.ConfigEntry
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*PromoteRequest)(nil),        // 12: weft.v1.PromoteRequest
+	(*PromoteResponse)(nil),       // 13: weft.v1.PromoteResponse
+	(*SetGrantsRequest)(nil),      // 14: weft.v1.SetGrantsRequest
+	(*SetGrantsResponse)(nil),     // 15: weft.v1.SetGrantsResponse
+	nil,                           // 16: weft.v1.PushHeader.ConfigEntry
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_weft_v1_module_proto_depIdxs = []int32{
 	1,  // 0: weft.v1.Module.subscriptions:type_name -> weft.v1.Subscription
 	2,  // 1: weft.v1.Module.requested:type_name -> weft.v1.Grants
 	2,  // 2: weft.v1.Module.granted:type_name -> weft.v1.Grants
-	15, // 3: weft.v1.Module.create_time:type_name -> google.protobuf.Timestamp
+	17, // 3: weft.v1.Module.create_time:type_name -> google.protobuf.Timestamp
 	4,  // 4: weft.v1.PushRequest.header:type_name -> weft.v1.PushHeader
-	14, // 5: weft.v1.PushHeader.config:type_name -> weft.v1.PushHeader.ConfigEntry
+	16, // 5: weft.v1.PushHeader.config:type_name -> weft.v1.PushHeader.ConfigEntry
 	0,  // 6: weft.v1.PushResponse.module:type_name -> weft.v1.Module
 	0,  // 7: weft.v1.GetModuleResponse.module:type_name -> weft.v1.Module
 	0,  // 8: weft.v1.ListModulesResponse.modules:type_name -> weft.v1.Module
-	2,  // 9: weft.v1.SetGrantsRequest.grants:type_name -> weft.v1.Grants
-	0,  // 10: weft.v1.SetGrantsResponse.module:type_name -> weft.v1.Module
-	3,  // 11: weft.v1.ModuleService.Push:input_type -> weft.v1.PushRequest
-	6,  // 12: weft.v1.ModuleService.GetModule:input_type -> weft.v1.GetModuleRequest
-	8,  // 13: weft.v1.ModuleService.ListModules:input_type -> weft.v1.ListModulesRequest
-	10, // 14: weft.v1.ModuleService.DeleteModule:input_type -> weft.v1.DeleteModuleRequest
-	12, // 15: weft.v1.ModuleService.SetGrants:input_type -> weft.v1.SetGrantsRequest
-	5,  // 16: weft.v1.ModuleService.Push:output_type -> weft.v1.PushResponse
-	7,  // 17: weft.v1.ModuleService.GetModule:output_type -> weft.v1.GetModuleResponse
-	9,  // 18: weft.v1.ModuleService.ListModules:output_type -> weft.v1.ListModulesResponse
-	11, // 19: weft.v1.ModuleService.DeleteModule:output_type -> weft.v1.DeleteModuleResponse
-	13, // 20: weft.v1.ModuleService.SetGrants:output_type -> weft.v1.SetGrantsResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	0,  // 9: weft.v1.PromoteResponse.module:type_name -> weft.v1.Module
+	2,  // 10: weft.v1.SetGrantsRequest.grants:type_name -> weft.v1.Grants
+	0,  // 11: weft.v1.SetGrantsResponse.module:type_name -> weft.v1.Module
+	3,  // 12: weft.v1.ModuleService.Push:input_type -> weft.v1.PushRequest
+	6,  // 13: weft.v1.ModuleService.GetModule:input_type -> weft.v1.GetModuleRequest
+	8,  // 14: weft.v1.ModuleService.ListModules:input_type -> weft.v1.ListModulesRequest
+	10, // 15: weft.v1.ModuleService.DeleteModule:input_type -> weft.v1.DeleteModuleRequest
+	12, // 16: weft.v1.ModuleService.Promote:input_type -> weft.v1.PromoteRequest
+	14, // 17: weft.v1.ModuleService.SetGrants:input_type -> weft.v1.SetGrantsRequest
+	5,  // 18: weft.v1.ModuleService.Push:output_type -> weft.v1.PushResponse
+	7,  // 19: weft.v1.ModuleService.GetModule:output_type -> weft.v1.GetModuleResponse
+	9,  // 20: weft.v1.ModuleService.ListModules:output_type -> weft.v1.ListModulesResponse
+	11, // 21: weft.v1.ModuleService.DeleteModule:output_type -> weft.v1.DeleteModuleResponse
+	13, // 22: weft.v1.ModuleService.Promote:output_type -> weft.v1.PromoteResponse
+	15, // 23: weft.v1.ModuleService.SetGrants:output_type -> weft.v1.SetGrantsResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_module_proto_init() }
@@ -1063,7 +1206,7 @@ func file_weft_v1_module_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_module_proto_rawDesc), len(file_weft_v1_module_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

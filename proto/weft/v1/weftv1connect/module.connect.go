@@ -32,6 +32,8 @@ const (
 	ModuleServiceListModulesProcedure = "/weft.v1.ModuleService/ListModules"
 	// ModuleServiceDeleteModuleProcedure is the procedure name of the ModuleService's DeleteModule RPC.
 	ModuleServiceDeleteModuleProcedure = "/weft.v1.ModuleService/DeleteModule"
+	// ModuleServicePromoteProcedure is the procedure name of the ModuleService's Promote RPC.
+	ModuleServicePromoteProcedure = "/weft.v1.ModuleService/Promote"
 	// ModuleServiceSetGrantsProcedure is the procedure name of the ModuleService's SetGrants RPC.
 	ModuleServiceSetGrantsProcedure = "/weft.v1.ModuleService/SetGrants"
 )
@@ -67,6 +69,13 @@ var (
 			Procedure:  ModuleServiceDeleteModuleProcedure,
 		}
 	})
+	moduleServicePromoteSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_weft_v1_module_proto.Services().ByName("ModuleService").Methods().ByName("Promote"),
+			Procedure:  ModuleServicePromoteProcedure,
+		}
+	})
 	moduleServiceSetGrantsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
 			StreamType: connect.StreamTypeUnary,
@@ -83,6 +92,8 @@ type ModuleServiceClient interface {
 	GetModule(context.Context, *v1.GetModuleRequest) (*v1.GetModuleResponse, error)
 	ListModules(context.Context, *v1.ListModulesRequest) (*v1.ListModulesResponse, error)
 	DeleteModule(context.Context, *v1.DeleteModuleRequest) (*v1.DeleteModuleResponse, error)
+	// Promote says which version is called where none is named, instead of the newest.
+	Promote(context.Context, *v1.PromoteRequest) (*v1.PromoteResponse, error)
 	// SetGrants says anew what a version may reach.
 	SetGrants(context.Context, *v1.SetGrantsRequest) (*v1.SetGrantsResponse, error)
 }
@@ -129,6 +140,8 @@ type ModuleServiceHandler interface {
 	GetModule(context.Context, *v1.GetModuleRequest) (*v1.GetModuleResponse, error)
 	ListModules(context.Context, *v1.ListModulesRequest) (*v1.ListModulesResponse, error)
 	DeleteModule(context.Context, *v1.DeleteModuleRequest) (*v1.DeleteModuleResponse, error)
+	// Promote says which version is called where none is named, instead of the newest.
+	Promote(context.Context, *v1.PromoteRequest) (*v1.PromoteResponse, error)
 	// SetGrants says anew what a version may reach.
 	SetGrants(context.Context, *v1.SetGrantsRequest) (*v1.SetGrantsResponse, error)
 }
@@ -141,6 +154,7 @@ func RegisterModuleServiceHandler(server *connect.Server, svc ModuleServiceHandl
 		connect.Method{Spec: moduleServiceGetModuleSpec(), Handler: adapter.getModule},
 		connect.Method{Spec: moduleServiceListModulesSpec(), Handler: adapter.listModules},
 		connect.Method{Spec: moduleServiceDeleteModuleSpec(), Handler: adapter.deleteModule},
+		connect.Method{Spec: moduleServicePromoteSpec(), Handler: adapter.promote},
 		connect.Method{Spec: moduleServiceSetGrantsSpec(), Handler: adapter.setGrants},
 	)
 }
@@ -178,6 +192,10 @@ func (UnimplementedModuleServiceHandler) DeleteModule(context.Context, *v1.Delet
 	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.ModuleService.DeleteModule is not implemented")
 }
 
+func (UnimplementedModuleServiceHandler) Promote(context.Context, *v1.PromoteRequest) (*v1.PromoteResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.ModuleService.Promote is not implemented")
+}
+
 func (UnimplementedModuleServiceHandler) SetGrants(context.Context, *v1.SetGrantsRequest) (*v1.SetGrantsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "weft.v1.ModuleService.SetGrants is not implemented")
 }
@@ -213,6 +231,14 @@ func (c *moduleServiceClient) ListModules(ctx context.Context, req *v1.ListModul
 func (c *moduleServiceClient) DeleteModule(ctx context.Context, req *v1.DeleteModuleRequest) (*v1.DeleteModuleResponse, error) {
 	var res v1.DeleteModuleResponse
 	if err := c.client.CallUnary(ctx, moduleServiceDeleteModuleSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *moduleServiceClient) Promote(ctx context.Context, req *v1.PromoteRequest) (*v1.PromoteResponse, error) {
+	var res v1.PromoteResponse
+	if err := c.client.CallUnary(ctx, moduleServicePromoteSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -266,6 +292,18 @@ func (h moduleServiceHandler) deleteModule(ctx context.Context, _ connect.Spec, 
 		return err
 	}
 	res, err := h.svc.DeleteModule(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h moduleServiceHandler) promote(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.PromoteRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.Promote(ctx, &req)
 	if err != nil {
 		return err
 	}

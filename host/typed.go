@@ -1,0 +1,184 @@
+package host
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/rpc"
+	"github.com/weftrun/weft/host/services"
+	"github.com/weftrun/weft/runtime/catalog"
+)
+
+// register makes the API, and the set of what modules serve beside it.
+func (h *Host) register() {
+	h.server = connect.NewServer(h.edge.Intercept)
+	rpc.Register(h.server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready, Drain: h.drain,
+		Live:    func(ns, service string) bool { return h.typed.Serves(ns, service) },
+		Methods: func(ns, module, version string) []string { return h.typed.Methods(ns, module, version) }})
+	own := map[string]bool{}
+	for spec := range h.server.Specs() {
+		service, _, _ := strings.Cut(spec.Procedure[1:], "/")
+		own[service] = true
+	}
+	h.typed = services.New(services.Options{MessageMax: h.opts.MessageMax, BodyTime: h.opts.BodyTime, Own: slices.Collect(maps.Keys(own)), Shown: h.edge.Shown})
+	context.AfterFunc(h.drain, func() { h.typed.Drain(rpc.ErrDraining) })
+}
+
+// admit refuses an upload whose services cannot be served.
+func (h *Host) admit(ns string, m *catalog.Module) error {
+	served, err := h.served(ns, m)
+	if err != nil {
+		return err
+	}
+	return h.typed.Check(served)
+}
+
+// served is a version of a module as it serves.
+func (h *Host) served(ns string, m *catalog.Module) (services.Module, error) {
+	schema, err := services.Link(m.Name, m.Descriptors)
+	return services.Module{Namespace: ns, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{h, ns, m}}, err
+}
+
+// release names a version that serves.
+type release struct{ ns, name, version string }
+
+// release makes what modules serve what the catalog has. A version that has gone
+// ends its calls; those that take longer than DrainMax are cancelled.
+func (h *Host) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), DrainMax)
+	defer cancel()
+	var drained sync.WaitGroup
+	defer drained.Wait()
+	h.changes.Lock()
+	defer h.changes.Unlock()
+	wanted := map[release]bool{}
+	for _, ns := range h.cat.Namespaces() {
+		for _, s := range h.cat.Services(ns) {
+			of := release{ns, s.Name, s.Version}
+			if !h.live[of] {
+				if err := h.start(ns, s.Module); err != nil {
+					h.log.Error("services of a module are not served", "namespace", ns, "module", s.Name, "version", s.Version, "error", err)
+					continue
+				}
+				h.live[of] = true
+			}
+			wanted[of] = true
+			if s.Current {
+				_ = h.typed.Promote(ns, s.Name, s.Version) // it is live, or the host closes
+			}
+		}
+	}
+	for range 2 { // one that is called where no version is named goes after the others of its module
+		for of := range h.live {
+			if wanted[of] {
+				continue
+			}
+			drain, err := h.typed.Retire(of.ns, of.name, of.version)
+			if weft.CodeOf(err) == weft.FailedPrecondition {
+				continue
+			}
+			delete(h.live, of)
+			if err == nil {
+				drained.Go(func() { drain(ctx) })
+			}
+		}
+	}
+}
+
+func (h *Host) start(ns string, m *catalog.Module) error {
+	served, err := h.served(ns, m)
+	if err != nil {
+		return err
+	}
+	return h.typed.Add(served)
+}
+
+// methods runs those of a version of a module: each by the handler of its name.
+type methods struct {
+	h  *Host
+	ns string
+	m  *catalog.Module
+}
+
+func (i methods) Implements(procedure string) bool { return i.m.Has(procedure[1:]) }
+
+func (i methods) Call(ctx context.Context, c *services.Call) error {
+	headers := headersOf(ctx, c)
+	handler, err := i.h.cat.HandlerOf(ctx, i.ns, i.m, c.Procedure[1:])
+	if err != nil {
+		return err
+	}
+	call := weft.Call{Namespace: i.ns, Handler: handler.Ref, Headers: headers}
+	if !c.Unary {
+		res, err := i.h.engine.Serve(ctx, handler, call, conversation{c})
+		return ended(c, res, err)
+	}
+	if call.Input, err = c.Recv(); err != nil {
+		return err
+	}
+	res, err := i.h.engine.Serve(ctx, handler, call, nil)
+	if err := ended(c, res, err); err != nil {
+		return err
+	}
+	return c.Send(res.Output)
+}
+
+// headersOf are the headers of a call as a handler sees them.
+func headersOf(ctx context.Context, c *services.Call) weft.Header {
+	headers := weft.Header{weft.HeaderProcedure: {c.Procedure}}
+	for name, values := range c.Headers() {
+		if name = strings.ToLower(name); name != "" && name[0] != ':' {
+			headers[name] = values
+		}
+	}
+	if q := c.Query(); q != nil {
+		headers.Set(weft.HeaderQuery, q.Encode())
+	}
+	if at, ok := ctx.Deadline(); ok {
+		headers.Set(weft.HeaderTimeout, strconv.FormatInt(max(0, time.Until(at).Milliseconds()), 10))
+	}
+	return headers
+}
+
+// ended adds to an answer what its handler has left for it.
+func ended(c *services.Call, res weft.Result, err error) error {
+	for _, f := range []struct {
+		fields weft.Header
+		add    func(name, value string) error
+	}{{res.Headers, c.AddHeader}, {res.Trailers, c.AddTrailer}} {
+		for name, values := range f.fields {
+			for _, v := range values {
+				if add := f.add(name, v); add != nil && err == nil {
+					err = add
+				}
+			}
+		}
+	}
+	return err
+}
+
+// conversation is a call that streams, as a handler sees it.
+type conversation struct{ *services.Call }
+
+func (c conversation) Recv(ctx context.Context) ([]byte, error) {
+	return c.RecvWithin(ctx)
+}
+
+func (c conversation) Send(ctx context.Context, message []byte) error {
+	return c.SendWithin(ctx, message)
+}
+
+func (c conversation) SendHeaders(_ context.Context, headers weft.Header) error {
+	if err := ended(c.Call, weft.Result{Headers: headers}, nil); err != nil {
+		return err
+	}
+	return c.Call.SendHeaders()
+}
