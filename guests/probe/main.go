@@ -5,6 +5,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"strings"
 
 	weft "github.com/weftrun/weft/sdk/go"
 )
@@ -94,6 +96,37 @@ func fail(n uint32) uint32 {
 			return nil, err
 		}
 		return nil, weft.Errorf(in.Code, "asked to fail")
+	})
+}
+
+// tally adds one to the counter that a message names; an empty message asks for the
+// last count, one that begins with # says nothing, and "fail" ends it.
+//
+//go:wasmexport tally
+func tally(n uint32) uint32 {
+	return weft.Handle(n, func(ctx *weft.Context) error {
+		for count := 0; ; {
+			message, err := ctx.Recv()
+			switch key := string(message); {
+			case err == io.EOF:
+				return nil
+			case err != nil:
+				return err
+			case key == "fail":
+				return weft.Errorf(weft.OutOfRange, "asked to fail")
+			case strings.HasPrefix(key, "#"):
+			case key == "":
+				err = ctx.Send(fmt.Append(nil, count))
+			default:
+				if count, _, err = weft.GetJSON[int](ctx, "count/"+key); err == nil {
+					count++
+					err = weft.SetJSON(ctx, "count/"+key, count)
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
 	})
 }
 

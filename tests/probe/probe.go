@@ -83,7 +83,7 @@ func Manifest() *weft.Manifest {
 	m := &weft.Manifest{Name: "probe", Version: "1.0.0",
 		Subscriptions: []weft.Subscription{{Handler: "seen", Type: "probe.event"}},
 		Grants:        weft.Grants{Peers: []string{"*"}, Events: []string{"probe.*"}, State: []string{"*"}}}
-	for _, name := range []string{"noop", "echo", "count", "read", "seen", "ask", "fail", "boom", "spin"} {
+	for _, name := range []string{"noop", "echo", "count", "read", "seen", "ask", "tally", "fail", "boom", "spin"} {
 		m.Handlers = append(m.Handlers, weft.HandlerSpec{Name: name})
 	}
 	return m
