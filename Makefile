@@ -56,8 +56,9 @@ test: need
 	$(GO) test -race -count=1 ./tests/e2e # it runs what Go's test cache does not see
 	$(MAKE) -C guests test
 
-# The conformance suite of Connect's authors against what serves modules: all
-# cases of tests/conformance/connect/shipped.yaml. make test runs a quarter.
+# The conformance suite of Connect's authors against what serves modules, by code
+# of ours and by an uploaded module: all cases of
+# tests/conformance/connect/shipped.yaml. make test runs a quarter.
 conformance: need
 	$(GO) test -count=1 -v ./tests/conformance/connect -args -whole
 
@@ -97,6 +98,7 @@ vet: need
 	cd guests && $(GO) vet ./...
 	cd sdk/go && $(GO) vet ./...
 	cd tests/bench/peers && $(GO) vet ./...
+	cd tests/conformance/connect/guest && GOOS=wasip1 GOARCH=wasm $(GO) vet ./...
 
 lint: need
 	$(STATICCHECK) ./...

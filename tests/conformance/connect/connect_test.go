@@ -2,6 +2,7 @@ package connect
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -17,32 +18,43 @@ import (
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftrun/weft/host"
 )
 
 var whole = flag.Bool("whole", false, "all cases of the configuration that weft ships, not the short set")
 
 const (
 	modfile = "-modfile=../../../.ci/conformance/go.mod"
-	setEnv  = "WEFT_CONFORMANCE_SET" // makes this test the server
+	setEnv  = "WEFT_CONFORMANCE_SET" // makes this test the server, of these descriptors
+	dirEnv  = "WEFT_CONFORMANCE_DIR" // the same, of what has been uploaded there
 )
 
 func TestMain(m *testing.M) {
-	if file := os.Getenv(setEnv); file != "" {
-		if err := ServeProcess(file); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	var err error
+	file, dir := os.Getenv(setEnv), os.Getenv(dirEnv)
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == "__check":
+		host.CheckMain()
+	case len(os.Args) > 1 && os.Args[1] == "__upload":
+		err = Upload(context.Background(), dir)
+	case dir != "":
+		err = ServeProcess(Uploaded(dir))
+	case file != "":
+		var set []byte
+		if set, err = os.ReadFile(file); err == nil {
+			err = ServeProcess(Native(set))
 		}
-		return
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
-// The suite's own runner is the judge.
 func TestConnectConformance(t *testing.T) {
-	config := "short.yaml"
-	if *whole {
-		config = "shipped.yaml"
-	}
 	set := filepath.Join(t.TempDir(), "set")
 	if err := os.WriteFile(set, descriptors(t), 0o600); err != nil {
 		t.Fatal(err)
@@ -51,9 +63,44 @@ func TestConnectConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	judge(t, self, setEnv+"="+set)
+}
+
+// The service is a guest: uploaded, checked, sandboxed, and each call a
+// transaction. Its servers are without the race detector, under which compiling
+// a module takes longer than it may.
+func TestConnectConformanceInsideAGuest(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "set"), descriptors(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self := filepath.Join(dir, "server")
+	run(t, ".", nil, "go", "test", "-c", "-o", self, ".")
+	run(t, "guest", []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS="},
+		"go", "build", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w", "-o", filepath.Join(dir, "guest.wasm"), ".")
+	run(t, ".", []string{dirEnv + "=" + dir}, self, "__upload")
+	judge(t, self, dirEnv+"="+dir)
+}
+
+func run(t *testing.T, dir string, env []string, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
+
+// judge has the suite's own runner call what a program serves.
+func judge(t *testing.T, program, env string) {
+	t.Helper()
+	config := "short.yaml"
+	if *whole {
+		config = "shipped.yaml"
+	}
 	cmd := exec.CommandContext(t.Context(), "go", "run", modfile, "connectrpc.com/conformance/cmd/connectconformance",
-		"--mode", "server", "--conf", config, "--max-servers", "2", "-p", "4", "--", self)
-	cmd.Env = append(os.Environ(), setEnv+"="+set)
+		"--mode", "server", "--conf", config, "--max-servers", "2", "-p", "4", "--", program)
+	cmd.Env = append(os.Environ(), env)
 	out, err := cmd.CombinedOutput()
 	passed := regexp.MustCompile(`(?m)^Total cases: (\d+)\n(\d+) passed, (\d+) failed`).FindSubmatch(out)
 	if err != nil || passed == nil || !bytes.Equal(passed[1], passed[2]) {

@@ -1,6 +1,7 @@
 // Package connect holds services against the conformance suite of Connect's
 // authors, connectrpc.com/conformance: its client calls ConformanceService,
-// which is served here from its descriptors.
+// which is served here from its descriptors, by code of this package and by a
+// module that has been uploaded.
 package connect
 
 import (
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -21,30 +23,22 @@ import (
 )
 
 // Serve is a server as the suite starts it: in says what is to be served, out
-// is told where, and it serves until ctx ends. set are the suite's descriptors.
-func Serve(ctx context.Context, set []byte, in io.Reader, out io.Writer) error {
+// is told where, and what has been opened serves until ctx ends.
+func Serve(ctx context.Context, open Open, in io.Reader, out io.Writer) error {
 	ask, err := asked(in)
 	if err != nil {
 		return err
 	}
-	live := services.New(services.Options{MessageMax: ask.messageMax})
-	defer live.Close(context.Background())
-	impl, err := newConformance(set)
+	handler, end, err := open(ask.messageMax)
 	if err != nil {
 		return err
 	}
-	schema, err := services.Link("conformance", set)
-	if err != nil {
-		return err
-	}
-	if err := live.Add(services.Module{Name: "conformance", Version: "1.0.0", Schema: schema, Impl: impl}); err != nil {
-		return err
-	}
+	defer end()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	s := services.Server(live)
+	s := services.Server(handler)
 	failed := make(chan error, 1)
 	if ask.tls != nil {
 		s.TLSConfig = ask.tls
@@ -64,6 +58,27 @@ func Serve(ctx context.Context, set []byte, in io.Reader, out io.Writer) error {
 		return err
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// Open makes what is to be served; a message to it has at most so many bytes, 0
+// for the default.
+type Open func(messageMax int) (h http.Handler, end func(), err error)
+
+// Native serves by code of this package. set are the suite's descriptors.
+func Native(set []byte) Open {
+	return func(messageMax int) (http.Handler, func(), error) {
+		impl, err := newConformance(set)
+		if err != nil {
+			return nil, nil, err
+		}
+		schema, err := services.Link("conformance", set)
+		if err != nil {
+			return nil, nil, err
+		}
+		live := services.New(services.Options{MessageMax: messageMax})
+		err = live.Add(services.Module{Name: "conformance", Version: "1.0.0", Schema: schema, Impl: impl})
+		return live, func() { live.Close(context.Background()) }, err
 	}
 }
 
@@ -130,13 +145,9 @@ func (m message) number(num protowire.Number) uint64 {
 }
 
 // ServeProcess is Serve over the standard streams, until the process is told to
-// end. The set is in a file.
-func ServeProcess(file string) error {
-	set, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
+// end.
+func ServeProcess(open Open) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return Serve(ctx, set, os.Stdin, os.Stdout)
+	return Serve(ctx, open, os.Stdin, os.Stdout)
 }
