@@ -387,3 +387,111 @@ func TestHammer(t *testing.T) {
 	stop()
 	callers.Wait()
 }
+
+func TestAPromotedVersionIsCalledWhereNoneIsNamed(t *testing.T) {
+	s := newShelf(t)
+	var told []string
+	s.OnChange(func() {
+		h, _ := s.Handler(context.Background(), ns, weft.Ref{Name: "take"})
+		told = append(told, h.Ref.Version)
+	})
+	push := func(version string) {
+		m := manifest("stock", version, "take")
+		m.Subscriptions = []weft.Subscription{{Handler: "take", Type: "t"}}
+		s.push(catalog.Push{Wasm: tiny(1, "take"), Manifest: m, Descriptors: []byte(version)})
+	}
+	promote := func(version, want string) {
+		t.Helper()
+		if m, err := s.Promote(t.Context(), ns, "stock", version); err != nil || m.Version != want {
+			t.Errorf("promoted %v, %v", m, err)
+		}
+	}
+	push("1.0.0")
+	push("1.1.0")
+	promote("1.0.0", "1.0.0")
+	push("1.2.0") // changes nothing of that
+	s.close()
+	s.open()
+	m, err := s.Module(ns, "stock", "")
+	if err != nil || m.Version != "1.0.0" || !m.Promoted || s.Subscriptions(ns)[0].Handler.Version != "1.0.0" {
+		t.Errorf("after a restart: %v, %v", m, err)
+	}
+	if h, err := s.Handler(t.Context(), ns, weft.Ref{Name: "take", Version: "1"}); err != nil || h.Ref.Version != "1.2.0" {
+		t.Errorf("a version that is named: %v, %v", h.Ref, err)
+	}
+	for _, sv := range s.Services(ns) {
+		if sv.Current != (sv.Version == "1.0.0") || string(sv.Descriptors) != sv.Version {
+			t.Errorf("%s: %q, current %v", sv, sv.Descriptors, sv.Current)
+		}
+	}
+	promote("", "1.2.0")
+	promote("1.1", "1.1.0")
+	if err := s.Remove(t.Context(), ns, "stock", "1.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.Module(ns, "stock", ""); err != nil || m.Version != "1.2.0" {
+		t.Errorf("when it has gone: %v, %v", m, err)
+	}
+	if got := fmt.Sprint(told); got != "[1.0.0 1.1.0 1.0.0 1.0.0]" {
+		t.Errorf("told of %s", got)
+	}
+	for _, name := range []string{"stock", "flock"} {
+		if _, err := s.Promote(t.Context(), ns, name, "7"); weft.CodeOf(err) != weft.NotFound {
+			t.Errorf("%s:7: %v", name, err)
+		}
+	}
+}
+
+func TestAHandlerOfAVersionHasTheGrantsOfNow(t *testing.T) {
+	s := newShelf(t)
+	m := s.push(catalog.Push{Wasm: tiny(1, "shop.v1.Shop/Take"), Name: "stock", Version: "1.0.0"})
+	if _, err := s.SetGrants(t.Context(), ns, "stock", "1.0.0", weft.Grants{State: []string{"new"}}); err != nil {
+		t.Fatal(err)
+	}
+	h, err := s.HandlerOf(t.Context(), ns, m, "shop.v1.Shop/Take")
+	if err != nil || fmt.Sprint(h.Module.Grants.State) != "[new]" {
+		t.Errorf("granted %v, %v", h.Module.Grants, err)
+	}
+	if _, err := h.Call(t.Context(), nil, wasm.Input{}); err != nil {
+		t.Errorf("a call: %v", err)
+	}
+	if _, err := s.HandlerOf(t.Context(), ns, m, "shop.v1.Shop/Give"); weft.CodeOf(err) != weft.NotFound || m.Has("shop.v1.Shop/Give") {
+		t.Errorf("one that there is not: %v", err)
+	}
+}
+
+func TestWhatIsNotAdmittedIsNotStored(t *testing.T) {
+	dir := t.TempDir()
+	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(dir, "weft.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rt, err := wasm.Open(t.Context(), wasm.Options{CacheDir: filepath.Join(dir, "cache")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.Close(context.Background())
+	refused := errors.New("no")
+	c, err := catalog.Open(t.Context(), db, rt, catalog.Options{Admit: func(_ string, m *catalog.Module) error {
+		if string(m.Descriptors) == "bad" {
+			return refused
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := wasm.AppendSection(tiny(1, "take"), wasm.DescriptorSection, []byte("bad"))
+	for name, p := range map[string]catalog.Push{"in the module": {Wasm: section}, "beside it": {Wasm: tiny(1, "take"), Descriptors: []byte("bad")}} {
+		if p.Name, p.Version = "stock", "1.0.0"; len(c.Modules(ns)) != 0 {
+			t.Fatal("something is there")
+		}
+		if _, err := c.Push(t.Context(), ns, p); !errors.Is(err, refused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if pushed, err := c.Push(t.Context(), ns, catalog.Push{Wasm: section, Name: "stock", Version: "1.0.0", Descriptors: []byte("good")}); err != nil || string(pushed.Module.Descriptors) != "good" {
+		t.Errorf("what is beside wins: %v", err)
+	}
+}
