@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -36,6 +37,7 @@ const patience = time.Minute
 //	let NAME PATTERN          keeps what the group of PATTERN matches in the output
 //	json weft ...             runs weft with --json: its output must be JSON
 //	terminal PROGRAM ...      runs a program on a terminal
+//	post PATH JSON            asks a method; with ! it must fail
 //	json -                    the latest output must be JSON
 func TestScripts(t *testing.T) {
 	shared := t.TempDir()
@@ -68,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"let":      let,
 			"json":     speaksJSON,
 			"terminal": terminal,
+			"post":     post,
 		},
 	})
 }
@@ -90,6 +93,7 @@ func lay(t *testing.T, dir string) {
 		"inside.wasm": wasm.AppendSection(loyalty, wasm.ManifestSection, []byte(`{"name":"inside","version":"1.0.0"}`)),
 		"torn.wasm":   loyalty[:len(loyalty)/2],
 	}
+	maps.Copy(files, talker(t))
 	for name, manifest := range map[string]string{"probe": "probe", "loyalty": "loyalty", "other": "loyalty"} {
 		if files[name+".yaml"], err = os.ReadFile(filepath.Join(root, "guests", manifest, "weft.yaml")); err != nil {
 			t.Fatal(err)
