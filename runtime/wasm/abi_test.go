@@ -60,7 +60,7 @@ var abiCases = []struct {
 	{says: "A name may be asked", imports: "header_get output", body: "const 0 const 5 const 3000 const 9 call header_get drop const 3000 const 3 call output const 0", text: "X-ASK", out: "why"},
 	{says: "A name may be asked", imports: "trailer_set", body: "const 0 const 1 const 1 const 1 call trailer_set const 0", text: "Xa", told: []string{"trailer x: a"}},
 	{says: "Several values of", imports: "header_get output", body: "const 0 const 3 const 3000 const 9 call header_get local1= const 3000 local1 wrap call output const 0", text: "two", out: "a, b"},
-	{says: "`:names` lists", imports: "header_get output", body: "const 0 const 6 const 3000 const 90 call header_get local1= const 3000 local1 wrap call output const 6 const 10 const 3000 const 90 call header_get local1= const 3000 local1 wrap call output const 16 const 6 const 3000 const 90 call header_get local1= const 3000 local1 wrap call output const 0", text: ":names:procedure:query", out: "a-bin, two, x-ask/a.B/Cq=1"},
+	{says: "`:names` lists", imports: "header_get output", body: "const 0 const 6 const 3000 const 90 call header_get local1= const 3000 local1 wrap call output const 6 const 10 const 3000 const 90 call header_get local1= const 3000 local1 wrap call output const 16 const 6 const 3000 const 90 call header_get local1= const 3000 local1 wrap call output const 22 const 8 const 3000 const 90 call header_get local1= const 3000 local1 wrap call output const 0", text: ":names:procedure:query:timeout", out: "a-bin, two, x-ask/a.B/Cq=19"},
 	{says: "The value of a name that ends", imports: "header_get output", body: "const 0 const 5 const 3000 const 9 call header_get local1= const 3000 local1 wrap call output const 0", text: "a-bin", out: "AAE"},
 	{says: "A name that is set is a token", imports: "header_set", body: "const 0 const 2 const 0 const 0 call header_set const 0", text: "a:", code: weft.Internal},
 	{says: "A name that is set is a token", imports: "header_set", body: "const 0 const 1 const 1 const 1 call header_set const 0", text: "a\n", code: weft.Internal},
@@ -79,6 +79,7 @@ var abiCases = []struct {
 	{says: "With a stream, or", imports: "output send", body: "const 0 const 1 call output const 0 const 1 call send", code: weft.Internal},
 	{says: "With a stream, or", imports: "output send", body: "const 0 const 1 call send drop const 0 const 2 call output const 5", text: "no", out: "no", code: weft.NotFound},
 	{says: "Each message of a stream", imports: "send", body: "loop const 0 const 5000 call send extend local1= const64 0 local1 lt64 if local1 wrap return end br 0 end unreachable", stream: &script{sends: 2000}, limits: weft.Limits{Fuel: 200_000}, code: weft.Unavailable},
+	{says: "Each message of a stream", imports: "state_get send", body: "loop const 0 const 1 const 0 const 0 call state_get drop const 0 const 0 call send extend local1= const64 0 local1 lt64 if local1 wrap return end br 0 end unreachable", text: "k", stream: &script{sends: 50}, limits: weft.Limits{HostCalls: 1}, code: weft.Unavailable},
 	{says: "Neither `recv` nor", imports: "send", body: "loop const 0 const 0 call send extend local1= const64 0 local1 lt64 if local1 wrap return end br 0 end unreachable", stream: &script{sends: 50}, limits: weft.Limits{HostCalls: 1}, code: weft.Unavailable},
 	{says: "When the caller goes", imports: "recv", body: "const64 0 const 0 const 9 call recv sub64 wrap", stream: &script{block: true}, limits: weft.Limits{TimeoutMS: 50}, code: weft.DeadlineExceeded},
 	{says: "A handler that goes on", imports: "recv", body: "const 0 const 9 call recv drop loop br 0 end unreachable", stream: &script{block: true}, limits: weft.Limits{TimeoutMS: 50}, code: weft.DeadlineExceeded},
@@ -99,7 +100,7 @@ func TestTheABIIsAsItsPageSays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			in := Input{Body: []byte(c.in), Headers: weft.Header{"x-ask": {"why"}, "two": {"a", "b"}, "a-bin": {"AAE"}, weft.HeaderProcedure: {"/a.B/C"}, weft.HeaderQuery: {"q=1"}}}
+			in := Input{Body: []byte(c.in), Headers: weft.Header{"x-ask": {"why"}, "two": {"a", "b"}, "a-bin": {"AAE"}, weft.HeaderProcedure: {"/a.B/C"}, weft.HeaderQuery: {"q=1"}, weft.HeaderTimeout: {"9"}}}
 			var told []string
 			if c.stream != nil {
 				in.Stream = c.stream

@@ -124,9 +124,10 @@ func (c *call) talk(name string) *exchange {
 	return c.exchange()
 }
 
-// renew gives a handler that has got on by a message its time and its fuel anew.
+// renew gives a handler that has got on by a message its time, its fuel and its
+// calls of the host anew.
 func (c *call) renew() {
-	c.spent = 0
+	c.spent, c.hostCalls = 0, 0
 	c.limit(time.Now())
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/bufbuild/protocompile"
@@ -62,100 +63,158 @@ func post(ts *testscript.TestScript, not bool, args []string) {
 	}
 }
 
-// weft is killed in the middle of a stream.
-func TestNothingThatAStreamHasToldIsLostWhenWeftIsKilled(t *testing.T) {
-	dir := t.TempDir()
+// talking is a weft in a folder that has what talker is.
+type talking struct {
+	t            *testing.T
+	dir, address string
+	cmd          *exec.Cmd // that serves
+}
+
+// startTalking has the talker uploaded.
+func startTalking(t *testing.T) *talking {
+	t.Helper()
+	w := &talking{t: t, dir: t.TempDir()}
 	for name, data := range talker(t) {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(w.dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	address, err := freeAddress()
-	if err != nil {
+	var err error
+	if w.address, err = freeAddress(); err != nil {
 		t.Fatal(err)
 	}
-	weft := func(args ...string) *exec.Cmd {
-		cmd := exec.Command(weftPath, args...)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), "WEFT_LISTEN="+address, "WEFT_SERVER=http://"+address, "WEFT_DB="+filepath.Join(dir, "weft.db"))
-		return cmd
+	w.start()
+	t.Cleanup(func() { _ = w.end(syscall.SIGKILL) })
+	w.must("module", "push", "talker.wasm", "--descriptors", "talker.binpb", "--grant")
+	return w
+}
+
+func (w *talking) weft(args ...string) *exec.Cmd {
+	cmd := exec.Command(weftPath, args...)
+	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), "WEFT_LISTEN="+w.address, "WEFT_SERVER=http://"+w.address, "WEFT_DB="+filepath.Join(w.dir, "weft.db"))
+	return cmd
+}
+
+func (w *talking) must(args ...string) string {
+	w.t.Helper()
+	out, err := w.weft(args...).CombinedOutput()
+	if err != nil {
+		w.t.Fatalf("weft %v: %v\n%s", args, err, out)
 	}
-	must := func(args ...string) string {
-		t.Helper()
-		out, err := weft(args...).CombinedOutput()
-		if err != nil {
-			t.Fatalf("weft %v: %v\n%s", args, err, out)
+	return string(out)
+}
+
+func (w *talking) start() {
+	w.t.Helper()
+	w.cmd = w.weft("dev")
+	if err := w.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	if !within(func() bool {
+		res, err := http.Get("http://" + w.address + "/readyz")
+		if err == nil {
+			res.Body.Close()
 		}
-		return string(out)
+		return err == nil && res.StatusCode == http.StatusOK
+	}) {
+		w.t.Fatal("weft is not ready")
 	}
-	start := func() *exec.Cmd {
-		t.Helper()
-		cmd := weft("dev")
-		if err := cmd.Start(); err != nil {
+}
+
+// end is what weft exits with.
+func (w *talking) end(sig syscall.Signal) error {
+	if err := w.cmd.Process.Signal(sig); err != nil {
+		return err
+	}
+	return w.cmd.Wait()
+}
+
+// talk opens a stream to the talker; the answer comes when there is a first message.
+func (w *talking) talk() (say *io.PipeWriter, answer <-chan *http.Response) {
+	body, say := io.Pipe()
+	answers := make(chan *http.Response, 1)
+	go func() { answers <- talk(w.t, "http://"+w.address, body) }()
+	return say, answers
+}
+
+func tell(t *testing.T, say io.Writer, messages ...string) {
+	t.Helper()
+	for _, m := range messages {
+		if _, err := say.Write(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))), m...)); err != nil {
 			t.Fatal(err)
 		}
-		if !within(func() bool {
-			res, err := http.Get("http://" + address + "/readyz")
-			if err == nil {
-				res.Body.Close()
-			}
-			return err == nil && res.StatusCode == http.StatusOK
-		}) {
-			t.Fatal("weft is not ready")
-		}
-		return cmd
 	}
-	end := func(cmd *exec.Cmd) {
-		if err := cmd.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		_ = cmd.Wait() // it was killed
+}
+
+// hear is the next message of a stream, and whether it is the end's.
+func hear(from io.Reader) (message string, last bool, err error) {
+	var head [5]byte
+	if _, err := io.ReadFull(from, head[:]); err != nil {
+		return "", false, err
 	}
-	served := start()
-	must("module", "push", "talker.wasm", "--descriptors", "talker.binpb", "--grant")
-	told := 0
+	m := make([]byte, binary.BigEndian.Uint32(head[1:]))
+	_, err = io.ReadFull(from, m)
+	return string(m), head[0] == 2, err
+}
+
+// weft is killed in the middle of a stream.
+func TestNothingThatAStreamHasToldIsLostWhenWeftIsKilled(t *testing.T) {
+	w, told := startTalking(t), 0
 	for round := range 3 {
-		body, say := io.Pipe()
-		answers := make(chan *http.Response, 1)
-		go func() { answers <- talk(t, "http://"+address, body) }()
+		say, answer := w.talk()
 		for range 5 + round { // counts, and asks for the count
-			for _, m := range []string{"a", ""} {
-				if _, err := say.Write(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))), m...)); err != nil {
-					t.Fatal(err)
-				}
-			}
+			tell(t, say, "a", "")
 		}
-		res := <-answers
+		res := <-answer
 		if res == nil {
 			t.Fatal("no answer")
 		}
 		for i := range 5 + round {
 			if i == 4 {
-				end(served) // while later answers are on their way
+				_ = w.end(syscall.SIGKILL) // while later answers are on their way
 			}
-			var head [5]byte
-			if _, err := io.ReadFull(res.Body, head[:]); err != nil {
+			m, last, err := hear(res.Body)
+			if err != nil || last {
 				break
 			}
-			count := make([]byte, binary.BigEndian.Uint32(head[1:]))
-			if _, err := io.ReadFull(res.Body, count); err != nil || head[0] != 0 {
-				break
-			}
-			if _, err := fmt.Sscan(string(count), &told); err != nil {
+			if _, err := fmt.Sscan(m, &told); err != nil {
 				t.Fatal(err)
 			}
 		}
 		res.Body.Close()
-		_ = say.Close()
-		served = start()
+		say.Close()
+		w.start()
 		var left struct{ Count int }
-		if err := json.Unmarshal([]byte(must("handler", "call", "total", "--input", `{"key":"a"}`)), &left); err != nil {
+		if err := json.Unmarshal([]byte(w.must("handler", "call", "total", "--input", `{"key":"a"}`)), &left); err != nil {
 			t.Fatal(err)
 		}
 		if left.Count < told || told == 0 {
 			t.Errorf("told %d, and %d is left", told, left.Count)
 		}
 	}
-	end(served)
+}
+
+func TestAStreamThatGoesOnIsToldThatWeftEnds(t *testing.T) {
+	w := startTalking(t)
+	say, answer := w.talk()
+	defer say.Close()
+	tell(t, say, "a", "")
+	res := <-answer
+	if res == nil {
+		t.Fatal("no answer")
+	}
+	defer res.Body.Close()
+	if m, last, err := hear(res.Body); m != "1" || last || err != nil {
+		t.Fatal(m, last, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.end(syscall.SIGTERM) }()
+	if m, last, err := hear(res.Body); !last || err != nil || !strings.Contains(m, `"code":"unavailable"`) || !strings.Contains(m, "weft is shutting down") {
+		t.Errorf("the stream ends with %q, %v", m, err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("weft ends with %v", err)
+	}
 }
 
 // talk opens a stream over h2 whose messages are what comes from body; nil is no answer.
