@@ -104,10 +104,10 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 		return nil, err
 	}
 	h.cat.OnChange(h.subscribe)
-	h.cat.OnChange(h.release)
+	h.cat.OnChange(h.offer)
 	h.cat.OnChange(h.engine.Rescheduled)
 	h.subscribe()
-	h.release()
+	h.offer()
 	h.groups.Go(func() { h.cat.Preload(h.life) })
 	h.groups.Go(func() { h.bus.Retain(h.life) })
 	return h, nil

@@ -22,9 +22,10 @@ import (
 // serve at all other paths.
 func (h *Host) Handler() http.Handler {
 	mux := http.NewServeMux()
-	connecthttp.Mount(impatient{h, mux}, h.server, rpc.MountOptions()...)
-	impatient{h, mux}.Handle("POST /events", h.plain(h.bus.ServeHTTP))
-	impatient{h, mux}.Handle("POST /handlers/{name}", h.plain(h.call))
+	own := impatient{h, mux}
+	connecthttp.Mount(own, h.server, rpc.MountOptions()...)
+	own.Handle("POST /events", h.plain(h.bus.ServeHTTP))
+	own.Handle("POST /handlers/{name}", h.plain(h.call))
 	for _, path := range []string{"/events", "/handlers/{name}"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", http.MethodPost)

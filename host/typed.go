@@ -50,9 +50,9 @@ func (h *Host) served(ns string, m *catalog.Module) (services.Module, error) {
 // release names a version that serves.
 type release struct{ ns, name, version string }
 
-// release makes what modules serve what the catalog has. A version that has gone
+// offer makes what modules serve what the catalog has. A version that has gone
 // ends its calls; those that take longer than DrainMax are cancelled.
-func (h *Host) release() {
+func (h *Host) offer() {
 	ctx, cancel := context.WithTimeout(context.Background(), DrainMax)
 	defer cancel()
 	var drained sync.WaitGroup

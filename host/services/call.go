@@ -85,7 +85,7 @@ func (c *Call) RecvWithin(ctx context.Context) ([]byte, error) {
 // SendWithin is Send that waits no longer than ctx. Then the call is over, and a
 // caller who takes nothing gets nothing more: not why, either.
 func (c *Call) SendWithin(ctx context.Context, msg []byte) error {
-	defer context.AfterFunc(ctx, func() {
+	defer during(ctx, func() {
 		c.end(context.Cause(ctx))
 		if c.conn != nil { // it streams
 			_ = c.conn.SetWriteDeadline(time.Unix(1, 0))

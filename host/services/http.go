@@ -60,7 +60,7 @@ func (s *Set) route(r *http.Request) (to route, path string, err error) {
 		wanted, path = first, "/"+rest
 	}
 	if sp == nil {
-		sp = &space{}
+		sp = (*s.now.Load())[elsewhere]
 	}
 	from := sp.chosen
 	if wanted != "" {
@@ -143,13 +143,19 @@ func interrupt(ctx context.Context) (over func()) {
 	if !c.waits {
 		return func() {}
 	}
+	return during(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })
+}
+
+// during has fn called when ctx ends, and never after over has returned: what
+// the server lends for a call is gone then.
+func during(ctx context.Context, fn func()) (over func()) {
 	var mu sync.Mutex
 	done := false
 	stop := context.AfterFunc(ctx, func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if !done {
-			_ = c.SetReadDeadline(time.Unix(1, 0))
+			fn()
 		}
 	})
 	return func() {

@@ -315,3 +315,34 @@ func pipe(t *testing.T) (body io.Reader, end func()) {
 		}
 	}
 }
+
+// in has every request name a namespace.
+type in struct {
+	namespace string
+	http.RoundTripper
+}
+
+func (n in) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Weft-Namespace", n.namespace)
+	return n.RoundTripper.RoundTrip(r)
+}
+
+func TestReflectionTellsOfTheHostInEveryNamespace(t *testing.T) {
+	set := services.New(services.Options{Own: []string{"weft.v1.Runs"}})
+	m := ordersModule(t, "1")
+	m.Namespace = "b"
+	add(t, set, m)
+	url := serve(t, set)
+	for namespace, want := range map[string]string{"": "[weft.v1.Runs]", "a": "[weft.v1.Runs]", "b": "[orders.v1.OrderService weft.v1.Runs]"} {
+		p := &http.Protocols{}
+		p.SetUnencryptedHTTP2(true)
+		c := &http.Client{Transport: in{namespace, &http.Transport{Protocols: p}}}
+		stream := grpcreflect.NewClient(connect.NewClient(connecthttp.NewTransport(c, url))).NewStream(t.Context())
+		names, err := stream.ListServices()
+		if got := fmt.Sprint(names); err != nil || got != want {
+			t.Errorf("namespace %q: %s, %v", namespace, got, err)
+		}
+		stream.Close()
+	}
+}

@@ -104,8 +104,12 @@ type (
 )
 
 // snapshot is all that a call is routed by. It does not change. Its keys are
-// namespaces.
+// namespaces, and elsewhere.
 type snapshot map[string]*space
+
+// elsewhere stands for the namespaces in which nothing is live: there is
+// reflection, of what the process itself serves.
+const elsewhere = ""
 
 // space is what is live in one namespace.
 type space struct {
@@ -303,8 +307,12 @@ func (s *Set) Methods(namespace, name, version string) (all []string) {
 
 // Serves reports whether a service is live where no version is named.
 func (s *Set) Serves(namespace, service string) bool {
-	sp := (*s.now.Load())[weft.NamespaceOr(namespace)]
-	return sp != nil && sp.chosen["/"+service+"/"].Handler != nil
+	now := *s.now.Load()
+	sp := now[weft.NamespaceOr(namespace)]
+	if sp == nil {
+		sp = now[elsewhere]
+	}
+	return sp.chosen["/"+service+"/"].Handler != nil
 }
 
 func gone(op string, of id) error {
@@ -313,8 +321,7 @@ func gone(op string, of id) error {
 
 // publish makes the snapshot anew. It is called with the lock.
 func (s *Set) publish() {
-	snap := snapshot{weft.DefaultNamespace: {chosen: routes{}, versions: map[string]routes{}}}
-	views := map[string]view{weft.DefaultNamespace: {own: s.opts.Own}}
+	snap, views := snapshot{elsewhere: {chosen: routes{}}}, map[string]view{elsewhere: {own: s.opts.Own}}
 	for of, v := range s.live {
 		sp := snap[of.namespace]
 		if sp == nil {

@@ -12,11 +12,10 @@ const preloads = 2
 
 // Preload loads the modules whose handlers are likely to be called, so that the
 // first call after a start need not wait: of each the version that is called where
-// none is named, and those
-// that the newest version of a workflow calls; and the engine of scripts, where
-// one of those has a script. A module that cannot be loaded
-// is logged. Preload returns when all is done, or when ctx has ended and what
-// was in progress is done.
+// none is named, and those that the newest version of a workflow calls; and the
+// engine of scripts, where one of those has a script. A module that cannot be
+// loaded is logged. Preload returns when all is done, or when ctx has ended and
+// what was in progress is done.
 func (c *Catalog) Preload(ctx context.Context) {
 	begun, done := time.Now(), atomic.Int64{}
 	var all sync.WaitGroup
