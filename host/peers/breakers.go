@@ -94,11 +94,13 @@ func (g *Gate) changedBreakers(w *breakerWatch) (list []BreakerState) {
 	w.changed = map[guardKey]struct{}{}
 	g.mu.Unlock()
 	for k := range changed {
-		if p, err := g.peer(w.ns, k.peer); err == nil { // it is there, or no change of it was noted
-			p.mu.Lock()
-			list = append(list, p.show(k.instance))
-			p.mu.Unlock()
+		p := g.find(serviceKey{w.ns, k.peer})
+		if p == nil {
+			p = &peer{serviceKey: serviceKey{w.ns, k.peer}} // forgotten meanwhile: its breakers have gone
 		}
+		p.mu.Lock()
+		list = append(list, p.show(k.instance))
+		p.mu.Unlock()
 	}
 	return list
 }

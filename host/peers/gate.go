@@ -27,18 +27,21 @@ import (
 // Options bounds the gate, where a policy says nothing else. The zero value of
 // each field means its default.
 type Options struct {
-	Total       time.Duration                         // of a call with its retries; default 10 s
-	Attempt     time.Duration                         // of one attempt; default 2 s
-	Retries     int                                   // of calls that may be repeated; default 2
-	RetryMin    time.Duration                         // default 100 ms, doubled, with full jitter
-	RetryMax    time.Duration                         // default 2 s
-	Bulkhead    int                                   // calls at once of one caller to one peer; default 64
-	BodyMax     int64                                 // bytes of an answer; default 4 MiB
-	Secret      func(ns, name string) ([]byte, error) // what TLS of peers names; default: there are none
-	HTTPAllow   []string                              // host:port that workflows may reach although it is private
-	Zone        string                                // of this host; calls prefer instances of it
+	Total       time.Duration // of a call with its retries; default 10 s
+	Attempt     time.Duration // of one attempt; default 2 s
+	Retries     int           // of calls that may be repeated; default 2
+	RetryMin    time.Duration // default 100 ms, doubled, with full jitter
+	RetryMax    time.Duration // default 2 s
+	Bulkhead    int           // calls at once of one caller to one peer; default 64
+	BodyMax     int64         // bytes of an answer; default 4 MiB
+	Peers       int           // services and plain HTTP hosts whose breakers are kept; default 20,000
+	HTTPAllow   []string      // host:port that workflows may reach although it is private
+	Zone        string        // of this host; calls prefer instances of it
 	Log         *slog.Logger
 	OnAvailable func(ns, peer string) // the peer may answer again
+
+	// Secret gives a secret that the TLS of a peer names. Default: there are none.
+	Secret func(ns, name string) ([]byte, error)
 
 	// Send makes one attempt, at base if it is to a registered peer, and reads at
 	// most so many bytes of its answer; default: over the network.
@@ -53,6 +56,7 @@ func (o *Options) fill() {
 	set(&o.RetryMax, 2*time.Second)
 	set(&o.Bulkhead, 64)
 	set(&o.BodyMax, 4<<20)
+	set(&o.Peers, 20_000)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -86,8 +90,11 @@ type Gate struct {
 	mu       sync.Mutex
 	peers    map[serviceKey]*peer       // guarded by mu
 	made     int64                      // guarded by mu: peers so far
+	uses     int64                      // guarded by mu: of peers so far
 	policies map[serviceKey]Policy      // guarded by mu
 	watchers map[*breakerWatch]struct{} // guarded by mu
+
+	forgets sync.Mutex // one at a time makes room for peers; taken before the others
 
 	closed atomic.Bool
 	stop   context.CancelFunc

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +21,7 @@ import (
 type peer struct {
 	serviceKey
 	number int64 // of all, in the order in which they were made
+	used   int64 // guarded by Gate.mu: which use of all the latest one was
 	counts counts
 
 	policy atomic.Pointer[Policy] // whole; changed with mu held
@@ -49,28 +52,99 @@ type pass struct {
 	begun time.Duration // on the registry's clock
 }
 
-// Bounds of the breakers in memory: plain HTTP hosts could be many.
 const (
-	peersMax  = 20_000
-	probeWait = time.Second // until a probe that is on its way is likely to have an outcome
+	forgetPart = 20          // of the peers that are kept, one in so many is forgotten at once
+	probeWait  = time.Second // until a probe that is on its way is likely to have an outcome
 )
 
 // peer finds or makes what is kept about a peer.
 func (g *Gate) peer(ns, name string) (*peer, error) {
+	k := serviceKey{ns, name}
+	for room := true; room; room = g.makeRoom() {
+		g.mu.Lock()
+		p := g.peers[k]
+		if p == nil && len(g.peers) < g.opts.Peers {
+			g.made++
+			p = &peer{serviceKey: k, number: g.made, guards: map[string]*guard{}}
+			p.policy.Store(g.effective(k))
+			g.peers[k] = p
+		}
+		if p != nil {
+			g.uses++
+			p.used = g.uses
+			g.mu.Unlock()
+			return p, nil
+		}
+		g.mu.Unlock()
+	}
+	return nil, weft.Errorf(weft.ResourceExhausted, "peers.Gate.Do", "%d peers have breakers that are open or calls in progress, the limit", g.opts.Peers)
+}
+
+// find is what is kept about a peer, nil for nothing.
+func (g *Gate) find(k serviceKey) *peer {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	k := serviceKey{ns, name}
-	p := g.peers[k]
-	if p == nil {
-		if len(g.peers) >= peersMax {
-			return nil, weft.Errorf(weft.ResourceExhausted, "peers.Gate.Do", "%d peers have breakers, the limit", peersMax)
-		}
-		g.made++
-		p = &peer{serviceKey: k, number: g.made, guards: map[string]*guard{}}
-		p.policy.Store(g.effective(k))
-		g.peers[k] = p
+	return g.peers[k]
+}
+
+// makeRoom forgets the peers that were used longest ago, so that those who can
+// make up names of hosts shut nobody out. It is false when there is no room.
+func (g *Gate) makeRoom() bool {
+	g.forgets.Lock()
+	defer g.forgets.Unlock()
+	g.mu.Lock()
+	full := len(g.peers) >= g.opts.Peers
+	used := make(map[*peer]int64, len(g.peers))
+	for _, p := range g.peers {
+		used[p] = p.used
 	}
-	return p, nil
+	g.mu.Unlock()
+	if !full {
+		return true
+	}
+	most := max(1, g.opts.Peers/forgetPart)
+	left := most
+	for _, p := range slices.SortedFunc(maps.Keys(used), func(a, b *peer) int { return cmp.Compare(used[a], used[b]) }) {
+		if left > 0 && g.forget(p, used[p]) {
+			left--
+		}
+	}
+	return left < most
+}
+
+// forget forgets a peer that has nothing to remember: its breakers are closed,
+// nobody holds them, no call of it is in progress, and none has begun since that use.
+func (g *Gate) forget(p *peer, used int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held {
+		return false
+	}
+	for _, b := range p.limits.callers {
+		if b.busy > 0 {
+			return false
+		}
+	}
+	for _, gd := range p.guards {
+		if gd.state != breaker.Closed {
+			return false
+		}
+	}
+	g.mu.Lock()
+	unused := p.used == used
+	if unused {
+		delete(g.peers, p.serviceKey)
+	}
+	g.mu.Unlock()
+	if !unused {
+		return false
+	}
+	for instance, gd := range p.guards {
+		gd.timer.Stop()
+		delete(p.guards, instance)
+		g.tell(p, instance)
+	}
+	return true
 }
 
 // all are the peers that something is kept about.
