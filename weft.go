@@ -209,6 +209,7 @@ type Manifest struct {
 	Grants        Grants            `json:"grants,omitzero"`
 	Limits        Limits            `json:"limits,omitzero"`
 	Lifecycle     Lifecycle         `json:"lifecycle,omitempty"` // default pool
+	Isolation     Isolation         `json:"isolation,omitempty"` // Process, for more than the operator demands
 	Config        map[string]string `json:"config,omitempty"`    // default values of config keys
 }
 
@@ -226,6 +227,23 @@ func (l Lifecycle) Check(op string) error {
 		return nil
 	}
 	return Errorf(InvalidArgument, op, "lifecycle is %.80q", string(l)).WithHint("write pool or isolate")
+}
+
+// Isolation is where the code of a module runs.
+type Isolation string
+
+// The isolations, from the fastest to the safest.
+const (
+	Inline  Isolation = "inline"  // in the host's process, metered and limited
+	Process Isolation = "process" // so too, in worker processes that reach nothing but the host
+)
+
+// Check refuses what is none; empty passes, as it means the default.
+func (i Isolation) Check(op string) error {
+	if i == "" || i == Inline || i == Process {
+		return nil
+	}
+	return Errorf(InvalidArgument, op, "isolation is %.80q", string(i)).WithHint("write inline or process")
 }
 
 // HandlerSpec describes one handler of a module.

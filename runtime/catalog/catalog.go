@@ -32,6 +32,10 @@ type Options struct {
 	// Admit is asked before a version with descriptors goes live, one at a time;
 	// its error refuses the upload. It must not call the catalog. Nil admits all.
 	Admit func(ns string, m *Module) error
+
+	// Isolation is what the operator demands: by "namespace/module", "namespace",
+	// or "" for all. What is named most closely counts; default weft.Inline.
+	Isolation map[string]weft.Isolation
 }
 
 // Gate is the way out of the host.
@@ -42,13 +46,14 @@ type Gate interface {
 // Catalog is what is deployed on this host. Its methods may be called by many
 // goroutines at once.
 type Catalog struct {
-	db      *store.DB
-	rt      *wasm.Runtime
-	log     *slog.Logger
-	scripts *script.Engine // nil for none
-	out     Gate           // nil for none
-	admit   func(ns string, m *Module) error
-	now     atomic.Pointer[snapshot] // what is deployed; never changed, only replaced
+	db        *store.DB
+	rt        *wasm.Runtime
+	log       *slog.Logger
+	scripts   *script.Engine // nil for none
+	out       Gate           // nil for none
+	admit     func(ns string, m *Module) error
+	isolation map[string]weft.Isolation // never changed
+	now       atomic.Pointer[snapshot]  // what is deployed; never changed, only replaced
 
 	mu       sync.Mutex // one change at a time
 	onChange []func()   // guarded by mu
@@ -75,7 +80,7 @@ type workflow struct {
 // Open reads what is deployed. A workflow that no longer parses is an error:
 // runs may depend on it.
 func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Catalog, error) {
-	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts, out: o.Out, admit: o.Admit}
+	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts, out: o.Out, admit: o.Admit, isolation: o.Isolation}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

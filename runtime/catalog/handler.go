@@ -77,34 +77,55 @@ func specOf(m *Module, handler string) *weft.HandlerSpec {
 	return nil
 }
 
+// Isolation is where a module runs: where the operator says, or
+// in a process of its own when its manifest asks for that.
+func (c *Catalog) Isolation(m *Module) weft.Isolation {
+	if m.Manifest.Isolation == weft.Process {
+		return weft.Process
+	}
+	for _, name := range []string{m.namespace + "/" + m.Name, m.namespace, ""} {
+		if isolation, ok := c.isolation[name]; ok {
+			return isolation
+		}
+	}
+	return weft.Inline
+}
+
+// terms are those that a module runs on.
+func (c *Catalog) terms(m *Module) wasm.Terms {
+	return wasm.Terms{Limits: m.Manifest.Limits, Lifecycle: m.Manifest.Lifecycle, Isolation: c.Isolation(m)}
+}
+
 func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {
-	if code, ok := c.rt.LoadedAs(m.Manifest.Lifecycle, m.Digest, m.Manifest.Limits); ok {
+	terms := c.terms(m)
+	if code, ok := c.rt.LoadedAs(m.Digest, terms); ok {
 		return code, nil
 	}
-	return c.rt.LoadAs(ctx, m.Manifest.Lifecycle, m.Digest, func() ([]byte, error) {
+	return c.rt.LoadAs(ctx, m.Digest, func() ([]byte, error) {
 		data, err := c.db.Blob(context.WithoutCancel(ctx), m.Digest)
 		if err == nil && data == nil {
 			err = weft.Errorf(weft.DataLoss, "catalog.Catalog.load", "the bytes of module %s are gone (digest %.12s)", m, m.Digest)
 		}
 		return data, err
-	}, m.Manifest.Limits)
+	}, terms)
 }
 
 // unload frees the code of a version that has been removed, unless another uses it.
 func (c *Catalog) unload(ctx context.Context, gone *Module) error {
+	code, ok := c.rt.LoadedAs(gone.Digest, c.terms(gone))
+	if !ok {
+		return nil
+	}
 	for _, s := range c.now.Load().spaces {
 		for _, list := range s.modules {
 			for _, m := range list {
-				if m.Digest == gone.Digest {
+				if other, _ := c.rt.LoadedAs(m.Digest, c.terms(m)); other == code {
 					return nil
 				}
 			}
 		}
 	}
-	if code, ok := c.rt.LoadedAs(gone.Manifest.Lifecycle, gone.Digest, gone.Manifest.Limits); ok {
-		return code.Close(ctx)
-	}
-	return nil
+	return code.Close(ctx)
 }
 
 // Call runs the handler.

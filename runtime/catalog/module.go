@@ -29,6 +29,8 @@ type Module struct {
 	Created               time.Time
 	Descriptors           []byte // FileDescriptorSet of its services; nil where it has none
 	Promoted              bool   // it is called where no version is named, and not the newest
+
+	namespace string // whose it is
 }
 
 // Push is one upload.
@@ -73,7 +75,7 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 	if err := c.rt.Admit(report, manifest.Limits); err != nil {
 		return Pushed{}, err
 	}
-	m := &Module{Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
+	m := &Module{namespace: ns, Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
 		Imports: report.Imports, Config: maps.Clone(manifest.Config), Created: time.Now().Truncate(time.Millisecond), Descriptors: p.Descriptors}
 	if m.Descriptors == nil {
 		m.Descriptors = wasm.SectionOf(p.Wasm, wasm.DescriptorSection)
@@ -122,6 +124,9 @@ func check(m weft.Manifest, report wasm.Report) error {
 	}
 	if !semver.IsValid("v"+m.Version) || strings.Count(strings.SplitN(m.Version, "-", 2)[0], ".") != 2 || strings.Contains(m.Version, "+") {
 		return refuse("give a version such as 1.4.0 in the manifest or with --version", "%q is not a semantic version", m.Version)
+	}
+	if m.Isolation != "" && m.Isolation != weft.Process {
+		return refuse("ask for "+string(weft.Process)+", or leave it to the operator", "the manifest asks for isolation %q", m.Isolation)
 	}
 	if n := len(jsonOf(m)); n > manifestMax || len(m.Handlers) > handlersMax || len(m.Subscriptions) > handlersMax {
 		return weft.Errorf(weft.ResourceExhausted, "catalog.Catalog.Push", "the manifest has %d bytes, %d handlers and %d subscriptions; the limits are %d, %d and %d",
@@ -235,7 +240,7 @@ func (m *Module) row(ns string) store.Module {
 }
 
 func moduleOf(row store.Module) (*Module, error) {
-	m := &Module{Name: row.Name, Version: row.Version, Digest: row.Digest, Size: row.Size, Created: time.UnixMilli(row.Created), Descriptors: row.Descriptors, Promoted: row.Promoted}
+	m := &Module{namespace: row.Namespace, Name: row.Name, Version: row.Version, Digest: row.Digest, Size: row.Size, Created: time.UnixMilli(row.Created), Descriptors: row.Descriptors, Promoted: row.Promoted}
 	for _, part := range []struct {
 		data []byte
 		into any

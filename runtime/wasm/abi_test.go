@@ -103,7 +103,8 @@ func TestTheABIIsAsItsPageSays(t *testing.T) {
 			in := Input{Body: []byte(c.in), Headers: weft.Header{"x-ask": {"why"}, "two": {"a", "b"}, "a-bin": {"AAE"}, weft.HeaderProcedure: {"/a.B/C"}, weft.HeaderQuery: {"q=1"}, weft.HeaderTimeout: {"9"}}}
 			var told []string
 			if c.stream != nil {
-				in.Stream = c.stream
+				once := *c.stream
+				c.stream, in.Stream = &once, &once
 			}
 			out, err := m.Call(context.Background(), newEnv(), "f", in)
 			if c.stream != nil {

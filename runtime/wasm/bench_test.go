@@ -41,6 +41,35 @@ func BenchmarkCallParallel(b *testing.B) {
 	})
 }
 
+// BenchmarkWorker calls through a worker process, and starts and ends one.
+func BenchmarkWorker(b *testing.B) {
+	r, env := open(b, Options{Isolation: weft.Process}), newEnv()
+	m := loadIn(b, r, guest, weft.Limits{})
+	for _, c := range []struct {
+		name, handler string
+		size          int
+	}{{"noop", "noop", 0}, {"echo/1024", "echo", 1 << 10}, {"state", "set", 64}} {
+		b.Run(c.name, func(b *testing.B) {
+			in := Input{Body: make([]byte, c.size)}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := m.Call(context.Background(), env, c.handler, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("spawn and kill", func(b *testing.B) {
+		for b.Loop() {
+			w, err := m.crew.spawn(context.Background())
+			if err != nil {
+				b.Fatal(err)
+			}
+			w.kill()
+		}
+	})
+}
+
 func BenchmarkInstantiate(b *testing.B) {
 	m := load(b, guest, weft.Limits{})
 	for b.Loop() {

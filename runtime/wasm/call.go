@@ -249,7 +249,7 @@ func (c *call) code(err error) weft.Code {
 	}
 	text := err.Error()
 	if c.Context.Err() == nil { // what follows from a caller that has gone is no news
-		c.log(slog.LevelWarn, text)
+		c.warn(err, text)
 	}
 	code := max(weft.CodeOf(err), weft.Canceled)
 	if c.kept = nil; code != weft.Internal && code != weft.DataLoss {
@@ -274,7 +274,7 @@ func (c *call) log(level slog.Level, message string) {
 	}
 	if c.logged += len(message) + lineCost; c.logged > limits.LogBytes {
 		c.i.m.over(LimitLog)
-		message = fmt.Sprintf("the handler logs more than its limit of %d bytes: the rest is dropped (%v)", limits.LogBytes, LimitLog)
+		message = overLog(limits.LogBytes)
 	} else if !strings.Contains(c.words, "panic") {
 		c.words = message
 	}
@@ -286,6 +286,11 @@ func (c *call) log(level slog.Level, message string) {
 	if c.env != nil && ok {
 		c.env.Log(level, strings.ToValidUTF8(message, "\uFFFD"))
 	}
+}
+
+// overLog is the last line of a call that logs too much.
+func overLog(limit int) string {
+	return fmt.Sprintf("the handler logs more than its limit of %d bytes: the rest is dropped (%v)", limit, LimitLog)
 }
 
 // lastWords are what the guest logged last, or first of a panic: they often

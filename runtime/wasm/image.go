@@ -34,36 +34,52 @@ func newImage(i *instance) *image {
 	if image.size == 0 {
 		return image
 	}
-	if !i.m.rt.memory.take(int64(image.size)) {
+	if !i.m.rt.memory.take(int64(image.size), false) {
 		return nil
 	}
-	fd, err := unix.MemfdCreate("weft-image", unix.MFD_CLOEXEC)
+	fd, err := i.m.imageFile(image.size)
 	if err != nil {
-		i.m.rt.memory.used.Add(-int64(image.size))
+		i.m.rt.memory.give(int64(image.size))
 		return nil
 	}
 	i.m.bytes.Add(int64(image.size))
 	image.fd = fd
 	memory, zero := i.memory.space[:image.size], make([]byte, pageBytes)
-	err = unix.Ftruncate(fd, int64(image.size))
-	for at := 0; at < image.size && err == nil; at += pageBytes {
-		if page := memory[at : at+pageBytes]; !bytes.Equal(page, zero) { // the others stay holes
-			_, err = unix.Pwrite(fd, page, int64(at))
-		}
-	}
+	shared, err := unix.Mmap(fd, 0, image.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		image.close()
 		return nil
 	}
+	for at := 0; at < image.size; at += pageBytes {
+		if page := memory[at : at+pageBytes]; !bytes.Equal(page, zero) { // the others stay holes
+			copy(shared[at:], page)
+		}
+	}
+	_ = unix.Munmap(shared) // ours, whole and once: cannot fail
 	image.seeds = findSeeds(memory)
 	return image
+}
+
+// imageFile is a file without a name, of that many bytes or more. A worker has
+// made it before it was locked down.
+func (m *Module) imageFile(size int) (int, error) {
+	if m.file > 0 {
+		return m.file, nil
+	}
+	fd, err := unix.MemfdCreate("weft-image", unix.MFD_CLOEXEC)
+	if err == nil {
+		if err = unix.Ftruncate(fd, int64(size)); err != nil {
+			_ = unix.Close(fd)
+		}
+	}
+	return fd, err
 }
 
 // close may be called again. Those who map the file have it still.
 func (x *image) close() {
 	if x != nil && x.fd >= 0 {
 		_ = unix.Close(x.fd) // a file in memory: nothing is lost
-		x.m.rt.memory.used.Add(-int64(x.size))
+		x.m.rt.memory.give(int64(x.size))
 		x.m.bytes.Add(-int64(x.size))
 		x.fd = -1
 	}

@@ -20,19 +20,32 @@ type allocator struct {
 type budget struct {
 	max     int64 // bytes
 	used    atomic.Int64
-	refused atomic.Int64 // times that there was no more
+	refused atomic.Int64                   // times that there was no more
+	ask     func(n int64, first bool) bool // in a worker: its host has the budget
 }
 
 var errFull = errors.New("all guests together have their limit")
 
-// take asks for n bytes more.
-func (b *budget) take(n int64) bool {
+// take asks for n bytes more, the first ones of an instance or others.
+func (b *budget) take(n int64, first bool) bool {
+	if b.ask != nil {
+		return b.ask(n, first)
+	}
 	if b.used.Add(n) <= b.max {
 		return true
 	}
 	b.used.Add(-n)
 	b.refused.Add(1)
 	return false
+}
+
+// give takes n bytes back.
+func (b *budget) give(n int64) {
+	if b.ask != nil && n > 0 {
+		b.ask(-n, false)
+		return
+	}
+	b.used.Add(-n)
 }
 
 // Allocate cannot return an error; instantiate recovers its panic.
@@ -73,7 +86,7 @@ func (l *linear) Reallocate(size uint64) []byte {
 	}
 	total := &l.m.rt.memory
 	if more := int64(size) - l.taken; more > 0 {
-		if !total.take(more) {
+		if !total.take(more, !l.born) {
 			if l.born {
 				return nil
 			}
@@ -92,7 +105,7 @@ func (l *linear) Reallocate(size uint64) []byte {
 }
 
 func (l *linear) Free() {
-	l.m.rt.memory.used.Add(-l.taken)
+	l.m.rt.memory.give(l.taken)
 	l.m.bytes.Add(-l.taken)
 	l.taken = 0
 	if l.space != nil {

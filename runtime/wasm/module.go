@@ -19,7 +19,8 @@ import (
 type Module struct {
 	rt         *Runtime
 	key        loadKey
-	compiled   wazero.CompiledModule
+	compiled   wazero.CompiledModule // nil where it has a crew
+	crew       *crew                 // runs its calls; nil where this process does
 	limits     weft.Limits
 	words      string // what it is in errors
 	own        bool   // see Runtime.Own
@@ -34,6 +35,7 @@ type Module struct {
 
 	imaging sync.Mutex
 	imaged  bool   // there was an attempt at image; guarded by imaging
+	file    int    // in a worker, for the image; 0 where it is made when it is needed
 	image   *image // nil: an instance serves one call. Written before imaged, and then no more
 
 	mu      sync.Mutex
@@ -76,8 +78,8 @@ const IdleMax = time.Minute
 const turnMax = 16
 
 func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info) *Module {
-	m := &Module{rt: r, key: key, compiled: c, limits: key.limits, words: "the handler", memory: info.Memory, grows: info.Grows,
-		isolated: key.lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.limits.MemoryMiB << 20 / 4 * 3,
+	m := &Module{rt: r, key: key, compiled: c, limits: key.Limits, words: "the handler", memory: info.Memory, grows: info.Grows,
+		isolated: key.Lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.Limits.MemoryMiB << 20 / 4 * 3,
 		handlers: map[string]int{}, handler: -1, closing: make(chan struct{}), quiet: make(chan struct{})}
 	for n, name := range handlersOf(info) {
 		m.handlers[name] = n
@@ -98,6 +100,13 @@ func (m *Module) Limits() weft.Limits { return m.limits }
 // progress, Call waits, until ctx ends or the time of a call has passed. What a
 // limit ended or refused wraps the Limit.
 func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Output, error) {
+	if m.crew != nil {
+		if _, _, err := m.enter(ctx, export); err != nil {
+			return Output{}, err
+		}
+		defer m.give(nil)
+		return m.crew.call(ctx, env, export, in)
+	}
 	i, handler, err := m.take(ctx, env, export)
 	if err != nil {
 		return Output{}, err
@@ -109,6 +118,15 @@ func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Ou
 // take is an idle instance or a new one, for one of the calls that the module
 // may have at once. give ends it.
 func (m *Module) take(ctx context.Context, env Env, export string) (*instance, int, error) {
+	i, handler, err := m.enter(ctx, export)
+	if i == nil && err == nil {
+		i, err = m.fresh(ctx, env)
+	}
+	return i, handler, err
+}
+
+// enter lets a call in, to an idle instance if there is one.
+func (m *Module) enter(ctx context.Context, export string) (*instance, int, error) {
 	m.mu.Lock()
 	driven := m.own && export == ""                     // by Drive
 	if !driven && (export != m.last || m.handler < 0) { // to hash the name would take longer than all the rest
@@ -139,8 +157,7 @@ func (m *Module) take(ctx context.Context, env Env, export string) (*instance, i
 		return i, handler, nil
 	}
 	m.mu.Unlock()
-	i, err := m.fresh(ctx, env)
-	return i, handler, err
+	return nil, handler, nil
 }
 
 // fresh is a new instance, for a call that has been let in.
@@ -214,9 +231,13 @@ func errClosed() error {
 	return weft.Errorf(weft.Unavailable, opCall, "the module has been unloaded")
 }
 
-// trim closes all idle instances, and reports whether there was one.
+// trim closes all idle instances and workers, and reports whether there was one.
 func (r *Runtime) trim() (any bool) {
 	for _, m := range r.loaded() {
+		if m.crew != nil {
+			any = m.crew.trim(false) || any
+			continue
+		}
 		m.mu.Lock()
 		idle := m.idle
 		m.idle = nil
@@ -294,6 +315,9 @@ func (m *Module) Close(ctx context.Context) error {
 		close(m.closing)
 		m.rt.forget(m.key)
 	}
+	if m.crew != nil {
+		m.crew.trim(true)
+	}
 	for _, i := range idle {
 		m.drop(i)
 	}
@@ -301,6 +325,9 @@ func (m *Module) Close(ctx context.Context) error {
 	case <-m.quiet:
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+	if m.crew != nil {
+		return m.crew.close()
 	}
 	m.imaging.Lock()
 	m.image.close()

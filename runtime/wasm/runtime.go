@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -24,16 +25,20 @@ import (
 // Options says where compiled code is kept and what a module may use at most.
 // The zero value of each field means its default.
 type Options struct {
-	CacheDir  string         // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
-	Check     []string       // command of the child that checks uploads, which calls CheckMain; default this binary with __check
-	CheckMax  time.Duration  // how long a check may take; default 30 s
-	ChecksMax int            // checks at once; default 2
-	ModuleMax int            // bytes of an upload; default 16 MiB
-	UsesMax   int            // calls that one instance serves before a fresh one takes its place; default 10,000
-	MemoryMax int64          // bytes of all instances together; default 4 GiB
-	Limits    weft.Limits    // that a module may ask for at most; default DefaultLimits
-	Lifecycle weft.Lifecycle // weft.Isolate isolates every module; default what each asks for
-	Log       *slog.Logger   // default none
+	CacheDir   string         // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
+	Check      []string       // command of the child that checks uploads, which calls CheckMain; default this binary with __check
+	CheckMax   time.Duration  // how long a check may take; default 30 s
+	ChecksMax  int            // checks at once; default 2
+	ModuleMax  int            // bytes of an upload; default 16 MiB
+	UsesMax    int            // calls that one instance serves before a fresh one takes its place; default 10,000
+	MemoryMax  int64          // bytes of all instances together; default 4 GiB
+	Worker     []string       // command of a worker, which calls WorkerMain; default this binary with __worker
+	WorkerMax  int            // worker processes at once; default 128
+	Unfiltered bool           // workers start also where the kernel cannot filter their system calls
+	Limits     weft.Limits    // that a module may ask for at most; default DefaultLimits
+	Lifecycle  weft.Lifecycle // weft.Isolate isolates every module; default what each asks for
+	Isolation  weft.Isolation // weft.Process has every module run in workers; default what each asks for
+	Log        *slog.Logger   // default none
 }
 
 func (o *Options) fill() error {
@@ -50,6 +55,10 @@ func (o *Options) fill() error {
 	if o.CheckMax <= 0 {
 		o.CheckMax = 30 * time.Second
 	}
+	if len(o.Worker) == 0 {
+		o.Worker = []string{"/proc/self/exe", "__worker"} // also when another version lies in its place
+	}
+	o.WorkerMax = bound(o.WorkerMax, 128, math.MaxInt)
 	o.ChecksMax = bound(o.ChecksMax, 2, math.MaxInt)
 	o.ModuleMax = bound(o.ModuleMax, 16<<20, math.MaxInt)
 	o.UsesMax = bound(o.UsesMax, 10_000, math.MaxInt)
@@ -60,7 +69,7 @@ func (o *Options) fill() error {
 	if err := allowed("wasm.Open", o.Limits, possible); err != nil {
 		return err
 	}
-	if err := o.Lifecycle.Check("wasm.Open"); err != nil {
+	if err := errors.Join(o.Lifecycle.Check("wasm.Open"), o.Isolation.Check("wasm.Open")); err != nil {
 		return err
 	}
 	o.Limits = within(o.Limits, possible)
@@ -75,15 +84,27 @@ type Runtime struct {
 	cache  wazero.CompilationCache
 	memory budget        // of all instances
 	checks chan struct{} // one token for each check at once
+	staff  atomic.Int64  // worker processes
 
 	mu      sync.Mutex
 	modules map[loadKey]*loading // guarded by mu; nil when closed
+
+	nesting sync.Mutex
+	nest    *nest     // guarded by nesting; where workers are started, nil until one is
+	locks   sync.Once // to say once what workers are locked down with
+}
+
+// Terms are how the calls of a module run. The zero value of each field means its
+// default.
+type Terms struct {
+	Limits    weft.Limits
+	Lifecycle weft.Lifecycle // default weft.Pool
+	Isolation weft.Isolation // default weft.Inline
 }
 
 type loadKey struct {
-	digest    string
-	limits    weft.Limits
-	lifecycle weft.Lifecycle
+	digest string
+	Terms
 }
 
 // loading is a module that is loaded, or about to be: done says which.
@@ -140,27 +161,36 @@ func (r *Runtime) Close(ctx context.Context) error {
 			return err
 		}
 	}
+	r.nesting.Lock()
+	if r.nest != nil {
+		r.nest.close()
+		r.nest = nil
+	}
+	r.nesting.Unlock()
 	return errors.Join(r.engine.Close(ctx), r.cache.Close(ctx))
 }
 
-// Load is LoadAs with weft.Pool.
+// Load is LoadAs with nothing but limits.
 func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
-	return r.LoadAs(ctx, weft.Pool, digest, fetch, limits)
+	return r.LoadAs(ctx, digest, fetch, Terms{Limits: limits})
 }
 
-func (r *Runtime) key(life weft.Lifecycle, digest string, limits weft.Limits) loadKey {
-	if life != weft.Isolate {
-		life = cmp.Or(r.opts.Lifecycle, weft.Pool)
+func (r *Runtime) key(digest string, t Terms) loadKey {
+	t.Limits = within(t.Limits, r.opts.Limits)
+	if t.Lifecycle != weft.Isolate {
+		t.Lifecycle = cmp.Or(r.opts.Lifecycle, weft.Pool)
 	}
-	return loadKey{digest, within(limits, r.opts.Limits), life}
+	if t.Isolation != weft.Process {
+		t.Isolation = cmp.Or(r.opts.Isolation, weft.Inline)
+	}
+	return loadKey{digest, t}
 }
 
 // LoadAs makes a checked module ready for calls, from the cache of compiled code;
 // where it is not there a child compiles it first. fetch gives its bytes. The
-// same digest with the same limits and lifecycle is loaded once, however many ask
-// meanwhile.
-func (r *Runtime) LoadAs(ctx context.Context, life weft.Lifecycle, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
-	key := r.key(life, digest, limits)
+// same digest on the same terms is loaded once, however many ask meanwhile.
+func (r *Runtime) LoadAs(ctx context.Context, digest string, fetch func() ([]byte, error), terms Terms) (*Module, error) {
+	key := r.key(digest, terms)
 	return r.once(ctx, key, func() (*Module, error) {
 		wasm, err := fetch()
 		if err != nil {
@@ -198,15 +228,15 @@ func (r *Runtime) once(ctx context.Context, key loadKey, produce func() (*Module
 	return l.module, l.err
 }
 
-// Loaded is LoadedAs with weft.Pool.
+// Loaded is LoadedAs with nothing but limits.
 func (r *Runtime) Loaded(digest string, limits weft.Limits) (*Module, bool) {
-	return r.LoadedAs(weft.Pool, digest, limits)
+	return r.LoadedAs(digest, Terms{Limits: limits})
 }
 
 // LoadedAs is a module that has been loaded so before.
-func (r *Runtime) LoadedAs(life weft.Lifecycle, digest string, limits weft.Limits) (*Module, bool) {
+func (r *Runtime) LoadedAs(digest string, terms Terms) (*Module, bool) {
 	r.mu.Lock()
-	l := r.modules[r.key(life, digest, limits)]
+	l := r.modules[r.key(digest, terms)]
 	r.mu.Unlock()
 	if l == nil {
 		return nil, false
@@ -249,7 +279,7 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options, own bool) (
 	if err != nil {
 		return nil, err
 	}
-	if err := fits(op, info.MemoryPages, info.Table, key.limits); err != nil {
+	if err := fits(op, info.MemoryPages, info.Table, key.Limits); err != nil {
 		return nil, err
 	}
 	// What a child had to be limited for must not be compiled here, should the
@@ -259,10 +289,40 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options, own bool) (
 			return nil, err
 		}
 	}
+	if key.Isolation == weft.Process {
+		m := newModule(r, key, nil, info)
+		m.crew, err = newCrew(m, metered, info)
+		return m, err
+	}
 	// The compiled code lives longer than the call that asked for it.
 	compiled, err := r.engine.CompileModule(context.Background(), metered)
 	if err != nil {
 		return nil, weft.Errorf(weft.InvalidArgument, op, "compile the module: %w", err)
 	}
 	return newModule(r, key, compiled, info), nil
+}
+
+// hatch is where workers are started.
+func (r *Runtime) hatch() (*nest, error) {
+	r.nesting.Lock()
+	defer r.nesting.Unlock()
+	var err error
+	if r.nest == nil {
+		if r.nest, err = newNest(r.opts.CacheDir, r.opts.Worker[0]); err != nil {
+			r.nest = nil
+			return nil, err
+		}
+	}
+	return r.nest, nil
+}
+
+// noteLocks says once what the kernel gave to lock workers down.
+func (r *Runtime) noteLocks(seccomp bool, landlock int) {
+	r.locks.Do(func() {
+		level, text := slog.LevelInfo, "workers are locked down"
+		if !seccomp || landlock == 0 {
+			level, text = slog.LevelWarn, "workers are not locked down whole: a guest that breaks out there reaches more"
+		}
+		r.opts.Log.Log(context.Background(), level, text, "seccomp", seccomp, "landlock", landlock)
+	})
 }

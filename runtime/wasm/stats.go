@@ -61,6 +61,9 @@ func (m *Module) Stats() ModuleStats {
 	m.mu.Lock()
 	s := ModuleStats{Digest: m.key.digest, Calls: m.calls, Idle: len(m.idle), Running: m.running, Waiting: m.waiting.Len()}
 	m.mu.Unlock()
+	if m.crew != nil {
+		s.Idle = m.crew.resting()
+	}
 	s.Traps, s.Made, s.Live, s.Bytes = m.traps.Load(), m.made.Load(), m.live.Load(), m.bytes.Load()
 	s.Limits = make(map[Limit]int64, len(limitNames))
 	for n, l := range limitNames {

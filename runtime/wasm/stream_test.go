@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/weftrun/weft"
 )
@@ -89,5 +91,38 @@ func TestAHandlerEchoesAStream(t *testing.T) {
 	}
 	if n := m.made.Load(); n != 1 {
 		t.Errorf("%d instances for three calls", n)
+	}
+}
+
+// slow is a Stream whose messages come one by one.
+type slow struct {
+	script
+	pause time.Duration
+}
+
+func (s *slow) Recv(ctx context.Context) ([]byte, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(s.pause):
+		return s.script.Recv(ctx)
+	}
+}
+
+func TestEachMessageRenewsTheTimeOfACall(t *testing.T) {
+	m := load(t, echoAll, weft.Limits{TimeoutMS: 500})
+	s := &slow{script{in: strings.Split("abcdefgh", "")}, 120 * time.Millisecond}
+	if _, err := m.Call(context.Background(), nil, "f", Input{Stream: s}); err != nil || len(s.told) != 9 {
+		t.Errorf("sent %q, %v", s.told, err)
+	}
+	s = &slow{script{in: []string{"a", "b"}}, time.Minute}
+	if _, err := m.Call(context.Background(), nil, "f", Input{Stream: s}); weft.CodeOf(err) != weft.DeadlineExceeded {
+		t.Errorf("a message that does not come: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond) // of the whole call: no message renews it
+	defer cancel()
+	s = &slow{script{in: strings.Split("abcdefghijkl", "")}, 20 * time.Millisecond}
+	if _, err := m.Call(ctx, nil, "f", Input{Stream: s}); weft.CodeOf(err) != weft.DeadlineExceeded {
+		t.Errorf("a caller with a deadline: %v", err)
 	}
 }

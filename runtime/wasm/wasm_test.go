@@ -19,6 +19,15 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "__check":
 			CheckMain()
+		case "__worker":
+			WorkerMain()
+		case "__burglar": // looks around in a worker that is locked down
+			afterLock = burgle
+			WorkerMain()
+		case "__barred": // the same before the filter of calls
+			burgle()
+		case "__liar":
+			lie(os.Args[2])
 		case "__hog": // wants more memory than it may have
 			fmt.Println(limitSelf(), len(make([]byte, 2*checkMemoryMax)))
 		case "__sleep":
@@ -39,6 +48,10 @@ func TestMain(m *testing.M) {
 // scratch is a folder that all tests share.
 var scratch string
 
+// isolation is that of runtimes whose test does not say: see
+// TestTheSameInWorkers.
+var isolation = weft.Inline
+
 //go:embed testdata/guest.wasm
 var guest []byte
 
@@ -50,6 +63,12 @@ func open(t testing.TB, o Options) *Runtime {
 	}
 	if o.Check == nil {
 		o.Check = checkArgs()
+	}
+	if o.Worker == nil {
+		o.Worker = []string{checkArgs()[0], "__worker"}
+	}
+	if o.Isolation == "" {
+		o.Isolation = isolation
 	}
 	r, err := Open(context.Background(), o)
 	if err != nil {
@@ -93,7 +112,8 @@ type memEnv struct {
 	lines  []string
 	bytes  int // logged
 	fail   error
-	block  bool // calls to the outside last until their context ends
+	kill   func() error // called by StateGet, when set
+	block  bool         // calls to the outside last until their context ends
 }
 
 func newEnv() *memEnv { return &memEnv{state: map[string][]byte{}} }
@@ -101,6 +121,11 @@ func newEnv() *memEnv { return &memEnv{state: map[string][]byte{}} }
 func (e *memEnv) StateGet(key string) ([]byte, bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.kill != nil {
+		if err := e.kill(); err != nil {
+			return nil, false, err
+		}
+	}
 	v, ok := e.state[key]
 	return v, ok, e.fail
 }

@@ -26,10 +26,15 @@ const (
 	endMax    = 5 * time.Second
 )
 
-// TestMain is also the child that checks uploads.
+// TestMain is also the child that checks uploads, and the one that runs calls.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		wasm.CheckMain()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "__check":
+			wasm.CheckMain()
+		case "__worker":
+			wasm.WorkerMain()
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -40,7 +45,7 @@ func open(t *testing.T, o wasm.Options) *wasm.Runtime {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.CacheDir, o.Check, o.Limits.Fuel = t.TempDir(), check, 50_000_000
+	o.CacheDir, o.Check, o.Worker, o.Limits.Fuel = t.TempDir(), check, []string{check[0], "__worker"}, 50_000_000
 	r, err := wasm.Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +62,16 @@ func open(t *testing.T, o wasm.Options) *wasm.Runtime {
 // stopped, while another module is called and garbage is collected, for which
 // every goroutine must stop. It prints what it saw.
 func TestHostileModules(t *testing.T) {
-	r, uploads, runs := open(t, wasm.Options{}), Uploads(), Runs()
+	hostileModules(t, weft.Inline, Uploads())
+}
+
+// TestHostileModulesInWorkers calls the same modules in worker processes.
+func TestHostileModulesInWorkers(t *testing.T) {
+	hostileModules(t, weft.Process, nil)
+}
+
+func hostileModules(t *testing.T, isolation weft.Isolation, uploads []Upload) {
+	r, runs := open(t, wasm.Options{Isolation: isolation}), Runs()
 	h := watch(t, r)
 	var accepted []string
 	for _, u := range uploads {
@@ -96,12 +110,12 @@ func TestHostileModules(t *testing.T) {
 	}
 	h.end()
 	peak := peakMemory(t)
-	fmt.Printf("hostile_cases %d\nhostile_accepted %d\nfreeze_ms_max %.1f (%s)\nmemory_mib_max %d\n",
-		len(uploads)+len(runs), len(accepted), float64(h.worst.Microseconds())/1000, h.worstAt, peak>>20)
+	fmt.Printf("isolation %s\nhostile_cases %d\nhostile_accepted %d\nfreeze_ms_max %.1f (%s)\nmemory_mib_max %d\n",
+		isolation, len(uploads)+len(runs), len(accepted), float64(h.worst.Microseconds())/1000, h.worstAt, peak>>20)
 	if len(accepted) > 0 {
 		t.Errorf("taken at upload: %q", accepted)
 	}
-	if len(uploads)+len(runs) < 60 {
+	if len(uploads)+len(runs) < 60 && isolation == weft.Inline {
 		t.Errorf("%d cases", len(uploads)+len(runs))
 	}
 	if h.worst > freezeMax {
@@ -115,7 +129,13 @@ func TestHostileModules(t *testing.T) {
 // TestGreedyCallsAtOnceShareOneBudget has 32 calls fill 60 MiB each. The host
 // gives 128 to all together, and memory that lies idle when there is no more.
 func TestGreedyCallsAtOnceShareOneBudget(t *testing.T) {
-	r := open(t, wasm.Options{MemoryMax: 128 << 20})
+	for _, isolation := range []weft.Isolation{weft.Inline, weft.Process} {
+		t.Run(string(isolation), func(t *testing.T) { greedyCalls(t, isolation) })
+	}
+}
+
+func greedyCalls(t *testing.T, isolation weft.Isolation) {
+	r := open(t, wasm.Options{MemoryMax: 128 << 20, Isolation: isolation})
 	var greedy []byte
 	for _, c := range Runs() {
 		if c.Name == "60 MiB filled again and again" {
