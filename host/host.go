@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,17 +33,19 @@ import (
 
 // Options of a host. The zero value of each field but DB means its default.
 type Options struct {
-	DB         string        // the SQLite file
-	Sync       string        // see store.Options
-	CacheDir   string        // compiled modules; default: beside the file
-	HTTPAllow  []string      // private host:port that workflows may call
-	Secrets    string        // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
-	Zone       string        // where this host is; calls prefer peers of the zone
-	ModuleMax  int           // bytes of an upload; default 16 MiB
-	MessageMax int           // bytes of a message to a module's service; default 4 MiB
-	Limits     weft.Limits   // that a module may ask for at most; see wasm.DefaultLimits
-	Isolate    bool          // every module, whatever its manifest says; see weft.Isolate
-	BodyTime   time.Duration // for the body of a request to arrive; default 2 minutes
+	DB         string                    // the SQLite file
+	Sync       string                    // see store.Options
+	CacheDir   string                    // compiled modules; default: beside the file
+	HTTPAllow  []string                  // private host:port that workflows may call
+	Secrets    string                    // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
+	Zone       string                    // where this host is; calls prefer peers of the zone
+	ModuleMax  int                       // bytes of an upload; default 16 MiB
+	MessageMax int                       // bytes of a message to a module's service; default 4 MiB
+	Limits     weft.Limits               // that a module may ask for at most; see wasm.DefaultLimits
+	Isolate    bool                      // every module, whatever its manifest says; see weft.Isolate
+	Isolation  map[string]weft.Isolation // see catalog.Options
+	Unfiltered bool                      // workers start also where the kernel has no seccomp
+	BodyTime   time.Duration             // for the body of a request to arrive; default 2 minutes
 	// How long events are kept that every group has had, and how many bytes of
 	// them; default 7 days and 4 GiB.
 	RetainEvents time.Duration
@@ -121,7 +124,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.opts.Isolate {
 		life = weft.Isolate
 	}
-	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: life, Log: h.log}); err != nil {
+	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: life, Unfiltered: h.opts.Unfiltered, Log: h.log}); err != nil {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)
@@ -131,7 +134,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.gate, err = peers.Open(ctx, h.db, peers.Options{Secret: h.opts.Engine.Secret, HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
 		return err
 	}
-	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate, Admit: h.admit}); err != nil {
+	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate, Admit: h.admit, Isolation: h.opts.Isolation}); err != nil {
 		return err
 	}
 	h.opts.Engine.Log = h.log
@@ -269,6 +272,29 @@ func (h *Host) close(ctx context.Context) error {
 
 // CheckMain is the child process that checks an upload.
 func CheckMain() { wasm.CheckMain() }
+
+// WorkerMain is the process that runs calls of a module whose isolation is
+// process.
+func WorkerMain() { wasm.WorkerMain() }
+
+// Isolation reads what an operator demands: isolation, namespace=isolation or
+// namespace/module=isolation, each name once.
+func Isolation(words []string) (map[string]weft.Isolation, error) {
+	all := map[string]weft.Isolation{}
+	for _, word := range words {
+		name, isolation, named := strings.Cut(word, "=")
+		if !named {
+			name, isolation = "", word
+		}
+		space, module, _ := strings.Cut(name, "/") // a slip in a name would be a module left inline
+		bad := named && space == "" || weft.CheckNamespace(space) != nil || weft.CheckNamespace(module) != nil
+		if _, again := all[name]; again || bad || isolation != string(weft.Inline) && isolation != string(weft.Process) {
+			return nil, weft.Errorf(weft.InvalidArgument, "host.Isolation", "%q is no isolation, or a second one", word).WithHint("write process, acme=process or acme/billing=process, or inline in its place")
+		}
+		all[name] = weft.Isolation(isolation)
+	}
+	return all, nil
+}
 
 // Manifest is a module's manifest in YAML as JSON.
 func Manifest(yaml []byte) ([]byte, error) { return workflows.JSONOf(yaml) }

@@ -40,9 +40,9 @@ func (a *app) moduleCommand() *cobra.Command {
 			}
 			var rows [][]string
 			for _, m := range res.Modules {
-				rows = append(rows, []string{m.Name, m.Version, m.Digest[:12], strings.Join(m.Handlers, ", ")})
+				rows = append(rows, []string{m.Name, m.Version, m.Digest[:12], m.Isolation, strings.Join(m.Handlers, ", ")})
 			}
-			return a.table(res, "NAME VERSION DIGEST HANDLERS", rows)
+			return a.table(res, "NAME VERSION DIGEST ISOLATION HANDLERS", rows)
 		}),
 		show,
 		verb("rm NAME:VERSION", "Remove a version", func(ctx context.Context, args []string) error {
@@ -197,6 +197,7 @@ func (a *app) showModule(m *weftv1.Module) error {
 		a.printf("  on event  %s -> %s\n", s.Type, s.Handler)
 	}
 	a.printf("  imports   %s\n", strings.Join(short(m.Imports), ", "))
+	a.printf("  isolation %s\n", m.Isolation)
 	a.printf("  asks for  %s\n", grants(m.Requested))
 	a.printf("  granted   %s\n", grants(m.Granted))
 	return nil

@@ -26,7 +26,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	var listen, level string
 	var o host.Options
 	var insecure bool
-	var folders []string
+	var folders, isolation []string
 	var limits map[string]int64
 	c := verb(use, short, func(ctx context.Context, _ []string) error {
 		if o.RetainEvents <= 0 || o.RetainBytes <= 0 || o.Engine.Retain <= 0 {
@@ -45,6 +45,10 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		}
 		if err := readLimits(limits, &o.Limits); err != nil {
 			return usagef("--limit: %s; docs/ABI.md lists the limits", strings.TrimPrefix(err.Error(), "json: "))
+		}
+		var err error
+		if o.Isolation, err = host.Isolation(isolation); err != nil {
+			return usagef("--isolation: %w", err)
 		}
 		var l slog.Level
 		if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -84,6 +88,8 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringVar(&o.Sync, "sync", "full", "full survives a power cut, normal a crash of the process")
 	c.Flags().StringToInt64Var(&limits, "limit", nil, "what modules may ask for at most, such as memoryMiB=256; repeat it")
 	c.Flags().BoolVar(&o.Isolate, "isolate", false, "no module sees in a call what one before it left, whatever its manifest says")
+	c.Flags().StringArrayVar(&isolation, "isolation", nil, "where modules run: inline, or process for workers of their own; also of a namespace or a module, such as acme=process or acme/billing=process; repeat it")
+	c.Flags().BoolVar(&o.Unfiltered, "workers-without-seccomp", false, "workers start also where the kernel cannot filter their system calls")
 	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
 	c.Flags().StringVar(&o.Secrets, "secrets", env("WEFT_SECRETS", ""), "folder with a file `DIR`/NAMESPACE/NAME for each secret (WEFT_SECRETS)")
 	c.Flags().StringVar(&o.Zone, "zone", env("WEFT_ZONE", ""), "where this host is; calls prefer peers of the zone (WEFT_ZONE)")

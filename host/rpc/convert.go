@@ -112,9 +112,9 @@ func stepsOf(steps []machine.Step) (out []*weftv1.Step, omitted uint32) {
 	return out, omitted
 }
 
-func moduleOf(m *catalog.Module) *weftv1.Module {
+func moduleOf(m *catalog.Module, isolation weft.Isolation) *weftv1.Module {
 	out := &weftv1.Module{Name: m.Name, Version: m.Version, Digest: m.Digest, Size: m.Size, Imports: m.Imports,
-		Requested: grantsOf(m.Manifest.Grants), Granted: grantsOf(m.Grants), CreateTime: timestamp(m.Created), Promoted: m.Promoted}
+		Requested: grantsOf(m.Manifest.Grants), Granted: grantsOf(m.Grants), CreateTime: timestamp(m.Created), Promoted: m.Promoted, Isolation: string(isolation)}
 	for _, h := range m.Manifest.Handlers {
 		out.Handlers = append(out.Handlers, h.Name)
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,6 +40,7 @@ const patience = time.Minute
 //	terminal PROGRAM ...      runs a program on a terminal
 //	post PATH JSON            asks a method; with ! it must fail
 //	json -                    the latest output must be JSON
+//	killworkers               kills the worker processes of weft, of which there must be some
 func TestScripts(t *testing.T) {
 	shared := t.TempDir()
 	lay(t, shared)
@@ -71,6 +73,8 @@ func TestScripts(t *testing.T) {
 			"json":     speaksJSON,
 			"terminal": terminal,
 			"post":     post,
+
+			"killworkers": killWorkers,
 		},
 	})
 }
@@ -176,6 +180,34 @@ func signal(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if err := s.end(sig); sig == syscall.SIGTERM && err != nil {
 		ts.Fatalf("weft ended with %v: %s", err, ts.ReadFile("weft.log"))
+	}
+}
+
+func killWorkers(ts *testscript.TestScript, _ bool, _ []string) {
+	var found []int
+	if !within(func() bool {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", serverOf(ts).cmd.Process.Pid))
+		for _, f := range files {
+			pids, _ := os.ReadFile(f) // of a thread that may have ended
+			for _, word := range strings.Fields(string(pids)) {
+				pid, err := strconv.Atoi(word)
+				ts.Check(err)
+				if line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(line), "__worker") {
+					found = append(found, pid)
+				}
+			}
+		}
+		return len(found) > 0
+	}) {
+		ts.Fatalf("weft has no workers: %s", ts.ReadFile("weft.log"))
+	}
+	for _, pid := range found {
+		ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	}
+	if !within(func() bool {
+		return !slices.ContainsFunc(found, func(pid int) bool { return syscall.Kill(pid, 0) == nil })
+	}) {
+		ts.Fatalf("weft has not noticed that its workers ended: %v", found)
 	}
 }
 

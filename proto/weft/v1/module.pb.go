@@ -35,8 +35,9 @@ type Module struct {
 	Requested     *Grants                `protobuf:"bytes,8,opt,name=requested,proto3" json:"requested,omitempty"` // what its manifest asks for
 	Granted       *Grants                `protobuf:"bytes,9,opt,name=granted,proto3" json:"granted,omitempty"`     // what the operator has allowed
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	Methods       []string               `protobuf:"bytes,11,rep,name=methods,proto3" json:"methods,omitempty"`    // that it serves, such as orders.v1.OrderService/Place
-	Promoted      bool                   `protobuf:"varint,12,opt,name=promoted,proto3" json:"promoted,omitempty"` // it is called where no version is named, and not the newest
+	Methods       []string               `protobuf:"bytes,11,rep,name=methods,proto3" json:"methods,omitempty"`     // that it serves, such as orders.v1.OrderService/Place
+	Promoted      bool                   `protobuf:"varint,12,opt,name=promoted,proto3" json:"promoted,omitempty"`  // it is called where no version is named, and not the newest
+	Isolation     string                 `protobuf:"bytes,13,opt,name=isolation,proto3" json:"isolation,omitempty"` // where it runs: inline or process
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -153,6 +154,13 @@ func (x *Module) GetPromoted() bool {
 		return x.Promoted
 	}
 	return false
+}
+
+func (x *Module) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
 }
 
 type Subscription struct {
@@ -1043,7 +1051,7 @@ var File_weft_v1_module_proto protoreflect.FileDescriptor
 
 const file_weft_v1_module_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/module.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x03\n" +
+	"\x14weft/v1/module.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x03\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -1058,7 +1066,8 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x18\n" +
 	"\amethods\x18\v \x03(\tR\amethods\x12\x1a\n" +
-	"\bpromoted\x18\f \x01(\bR\bpromoted\"<\n" +
+	"\bpromoted\x18\f \x01(\bR\bpromoted\x12\x1c\n" +
+	"\tisolation\x18\r \x01(\tR\tisolation\"<\n" +
 	"\fSubscription\x12\x18\n" +
 	"\ahandler\x18\x01 \x01(\tR\ahandler\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\"\x92\x01\n" +
