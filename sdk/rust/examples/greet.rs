@@ -4,17 +4,21 @@
 
 use weft::{Code, Context, Error, Level};
 
-weft::handler!("greet", greet);
+weft::record! {
+    struct Question { name: String }
+    struct Greeting { greeting: String, times: u64 }
+}
 
-fn greet(ctx: &mut Context) -> weft::Result {
-    let name = String::from_utf8_lossy(ctx.input()).trim().to_string();
-    if name.is_empty() {
-        return Err(Error::new(Code::InvalidArgument, "the input is empty: send a name"));
+weft::json_handler!("greet", greet);
+
+fn greet(ctx: &mut Context, it: Question) -> weft::Result<Greeting> {
+    if it.name.is_empty() {
+        return Err(Error::new(Code::InvalidArgument, "name is missing"));
     }
-    let key = format!("greeted/{name}");
-    let before = ctx.get(&key)?.and_then(|v| String::from_utf8(v).ok()).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
-    ctx.set(&key, (before + 1).to_string().as_bytes())?;
-    ctx.publish("greeted", format!("{{\"times\":{}}}", before + 1).as_bytes())?;
-    ctx.log(Level::Info, &format!("greeted {name}"));
-    Ok(format!("hello {name}, for the {}. time", before + 1).into_bytes())
+    let key = format!("greeted/{}", it.name);
+    let answer = Greeting { times: ctx.get_json::<u64>(&key)?.unwrap_or(0) + 1, greeting: format!("hello {}", it.name) };
+    ctx.set_json(&key, &answer.times)?;
+    ctx.publish_json("greeted", &answer)?;
+    ctx.log(Level::Info, &format!("greeted {}", it.name));
+    Ok(answer)
 }

@@ -1,12 +1,14 @@
 //! Handlers for weft in Rust.
 //!
-//! ```ignore
-//! weft::handler!("greet", greet);
+//! ```
+//! weft::record! {
+//!     struct Greeting { name: String }
+//! }
+//! weft::json_handler!("greet", greet);
 //!
-//! fn greet(ctx: &mut weft::Context) -> weft::Result {
-//!     let times = ctx.get("times")?.unwrap_or_default().len() + 1;
-//!     ctx.set("times", &vec![b'.'; times])?;
-//!     Ok(format!("{{\"times\":{times}}}").into_bytes())
+//! fn greet(_: &mut weft::Context, mut it: Greeting) -> weft::Result<Greeting> {
+//!     it.name = format!("hello {}", it.name);
+//!     Ok(it)
 //! }
 //! ```
 //!
@@ -18,36 +20,27 @@
 //!
 //! A handler is a transaction: what it writes and publishes is kept when it
 //! returns Ok and forgotten otherwise. A panic traps, which is an internal error.
+//! Outside Wasm nothing is exported, and test::Host calls handlers in `cargo test`.
+
+mod http;
+pub mod json;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod test;
+#[cfg(target_arch = "wasm32")]
+mod wasm;
 
 #[cfg(not(target_arch = "wasm32"))]
-compile_error!("a handler runs in weft only: build with --target wasm32-unknown-unknown");
+use test::Calls;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use wasm::serve;
+#[cfg(target_arch = "wasm32")]
+use wasm::Calls;
 
-mod abi {
-    // Pointers and lengths; an i64 is a length or minus a code, see docs/ABI.md.
-    #[link(wasm_import_module = "weft/v1")]
-    extern "C" {
-        pub fn input(dst: *mut u8, cap: u32, offset: u32) -> u32;
-        pub fn output(src: *const u8, len: u32);
-        pub fn result(dst: *mut u8, cap: u32, offset: u32) -> u32;
-        pub fn header_get(name: *const u8, name_len: u32, dst: *mut u8, cap: u32) -> i64;
-        pub fn header_set(name: *const u8, name_len: u32, value: *const u8, len: u32);
-        pub fn state_get(key: *const u8, key_len: u32, dst: *mut u8, cap: u32) -> i64;
-        pub fn state_set(key: *const u8, key_len: u32, src: *const u8, len: u32) -> u32;
-        pub fn state_delete(key: *const u8, key_len: u32) -> u32;
-        pub fn publish(kind: *const u8, kind_len: u32, src: *const u8, len: u32) -> u32;
-        pub fn call(procedure: *const u8, procedure_len: u32, src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
-        pub fn http(src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
-        pub fn config_get(key: *const u8, key_len: u32, dst: *mut u8, cap: u32) -> i64;
-        pub fn secret_get(name: *const u8, name_len: u32, dst: *mut u8, cap: u32) -> i64;
-        pub fn recv(dst: *mut u8, cap: u32) -> i64;
-        pub fn send(src: *const u8, len: u32) -> u32;
-        pub fn send_headers();
-        pub fn trailer_set(name: *const u8, name_len: u32, value: *const u8, len: u32);
-        pub fn error_detail(kind: *const u8, kind_len: u32, src: *const u8, len: u32);
-        pub fn deadline() -> i64;
-        pub fn log(level: u32, text: *const u8, len: u32);
-    }
-}
+pub use http::{Request, Response};
+pub use json::{Json, Value};
+
+use std::fmt;
 
 /// The codes of Connect, <https://connectrpc.com/docs/protocol#error-codes>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +64,9 @@ pub enum Code {
     Unauthenticated,
 }
 
-impl Code {
-    fn of(number: u32) -> Code {
+impl From<u32> for Code {
+    /// The code of a number of docs/ABI.md; any other is Unknown.
+    fn from(number: u32) -> Code {
         use Code::*;
         let all = [
             Canceled, Unknown, InvalidArgument, DeadlineExceeded, NotFound, AlreadyExists, PermissionDenied, ResourceExhausted,
@@ -83,7 +77,7 @@ impl Code {
 }
 
 /// An error with a code: which kind of failure it was, and its text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     pub code: Code,
     pub message: String,
@@ -93,13 +87,29 @@ impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         Error { code, message: message.into() }
     }
+
+    /// Says what the error of a host call is about.
+    fn about(self, name: &str) -> Error {
+        match self.message.as_str() {
+            "" => Error::new(self.code, format!("{name}: {:?}", self.code)),
+            text => Error::new(self.code, format!("{name}: {text}")),
+        }
+    }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
 /// What a handler returns: its output, or why there is none.
-pub type Result = std::result::Result<Vec<u8>, Error>;
+pub type Result<T = Vec<u8>> = std::result::Result<T, Error>;
 
 /// How much a log line matters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Level {
     Debug,
@@ -111,6 +121,7 @@ pub enum Level {
 /// One call of a handler, and everything it may reach.
 pub struct Context {
     input: Vec<u8>,
+    host: Calls,
 }
 
 impl Context {
@@ -119,174 +130,181 @@ impl Context {
         &self.input
     }
 
-    /// A header of the call, by its lower-case name.
+    /// What the caller sent, for keeps: afterwards input is empty.
+    pub fn take_input(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
+    }
+
+    /// A header of the call; several values are joined by ", ". The name :names
+    /// lists all, :procedure is what was called.
     pub fn header(&self, name: &str) -> Option<String> {
-        let v = fetch(|dst, cap| unsafe { abi::header_get(name.as_ptr(), name.len() as u32, dst, cap) });
-        v.ok().and_then(|v| String::from_utf8(v).ok())
+        self.host.header_get(name).ok().and_then(|v| String::from_utf8(v).ok())
+    }
+
+    /// Adds a value to a header of the answer.
+    pub fn set_header(&self, name: &str, value: &str) {
+        self.host.header_set(name, value)
+    }
+
+    /// Adds a value to a trailer of the answer.
+    pub fn set_trailer(&self, name: &str, value: &str) {
+        self.host.trailer_set(name, value)
     }
 
     /// Waits for the next message of the call; None after the last. Of a call
     /// without a stream the input is the only message.
-    pub fn recv(&mut self) -> std::result::Result<Option<Vec<u8>>, Error> {
-        match fetch(|dst, cap| unsafe { abi::recv(dst, cap) }) {
-            Ok(v) => Ok(Some(v)),
-            Err(Code::OutOfRange) => Ok(None),
-            Err(code) => Err(about(code, "recv")),
+    pub fn recv(&self) -> Result<Option<Vec<u8>>> {
+        match self.host.recv() {
+            Err(e) if e.code == Code::OutOfRange => Ok(None),
+            other => other.map(Some).map_err(|e| e.about("recv")),
         }
     }
 
     /// Sends a message, and waits until there is room for it. A call without a
     /// stream has one. Whoever sends returns no output besides.
-    pub fn send(&mut self, message: &[u8]) -> std::result::Result<(), Error> {
-        status(unsafe { abi::send(message.as_ptr(), message.len() as u32) }, "send")
+    pub fn send(&self, message: &[u8]) -> Result<()> {
+        self.host.send(message).map_err(|e| e.about("send"))
     }
 
     /// Sends the headers of the answer, which the first send does too. None can be
     /// set afterwards.
-    pub fn send_headers(&mut self) {
-        unsafe { abi::send_headers() }
-    }
-
-    /// Adds a value to a trailer of the answer.
-    pub fn set_trailer(&mut self, name: &str, value: &str) {
-        unsafe { abi::trailer_set(name.as_ptr(), name.len() as u32, value.as_ptr(), value.len() as u32) }
+    pub fn send_headers(&self) {
+        self.host.send_headers()
     }
 
     /// Adds a protobuf message to the error that the handler is going to return, by
     /// its full name such as google.rpc.RetryInfo.
-    pub fn add_detail(&mut self, kind: &str, value: &[u8]) {
-        unsafe { abi::error_detail(kind.as_ptr(), kind.len() as u32, value.as_ptr(), value.len() as u32) }
-    }
-
-    /// Adds a value to a header of the answer.
-    pub fn set_header(&mut self, name: &str, value: &str) {
-        unsafe { abi::header_set(name.as_ptr(), name.len() as u32, value.as_ptr(), value.len() as u32) }
+    pub fn add_detail(&self, kind: &str, value: &[u8]) {
+        self.host.error_detail(kind, value)
     }
 
     /// Reads a key of the module's state; None when it is not there.
-    pub fn get(&self, key: &str) -> std::result::Result<Option<Vec<u8>>, Error> {
-        optional(fetch(|dst, cap| unsafe { abi::state_get(key.as_ptr(), key.len() as u32, dst, cap) }), key)
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        optional(self.host.state_get(key), key)
+    }
+
+    /// Reads a key of the module's state as JSON.
+    pub fn get_json<T: Json>(&self, key: &str) -> Result<Option<T>> {
+        match self.get(key)? {
+            Some(v) => json::read(&v).map(Some).map_err(|e| Error::new(Code::DataLoss, format!("{key}: {e}"))),
+            None => Ok(None),
+        }
     }
 
     /// Writes a key of the module's state.
-    pub fn set(&mut self, key: &str, value: &[u8]) -> std::result::Result<(), Error> {
-        status(unsafe { abi::state_set(key.as_ptr(), key.len() as u32, value.as_ptr(), value.len() as u32) }, key)
+    pub fn set(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.host.state_set(key, value).map_err(|e| e.about(key))
+    }
+
+    pub fn set_json<T: Json>(&self, key: &str, value: &T) -> Result<()> {
+        self.set(key, &json::write(value))
     }
 
     /// Removes a key of the module's state; one that is not there is fine.
-    pub fn delete(&mut self, key: &str) -> std::result::Result<(), Error> {
-        status(unsafe { abi::state_delete(key.as_ptr(), key.len() as u32) }, key)
+    pub fn delete(&self, key: &str) -> Result<()> {
+        self.host.state_delete(key).map_err(|e| e.about(key))
     }
 
     /// Sends an event with JSON data, once the handler has returned Ok.
-    pub fn publish(&mut self, event_type: &str, data: &[u8]) -> std::result::Result<(), Error> {
-        status(unsafe { abi::publish(event_type.as_ptr(), event_type.len() as u32, data.as_ptr(), data.len() as u32) }, event_type)
+    pub fn publish(&self, event_type: &str, data: &[u8]) -> Result<()> {
+        self.host.publish(event_type, data).map_err(|e| e.about(event_type))
+    }
+
+    pub fn publish_json<T: Json>(&self, event_type: &str, data: &T) -> Result<()> {
+        self.publish(event_type, &json::write(data))
     }
 
     /// Asks a peer, as in "payments/payments.v1.Payments/Charge".
-    pub fn call(&mut self, procedure: &str, request: &[u8]) -> Result {
-        let answer = fetch(|dst, cap| unsafe {
-            abi::call(procedure.as_ptr(), procedure.len() as u32, request.as_ptr(), request.len() as u32, dst, cap)
-        });
-        answer.map_err(|code| about(code, procedure))
+    pub fn call(&self, procedure: &str, request: &[u8]) -> Result {
+        self.host.call(procedure, request).map_err(|e| e.about(procedure))
     }
 
-    /// Sends a plain HTTP request; both are JSON, as docs/ABI.md has them.
-    pub fn http(&mut self, request: &[u8]) -> Result {
-        fetch(|dst, cap| unsafe { abi::http(request.as_ptr(), request.len() as u32, dst, cap) }).map_err(|code| about(code, "http"))
+    /// Asks a peer in JSON.
+    pub fn call_json<In: Json, Out: Json>(&self, procedure: &str, request: &In) -> Result<Out> {
+        let answer = self.call(procedure, &json::write(request))?;
+        json::read(&answer).map_err(|e| Error::new(Code::Internal, format!("the answer of {procedure}: {e}")))
+    }
+
+    /// Sends a plain HTTP request.
+    pub fn http(&self, r: Request) -> Result<Response> {
+        let url = r.url.clone();
+        let wire = http::WireRequest { method: r.method, url: r.url, headers: r.headers, body: http::Base64(r.body) };
+        let answer = self.host.http(&json::write(&wire)).map_err(|e| e.about(&url))?;
+        match json::read::<http::WireResponse>(&answer) {
+            Ok(a) => Ok(Response { status: a.status, headers: a.headers, body: a.body.0 }),
+            Err(e) => Err(Error::new(Code::Internal, format!("the answer of {url}: {e}"))),
+        }
     }
 
     /// Reads a configuration value of the module; None when there is none.
-    pub fn config(&self, key: &str) -> std::result::Result<Option<String>, Error> {
-        let v = optional(fetch(|dst, cap| unsafe { abi::config_get(key.as_ptr(), key.len() as u32, dst, cap) }), key)?;
+    pub fn config(&self, key: &str) -> Result<Option<String>> {
+        let v = optional(self.host.config_get(key), key)?;
         Ok(v.map(|v| String::from_utf8_lossy(&v).into_owned()))
     }
 
     /// Reads a secret that the module was granted. Do not log it.
     pub fn secret(&self, name: &str) -> Result {
-        fetch(|dst, cap| unsafe { abi::secret_get(name.as_ptr(), name.len() as u32, dst, cap) }).map_err(|code| about(code, name))
+        self.host.secret_get(name).map_err(|e| e.about(name))
     }
 
-    /// The time left for this call.
+    /// The time left for this call; of a stream, to its next message.
     pub fn remaining(&self) -> std::time::Duration {
-        std::time::Duration::from_millis(unsafe { abi::deadline() }.max(0) as u64)
+        std::time::Duration::from_millis(self.host.deadline().max(0) as u64)
     }
 
     /// Writes one line into the host's log.
     pub fn log(&self, level: Level, text: &str) {
-        unsafe { abi::log(level as u32, text.as_ptr(), text.len() as u32) }
+        self.host.log(level, text)
     }
 }
 
-/// Reads an answer of the host: into a small buffer first, and what is longer
-/// with result. The closure runs once, for it may be a call to a peer.
-fn fetch(ask: impl FnOnce(*mut u8, u32) -> i64) -> std::result::Result<Vec<u8>, Code> {
-    let mut v: Vec<u8> = Vec::with_capacity(512);
-    let n = ask(v.as_mut_ptr(), v.capacity() as u32);
-    if n < 0 {
-        return Err(Code::of(-n as u32));
-    }
-    let mut n = n as usize;
-    if n > v.capacity() {
-        v.reserve_exact(n);
-        n = unsafe { abi::result(v.as_mut_ptr(), n as u32, 0) } as usize;
-    }
-    unsafe { v.set_len(n) };
-    Ok(v)
-}
-
-fn optional(v: std::result::Result<Vec<u8>, Code>, name: &str) -> std::result::Result<Option<Vec<u8>>, Error> {
+fn optional(v: Result, name: &str) -> Result<Option<Vec<u8>>> {
     match v {
-        Ok(v) => Ok(Some(v)),
-        Err(Code::NotFound) => Ok(None),
-        Err(code) => Err(about(code, name)),
+        Err(e) if e.code == Code::NotFound => Ok(None),
+        other => other.map(Some).map_err(|e| e.about(name)),
     }
 }
 
-fn status(number: u32, name: &str) -> std::result::Result<(), Error> {
-    match number {
-        0 => Ok(()),
-        n => Err(about(Code::of(n), name)),
-    }
+/// Runs a handler of JSON. No input at all is an object without fields.
+#[doc(hidden)]
+pub fn typed<In: Json, Out: Json>(ctx: &mut Context, handler: fn(&mut Context, In) -> Result<Out>) -> Result {
+    let input = if ctx.input.is_empty() { b"{}" } else { ctx.input.as_slice() };
+    let input = json::read(input).map_err(|e| Error::new(Code::InvalidArgument, format!("input: {e}")))?;
+    handler(ctx, input).map(|answer| json::write(&answer))
 }
 
-/// The error of the last host call, whose text the host has kept.
-fn about(code: Code, name: &str) -> Error {
-    let mut v: Vec<u8> = Vec::with_capacity(1024);
-    unsafe {
-        let n = abi::result(v.as_mut_ptr(), v.capacity() as u32, 0);
-        v.set_len(n as usize);
-    }
-    match String::from_utf8_lossy(&v) {
-        text if text.is_empty() => Error::new(code, format!("{name}: {code:?}")),
-        text => Error::new(code, format!("{name}: {text}")),
-    }
-}
-
-/// Runs one call; handler! calls it.
-pub fn run(input_len: u32, handler: fn(&mut Context) -> Result) -> u32 {
-    let mut input: Vec<u8> = Vec::with_capacity(input_len as usize);
-    unsafe {
-        let n = abi::input(input.as_mut_ptr(), input_len, 0);
-        input.set_len(n as usize);
-    }
-    let (answer, code) = match handler(&mut Context { input }) {
-        Ok(output) => (output, 0),
-        Err(e) => (e.message.into_bytes(), e.code as u32),
-    };
-    unsafe { abi::output(answer.as_ptr(), answer.len() as u32) };
-    code
-}
-
-/// Exports a handler under a name: `handler!("greet", greet);`
+/// Exports a handler of bytes, `fn(&mut Context) -> Result`, under a name.
 #[macro_export]
 macro_rules! handler {
     ($name:literal, $handler:path) => {
+        $crate::export!($name, $handler);
+    };
+}
+
+/// Exports a handler of JSON, `fn(&mut Context, In) -> Result<Out>`, under a name.
+/// Input that does not fit In is answered with InvalidArgument.
+#[macro_export]
+macro_rules! json_handler {
+    ($name:literal, $handler:path) => {
+        $crate::export!($name, |ctx| $crate::typed(ctx, $handler));
+    };
+}
+
+/// Outside Wasm a name such as log would be that of a function of C.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export {
+    ($name:literal, $run:expr) => {
         const _: () = {
+            #[cfg(target_arch = "wasm32")]
             #[export_name = $name]
             extern "C" fn export(input_len: u32) -> u32 {
-                $crate::run(input_len, $handler)
+                $crate::serve(input_len, $run)
             }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            #[used] // by tests, or not
+            static EXPORT: fn(&mut $crate::Context) -> $crate::Result = $run;
         };
     };
 }

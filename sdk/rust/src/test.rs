@@ -1,0 +1,203 @@
+//! A host in memory, for tests of handlers without Wasm.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::http::{Base64, WireRequest, WireResponse};
+use crate::json::{self, Json};
+use crate::{Code, Context, Error, Level, Request, Response, Result};
+
+/// Answers calls of peers.
+pub type Peer = Box<dyn Fn(&str, &[u8]) -> Result>;
+
+/// Answers plain HTTP.
+pub type Web = Box<dyn Fn(Request) -> Result<Response>>;
+
+/// A host in memory: fill its fields, make calls, look at them. As in weft, a
+/// call that fails leaves no write and no event.
+#[derive(Default)]
+pub struct Host {
+    pub state: BTreeMap<String, Vec<u8>>,
+    pub config: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Of the next calls, with names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// None: no peer is there.
+    pub peer: Option<Peer>,
+    /// None: nothing was granted.
+    pub web: Option<Web>,
+    /// What a call has left.
+    pub timeout: Duration,
+    /// Type and data, of all calls that succeeded.
+    pub events: Vec<(String, Vec<u8>)>,
+    /// Headers of the last answer; several values are joined by ", ".
+    pub answer: BTreeMap<String, String>,
+    pub trailers: BTreeMap<String, String>,
+    /// Type and value, of the last error.
+    pub details: Vec<(String, Vec<u8>)>,
+    pub logs: Vec<(Level, String)>,
+    messages: VecDeque<Vec<u8>>,
+    sent: Vec<Vec<u8>>,
+    streams: bool,
+    headed: bool,
+}
+
+impl Host {
+    /// A host that has nothing, and gives each call 30 seconds.
+    pub fn new() -> Host {
+        Host { timeout: Duration::from_secs(30), ..Host::default() }
+    }
+
+    /// Calls a handler of bytes.
+    pub fn call(&mut self, handler: fn(&mut Context) -> Result, input: &[u8]) -> Result {
+        self.messages = VecDeque::from([input.to_vec()]);
+        self.streams = false;
+        let output = self.run(input, handler)?;
+        Ok(self.sent.pop().unwrap_or(output))
+    }
+
+    /// Calls a handler of JSON.
+    pub fn json<In: Json, Out: Json>(&mut self, handler: fn(&mut Context, In) -> Result<Out>, input: &In) -> Result<Out> {
+        let input = json::write(input);
+        self.messages = VecDeque::from([input.clone()]);
+        self.streams = false;
+        let answer = self.run(&input, |ctx| crate::typed(ctx, handler))?;
+        json::read(&answer).map_err(|e| Error::new(Code::Internal, format!("the answer: {e}")))
+    }
+
+    /// Calls a handler with a stream of messages. The first are those that it has
+    /// sent, up to its error if there is one.
+    pub fn stream(&mut self, handler: fn(&mut Context) -> Result, messages: &[&[u8]]) -> (Vec<Vec<u8>>, Result<()>) {
+        self.messages = messages.iter().map(|m| m.to_vec()).collect();
+        self.streams = true;
+        let end = self.run(b"", handler).map(drop);
+        (std::mem::take(&mut self.sent), end)
+    }
+
+    fn run(&mut self, input: &[u8], handler: impl FnOnce(&mut Context) -> Result) -> Result {
+        let (state, events) = (self.state.clone(), self.events.len());
+        self.answer.clear();
+        self.trailers.clear();
+        self.details.clear();
+        self.sent.clear();
+        self.headed = false;
+        let mut ctx = Context { input: input.to_vec(), host: Calls(RefCell::new(std::mem::take(self))) };
+        let mut answer = handler(&mut ctx);
+        *self = ctx.host.0.into_inner();
+        if matches!(&answer, Ok(output) if !output.is_empty()) && (self.streams || !self.sent.is_empty()) {
+            answer = Err(Error::new(Code::Internal, "the handler sends its messages, and wrote output besides"));
+        }
+        match &answer {
+            Ok(_) => self.details.clear(),
+            Err(_) => {
+                self.state = state;
+                self.events.truncate(events);
+            }
+        }
+        answer
+    }
+}
+
+/// What a Context calls.
+pub(crate) struct Calls(RefCell<Host>);
+
+impl Calls {
+    pub fn header_get(&self, name: &str) -> Result {
+        found(self.0.borrow().headers.get(&name.to_lowercase()))
+    }
+
+    pub fn header_set(&self, name: &str, value: &str) {
+        let mut h = self.0.borrow_mut();
+        assert!(!h.headed, "set_header was called when the headers had been sent");
+        add(&mut h.answer, name, value);
+    }
+
+    pub fn trailer_set(&self, name: &str, value: &str) {
+        add(&mut self.0.borrow_mut().trailers, name, value);
+    }
+
+    pub fn recv(&self) -> Result {
+        self.0.borrow_mut().messages.pop_front().ok_or_else(|| Error::new(Code::OutOfRange, "there is no further message"))
+    }
+
+    pub fn send(&self, message: &[u8]) -> Result<()> {
+        let mut h = self.0.borrow_mut();
+        if !h.streams && !h.sent.is_empty() {
+            return Err(Error::new(Code::FailedPrecondition, "a call without a stream has one answer, and it has been sent"));
+        }
+        h.headed = true;
+        h.sent.push(message.into());
+        Ok(())
+    }
+
+    pub fn send_headers(&self) {
+        self.0.borrow_mut().headed = true;
+    }
+
+    pub fn error_detail(&self, kind: &str, value: &[u8]) {
+        self.0.borrow_mut().details.push((kind.into(), value.into()));
+    }
+
+    pub fn state_get(&self, key: &str) -> Result {
+        found(self.0.borrow().state.get(key))
+    }
+
+    pub fn state_set(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.0.borrow_mut().state.insert(key.into(), value.into());
+        Ok(())
+    }
+
+    pub fn state_delete(&self, key: &str) -> Result<()> {
+        self.0.borrow_mut().state.remove(key);
+        Ok(())
+    }
+
+    pub fn publish(&self, kind: &str, data: &[u8]) -> Result<()> {
+        self.0.borrow_mut().events.push((kind.into(), data.into()));
+        Ok(())
+    }
+
+    pub fn call(&self, procedure: &str, request: &[u8]) -> Result {
+        match &self.0.borrow().peer {
+            Some(peer) => peer(procedure, request),
+            None => Err(Error::new(Code::NotFound, "no such peer")),
+        }
+    }
+
+    pub fn http(&self, request: &[u8]) -> Result {
+        let h = self.0.borrow();
+        let web = h.web.as_ref().ok_or_else(|| Error::new(Code::PermissionDenied, "not granted"))?;
+        let r: WireRequest = json::read(request).map_err(|e| Error::new(Code::InvalidArgument, format!("the request: {e}")))?;
+        let r = web(Request { method: r.method, url: r.url, headers: r.headers, body: r.body.0 })?;
+        Ok(json::write(&WireResponse { status: r.status, headers: r.headers, body: Base64(r.body) }))
+    }
+
+    pub fn config_get(&self, key: &str) -> Result {
+        found(self.0.borrow().config.get(key))
+    }
+
+    pub fn secret_get(&self, name: &str) -> Result {
+        found(self.0.borrow().secrets.get(name))
+    }
+
+    pub fn deadline(&self) -> i64 {
+        self.0.borrow().timeout.as_millis() as i64
+    }
+
+    pub fn log(&self, level: Level, text: &str) {
+        self.0.borrow_mut().logs.push((level, text.into()));
+    }
+}
+
+fn found(v: Option<&(impl AsRef<[u8]> + ?Sized)>) -> Result {
+    v.map(|v| v.as_ref().to_vec()).ok_or_else(|| Error::new(Code::NotFound, ""))
+}
+
+fn add(headers: &mut BTreeMap<String, String>, name: &str, value: &str) {
+    let values = headers.entry(name.to_lowercase()).or_default();
+    if !values.is_empty() {
+        values.push_str(", ");
+    }
+    values.push_str(value);
+}

@@ -1,0 +1,159 @@
+//! The host, by the imports of docs/ABI.md.
+
+use crate::{Code, Error, Level, Result};
+
+// Pointers and lengths; an i64 is a length or minus a code.
+#[link(wasm_import_module = "weft/v1")]
+extern "C" {
+    fn input(dst: *mut u8, cap: u32, offset: u32) -> u32;
+    fn output(src: *const u8, len: u32);
+    fn result(dst: *mut u8, cap: u32, offset: u32) -> u32;
+    fn header_get(name: *const u8, name_len: u32, dst: *mut u8, cap: u32) -> i64;
+    fn header_set(name: *const u8, name_len: u32, value: *const u8, len: u32);
+    fn trailer_set(name: *const u8, name_len: u32, value: *const u8, len: u32);
+    fn recv(dst: *mut u8, cap: u32) -> i64;
+    fn send(src: *const u8, len: u32) -> u32;
+    fn send_headers();
+    fn error_detail(kind: *const u8, kind_len: u32, src: *const u8, len: u32);
+    fn state_get(key: *const u8, key_len: u32, dst: *mut u8, cap: u32) -> i64;
+    fn state_set(key: *const u8, key_len: u32, src: *const u8, len: u32) -> u32;
+    fn state_delete(key: *const u8, key_len: u32) -> u32;
+    fn publish(kind: *const u8, kind_len: u32, src: *const u8, len: u32) -> u32;
+    fn call(procedure: *const u8, procedure_len: u32, src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
+    fn http(src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
+    fn config_get(key: *const u8, key_len: u32, dst: *mut u8, cap: u32) -> i64;
+    fn secret_get(name: *const u8, name_len: u32, dst: *mut u8, cap: u32) -> i64;
+    fn deadline() -> i64;
+    fn log(level: u32, text: *const u8, len: u32);
+}
+
+/// The host of a call. Its methods use one import each, so that the linker drops
+/// those that a module does not need.
+pub struct Calls;
+
+impl Calls {
+    pub fn header_get(&self, name: &str) -> Result {
+        fetch(|dst, cap| unsafe { header_get(name.as_ptr(), name.len() as u32, dst, cap) })
+    }
+
+    pub fn header_set(&self, name: &str, value: &str) {
+        unsafe { header_set(name.as_ptr(), name.len() as u32, value.as_ptr(), value.len() as u32) }
+    }
+
+    pub fn trailer_set(&self, name: &str, value: &str) {
+        unsafe { trailer_set(name.as_ptr(), name.len() as u32, value.as_ptr(), value.len() as u32) }
+    }
+
+    pub fn recv(&self) -> Result {
+        fetch(|dst, cap| unsafe { recv(dst, cap) })
+    }
+
+    pub fn send(&self, message: &[u8]) -> Result<()> {
+        status(unsafe { send(message.as_ptr(), message.len() as u32) })
+    }
+
+    pub fn send_headers(&self) {
+        unsafe { send_headers() }
+    }
+
+    pub fn error_detail(&self, kind: &str, value: &[u8]) {
+        unsafe { error_detail(kind.as_ptr(), kind.len() as u32, value.as_ptr(), value.len() as u32) }
+    }
+
+    pub fn state_get(&self, key: &str) -> Result {
+        fetch(|dst, cap| unsafe { state_get(key.as_ptr(), key.len() as u32, dst, cap) })
+    }
+
+    pub fn state_set(&self, key: &str, value: &[u8]) -> Result<()> {
+        status(unsafe { state_set(key.as_ptr(), key.len() as u32, value.as_ptr(), value.len() as u32) })
+    }
+
+    pub fn state_delete(&self, key: &str) -> Result<()> {
+        status(unsafe { state_delete(key.as_ptr(), key.len() as u32) })
+    }
+
+    pub fn publish(&self, kind: &str, data: &[u8]) -> Result<()> {
+        status(unsafe { publish(kind.as_ptr(), kind.len() as u32, data.as_ptr(), data.len() as u32) })
+    }
+
+    pub fn call(&self, procedure: &str, request: &[u8]) -> Result {
+        fetch(|dst, cap| unsafe { call(procedure.as_ptr(), procedure.len() as u32, request.as_ptr(), request.len() as u32, dst, cap) })
+    }
+
+    pub fn http(&self, request: &[u8]) -> Result {
+        fetch(|dst, cap| unsafe { http(request.as_ptr(), request.len() as u32, dst, cap) })
+    }
+
+    pub fn config_get(&self, key: &str) -> Result {
+        fetch(|dst, cap| unsafe { config_get(key.as_ptr(), key.len() as u32, dst, cap) })
+    }
+
+    pub fn secret_get(&self, name: &str) -> Result {
+        fetch(|dst, cap| unsafe { secret_get(name.as_ptr(), name.len() as u32, dst, cap) })
+    }
+
+    pub fn deadline(&self) -> i64 {
+        unsafe { deadline() }
+    }
+
+    pub fn log(&self, level: Level, text: &str) {
+        unsafe { log(level as u32, text.as_ptr(), text.len() as u32) }
+    }
+}
+
+/// Reads an answer of the host: into a small buffer first, and what is longer
+/// with result. The closure runs once, for it may be a call to a peer.
+fn fetch(ask: impl FnOnce(*mut u8, u32) -> i64) -> Result {
+    let mut v: Vec<u8> = Vec::with_capacity(512);
+    let n = ask(v.as_mut_ptr(), v.capacity() as u32);
+    if n < 0 {
+        return Err(failure(-n as u32));
+    }
+    if n as usize > v.capacity() {
+        return Ok(rest(n as usize));
+    }
+    unsafe { v.set_len(n as usize) };
+    Ok(v)
+}
+
+fn status(number: u32) -> Result<()> {
+    match number {
+        0 => Ok(()),
+        n => Err(failure(n)),
+    }
+}
+
+/// The error of the last host call, whose text the host has kept.
+fn failure(number: u32) -> Error {
+    Error::new(Code::from(number), String::from_utf8_lossy(&rest(1024)))
+}
+
+/// What the host has kept of the last call, n bytes at most.
+fn rest(n: usize) -> Vec<u8> {
+    let mut v: Vec<u8> = Vec::with_capacity(n);
+    unsafe {
+        let n = result(v.as_mut_ptr(), n as u32, 0);
+        v.set_len(n as usize);
+    }
+    v
+}
+
+/// Serves one call of an export; handler! and json_handler! use it.
+#[doc(hidden)]
+pub fn serve(input_len: u32, run: impl FnOnce(&mut crate::Context) -> Result) -> u32 {
+    let mut bytes: Vec<u8> = Vec::with_capacity(input_len as usize);
+    if input_len > 0 {
+        unsafe {
+            let n = input(bytes.as_mut_ptr(), input_len, 0);
+            bytes.set_len(n as usize);
+        }
+    }
+    let (answer, code) = match run(&mut crate::Context { input: bytes, host: Calls }) {
+        Ok(output) => (output, 0),
+        Err(e) => (e.message.into_bytes(), e.code as u32),
+    };
+    if !answer.is_empty() {
+        unsafe { output(answer.as_ptr(), answer.len() as u32) };
+    }
+    code
+}
