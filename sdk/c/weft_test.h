@@ -42,7 +42,12 @@ static struct {
   uint32_t (*web)(weft_str request, weft_buf *answer); /* answers plain HTTP, both are JSON; none: not granted */
   int64_t timeout_ms;        /* what a call has left */
   weft_list events;          /* of all calls that succeeded: type and data */
-  weft_list answer, logs;    /* headers of the last answer; lines by level */
+  weft_list answer, trailers; /* of the last answer; a name is there as often as it was set */
+  weft_list details;         /* of the last error: type and value */
+  weft_list sent;            /* what the last call has sent: values */
+  weft_list logs;            /* lines by level */
+  const char *const *messages; /* of weft_test_stream, that are to come; NULL ends them */
+  int streams, headed;
   weft_str input, output, kept;
 } weft_host = {.timeout_ms = 30000};
 
@@ -82,26 +87,46 @@ static inline weft_str weft_value(weft_list *l, const char *name) {
   return e ? e->value : (weft_str){NULL, 0};
 }
 
-/* weft_test runs one call and gives the answer, which is the message where the
- * code is not WEFT_OK. code may be NULL: then the call must succeed. */
-static inline weft_str weft_test(uint32_t (*handler)(uint32_t), const char *input, uint32_t *code) {
+static inline weft_str weft_run(uint32_t (*handler)(uint32_t), const char *input, uint32_t *code) {
   static weft_list state, events;
   state = weft_host.state;
   events = weft_host.events;
-  weft_host.answer.len = 0;
+  weft_host.answer.len = weft_host.trailers.len = weft_host.details.len = weft_host.sent.len = 0;
+  weft_host.headed = 0;
   weft_host.input = weft_cstr(input);
   weft_host.output = weft_host.kept = WEFT_STR("");
   uint32_t c = handler(weft_host.input.len);
+  if (!c && weft_host.output.len && (weft_host.streams || weft_host.sent.len)) {
+    weft_host.output = WEFT_STR("the handler sends its messages, and wrote output besides");
+    c = WEFT_INTERNAL;
+  }
   if (c) {
     weft_host.state = state;
     weft_host.events = events;
-  }
+  } else weft_host.details.len = 0;
   if (code) *code = c;
   else if (c) {
     fprintf(stderr, "the handler failed with code %u: %.*s\n", c, (int)weft_host.output.len, weft_host.output.ptr);
     exit(1);
   }
-  return weft_host.output;
+  return !c && !weft_host.streams && weft_host.sent.len ? weft_host.sent.at[0].value : weft_host.output;
+}
+
+/* weft_test runs one call and gives the answer, which is the message where the
+ * code is not WEFT_OK. code may be NULL: then the call must succeed. */
+static inline weft_str weft_test(uint32_t (*handler)(uint32_t), const char *input, uint32_t *code) {
+  const char *const message[] = {input, NULL};
+  weft_host.messages = message;
+  weft_host.streams = 0;
+  return weft_run(handler, input, code);
+}
+
+/* weft_test_stream runs one call with a stream of messages, which NULL ends. What
+ * the handler has sent is in weft_host.sent. */
+static inline weft_str weft_test_stream(uint32_t (*handler)(uint32_t), const char *const *messages, uint32_t *code) {
+  weft_host.messages = messages;
+  weft_host.streams = 1;
+  return weft_run(handler, "", code);
 }
 
 /* ---- The imports, served from weft_host ---- */
@@ -143,7 +168,33 @@ int64_t weft_abi_header_get(const char *name, uint32_t len, void *dst, uint32_t 
 }
 
 void weft_abi_header_set(const char *name, uint32_t name_len, const char *value, uint32_t len) {
-  weft_replace(&weft_host.answer, (weft_str){name, name_len}, (weft_str){value, len});
+  assert(!weft_host.headed && "no header can be set when they have been sent");
+  weft_add(&weft_host.answer, (weft_str){name, name_len}, (weft_str){value, len});
+}
+
+void weft_abi_trailer_set(const char *name, uint32_t name_len, const char *value, uint32_t len) {
+  weft_add(&weft_host.trailers, (weft_str){name, name_len}, (weft_str){value, len});
+}
+
+int64_t weft_abi_recv(void *dst, uint32_t cap) {
+  if (!*weft_host.messages) return weft_give(WEFT_OUT_OF_RANGE, WEFT_STR("there is no further message"), dst, cap);
+  return weft_give(WEFT_OK, weft_cstr(*weft_host.messages++), dst, cap);
+}
+
+uint32_t weft_abi_send(const void *src, uint32_t len) {
+  if (!weft_host.streams && weft_host.sent.len) {
+    weft_host.kept = WEFT_STR("a call without a stream has one answer, and it has been sent");
+    return WEFT_FAILED_PRECONDITION;
+  }
+  weft_host.headed = 1;
+  weft_add(&weft_host.sent, WEFT_STR(""), (weft_str){src, len});
+  return WEFT_OK;
+}
+
+void weft_abi_send_headers(void) { weft_host.headed = 1; }
+
+void weft_abi_error_detail(const char *type, uint32_t type_len, const void *src, uint32_t len) {
+  weft_add(&weft_host.details, (weft_str){type, type_len}, (weft_str){src, len});
 }
 
 int64_t weft_abi_state_get(const char *key, uint32_t len, void *dst, uint32_t cap) {

@@ -41,6 +41,11 @@ const abi = if (wasm) struct {
     extern "weft/v1" fn result(dst: [*]u8, cap: u32, offset: u32) u32;
     extern "weft/v1" fn header_get(name: [*]const u8, name_len: u32, dst: [*]u8, cap: u32) i64;
     extern "weft/v1" fn header_set(name: [*]const u8, name_len: u32, value: [*]const u8, len: u32) void;
+    extern "weft/v1" fn trailer_set(name: [*]const u8, name_len: u32, value: [*]const u8, len: u32) void;
+    extern "weft/v1" fn recv(dst: [*]u8, cap: u32) i64;
+    extern "weft/v1" fn send(src: [*]const u8, len: u32) u32;
+    extern "weft/v1" fn send_headers() void;
+    extern "weft/v1" fn error_detail(kind: [*]const u8, kind_len: u32, src: [*]const u8, len: u32) void;
     extern "weft/v1" fn state_get(key: [*]const u8, key_len: u32, dst: [*]u8, cap: u32) i64;
     extern "weft/v1" fn state_set(key: [*]const u8, key_len: u32, src: [*]const u8, len: u32) u32;
     extern "weft/v1" fn state_delete(key: [*]const u8, key_len: u32) u32;
@@ -82,8 +87,41 @@ pub const Context = struct {
         return ctx.optional(b, abi.header_get(name.ptr, size(name), b.ptr, size(b)), name);
     }
 
+    /// Adds a value to a header of the answer.
     pub fn setHeader(_: *Context, name: []const u8, value: []const u8) void {
         abi.header_set(name.ptr, size(name), value.ptr, size(value));
+    }
+
+    /// Adds a value to a trailer of the answer.
+    pub fn setTrailer(_: *Context, name: []const u8, value: []const u8) void {
+        abi.trailer_set(name.ptr, size(name), value.ptr, size(value));
+    }
+
+    /// Waits for the next message of the call; null after the last. Of a call
+    /// without a stream the input is the only message.
+    pub fn recv(ctx: *Context) Error!?[]const u8 {
+        var b = try ctx.room();
+        const n = abi.recv(b.ptr, size(b));
+        if (n == -@as(i64, @intFromEnum(Code.out_of_range))) return null;
+        return try ctx.answer(b, n, "recv");
+    }
+
+    /// Sends a message, and waits until there is room for it. A call without a
+    /// stream has one. Whoever sends returns no output besides.
+    pub fn send(ctx: *Context, message: []const u8) Error!void {
+        return ctx.status(abi.send(message.ptr, size(message)), "send");
+    }
+
+    /// Sends the headers of the answer, which the first send does too. None can be
+    /// set afterwards.
+    pub fn sendHeaders(_: *Context) void {
+        abi.send_headers();
+    }
+
+    /// Adds a protobuf message to the error that the handler is going to return,
+    /// by its full name such as google.rpc.RetryInfo.
+    pub fn addDetail(_: *Context, kind: []const u8, value: []const u8) void {
+        abi.error_detail(kind.ptr, size(kind), value.ptr, size(value));
     }
 
     /// A key of the module's state; null when it is not there.
@@ -238,6 +276,7 @@ fn typed(ctx: *Context, comptime handler: anytype) anyerror![]const u8 {
 pub const Host = struct {
     const Map = std.StringHashMapUnmanaged([]const u8);
     pub const Event = struct { kind: []const u8, data: []const u8 };
+    pub const Detail = struct { kind: []const u8, value: []const u8 };
     pub const Line = struct { level: Level, text: []const u8 };
     pub const Answer = struct { code: Code = .ok, body: []const u8 = "" };
 
@@ -249,14 +288,33 @@ pub const Host = struct {
     web: ?*const fn (request: []const u8) Answer = null, // JSON in and out, as docs/ABI.md has it
     timeout_ms: i64 = 30_000,
     events: std.ArrayListUnmanaged(Event) = .{}, // of all calls that succeeded
-    answer: Map = .{}, // headers of the last answer
+    answer: Map = .{}, // headers of the last answer; several values are joined by ", "
+    trailers: Map = .{}, // of the last answer
+    details: std.ArrayListUnmanaged(Detail) = .{}, // of the last error
     logs: std.ArrayListUnmanaged(Line) = .{},
     input: []const u8 = "",
     output: std.ArrayListUnmanaged(u8) = .{},
     kept: []const u8 = "",
+    messages: []const []const u8 = &.{}, // that are to come
+    sent: std.ArrayListUnmanaged([]const u8) = .{},
+    streams: bool = false,
+    headed: bool = false,
 
     /// Runs one call of a handler of bytes or of JSON.
     pub fn call(h: *Host, comptime handler: anytype, input: []const u8) !Answer {
+        h.streams = false;
+        const answer = try h.once(handler, input, &.{input});
+        return if (answer.code == .ok and h.sent.items.len > 0) .{ .body = h.sent.items[0] } else answer;
+    }
+
+    /// Runs one call of a handler with a stream of messages. What it has sent, up to
+    /// its error if there is one, is in sent.
+    pub fn stream(h: *Host, comptime handler: anytype, messages: []const []const u8) !Answer {
+        h.streams = true;
+        return h.once(handler, "", messages);
+    }
+
+    fn once(h: *Host, comptime handler: anytype, input: []const u8, messages: []const []const u8) !Answer {
         const Run = struct {
             fn serve(ctx: *Context) anyerror![]const u8 {
                 return if (@typeInfo(@TypeOf(handler)).Fn.params.len == 2) typed(ctx, handler) else handler(ctx);
@@ -266,15 +324,25 @@ pub const Host = struct {
         const state = try h.state.clone(fake.gpa);
         const events = h.events.items.len;
         h.answer = .{};
+        h.trailers = .{};
+        h.details = .{};
         h.output = .{};
+        h.sent = .{};
+        h.headed = false;
         h.kept = "";
         h.input = input;
-        const code: Code = @enumFromInt(run(size(input), Run.serve));
-        if (code != .ok) {
+        h.messages = messages;
+        var answer = Answer{ .code = @enumFromInt(run(size(input), Run.serve)) };
+        answer.body = h.output.items;
+        if (answer.code == .ok and answer.body.len > 0 and (h.streams or h.sent.items.len > 0))
+            answer = .{ .code = .internal, .body = "the handler sends its messages, and wrote output besides" };
+        if (answer.code == .ok) {
+            h.details = .{};
+        } else {
             h.state = state;
             h.events.shrinkRetainingCapacity(events);
         }
-        return .{ .code = code, .body = h.output.items };
+        return answer;
     }
 };
 
@@ -313,8 +381,36 @@ const fake = struct {
     fn header_get(k: [*]const u8, kn: u32, dst: [*]u8, cap: u32) i64 {
         return look(host.headers, k[0..kn], dst, cap);
     }
+    fn add(m: *Host.Map, k: []const u8, v: []const u8) void {
+        const values = if (m.get(k)) |old| std.fmt.allocPrint(gpa, "{s}, {s}", .{ old, v }) catch @panic("out of memory") else copy(v.ptr, size(v));
+        m.put(gpa, copy(k.ptr, size(k)), values) catch @panic("out of memory");
+    }
     fn header_set(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) void {
-        host.answer.put(gpa, copy(k, kn), copy(v, n)) catch @panic("out of memory");
+        if (host.headed) @panic("setHeader was called when the headers had been sent");
+        add(&host.answer, k[0..kn], v[0..n]);
+    }
+    fn trailer_set(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) void {
+        add(&host.trailers, k[0..kn], v[0..n]);
+    }
+    fn recv(dst: [*]u8, cap: u32) i64 {
+        if (host.messages.len == 0) return give(.{ .code = .out_of_range, .body = "there is no further message" }, dst, cap);
+        defer host.messages = host.messages[1..];
+        return give(.{ .body = host.messages[0] }, dst, cap);
+    }
+    fn send(p: [*]const u8, n: u32) u32 {
+        if (!host.streams and host.sent.items.len > 0) {
+            host.kept = "a call without a stream has one answer, and it has been sent";
+            return @intFromEnum(Code.failed_precondition);
+        }
+        host.headed = true;
+        host.sent.append(gpa, copy(p, n)) catch @panic("out of memory");
+        return 0;
+    }
+    fn send_headers() void {
+        host.headed = true;
+    }
+    fn error_detail(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) void {
+        host.details.append(gpa, .{ .kind = copy(k, kn), .value = copy(v, n) }) catch @panic("out of memory");
     }
     fn state_get(k: [*]const u8, kn: u32, dst: [*]u8, cap: u32) i64 {
         return look(host.state, k[0..kn], dst, cap);

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -29,6 +31,7 @@ var languages = []struct {
 }{
 	{"go", "command -v go", "Go"},
 	{"c", "./find-clang", "a clang that links for wasm32 (apt-get install clang lld)"},
+	{"rust", "./find-rustc", "a rustc with the target wasm32-unknown-unknown (apt-get install rustc cargo libstd-rust-dev-wasm32)"},
 	{"zig", "./find-npm-tool zig", "Zig 0.11 (guests/toolchains/install)"},
 }
 
@@ -94,6 +97,37 @@ func (r *recorder) Secret(name string) ([]byte, error) {
 func (r *recorder) Log(level slog.Level, message string) {
 	r.logs = append(r.logs, level.String()+" "+message)
 }
+
+// exchange is a stream of messages.
+type exchange struct {
+	t       *testing.T
+	in, out []string
+	headers weft.Header
+}
+
+func (x *exchange) Recv(context.Context) ([]byte, error) {
+	if x.headers == nil {
+		x.t.Error("the headers were not sent before the first message was asked for")
+	}
+	if len(x.in) == 0 {
+		return nil, io.EOF
+	}
+	m := x.in[0]
+	x.in = x.in[1:]
+	return []byte(m), nil
+}
+
+func (x *exchange) Send(_ context.Context, message []byte) error {
+	x.out = append(x.out, string(message))
+	return nil
+}
+
+func (x *exchange) SendHeaders(_ context.Context, headers weft.Header) error {
+	x.headers = headers
+	return nil
+}
+
+func sameDetail(a, b weft.Detail) bool { return a.Type == b.Type && bytes.Equal(a.Value, b.Value) }
 
 // letters is what large answers.
 func letters(n int) []byte {
@@ -180,7 +214,7 @@ func TestGuests(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close(context.Background()) })
-	t.Logf("languages: %d, cases in each: %d", len(languages), len(echoCases)+2)
+	t.Logf("languages: %d, cases in each: %d", len(languages), len(echoCases)+5)
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
 			m := upload(t, r, l.name, buildEcho(t, l.name, l.find, l.missing))
@@ -221,6 +255,30 @@ func TestGuests(t *testing.T) {
 					t.Errorf("%q ms, %v, want up to 30,000", out.Body, err)
 				}
 			})
+			t.Run("a stream of messages comes back", func(t *testing.T) {
+				s := &exchange{t: t, in: []string{"a", "", "b\x00\xff", string(letters(9000))}}
+				out, err := m.Call(t.Context(), &recorder{}, "stream", wasm.Input{Stream: s})
+				if err != nil || len(out.Body) > 0 || !reflect.DeepEqual(s.headers, weft.Header{"x-kind": {"echo"}}) {
+					t.Errorf("%v, output %q, headers %q", err, out.Body, s.headers)
+				}
+				if want := []string{"a", "", "b\x00\xff", string(letters(9000))}; !slices.Equal(s.out, want) || !reflect.DeepEqual(out.Trailers, weft.Header{"x-messages": {"4"}}) {
+					t.Errorf("sent %.200q, trailers %q", s.out, out.Trailers)
+				}
+			})
+			t.Run("without a stream the input is the only message", func(t *testing.T) {
+				out, err := m.Call(t.Context(), &recorder{}, "stream", wasm.Input{Body: []byte("hello")})
+				if err != nil || string(out.Body) != "hello" || !reflect.DeepEqual(out.Headers, weft.Header{"x-kind": {"echo"}}) || !reflect.DeepEqual(out.Trailers, weft.Header{"x-messages": {"1"}}) {
+					t.Errorf("%v, output %q, headers %q, trailers %q", err, out.Body, out.Headers, out.Trailers)
+				}
+			})
+			t.Run("an error with details", func(t *testing.T) {
+				_, err := m.Call(t.Context(), &recorder{}, "detail", wasm.Input{Body: []byte("\x0a\x01x")})
+				var e *weft.Error
+				want := []weft.Detail{{Type: "google.rpc.ErrorInfo", Value: []byte("\x0a\x01x")}, {Type: "echo.v1.Empty"}}
+				if !errors.As(err, &e) || e.Code != weft.FailedPrecondition || !strings.Contains(e.Error(), "see the details") || !slices.EqualFunc(e.Details, want, sameDetail) {
+					t.Errorf("%v, want %q", err, want)
+				}
+			})
 			t.Run("10,000 calls of one instance do not grow it", func(t *testing.T) { lasts(t, r, l.name) })
 		})
 	}
@@ -257,7 +315,7 @@ func upload(t *testing.T, r *wasm.Runtime, language string, code []byte) *wasm.M
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"allocate", "call", "config", "deadline", "echo", "fail", "headers", "http", "json", "large", "logs", "loop", "noop", "publish", "secret", "state"}
+	want := []string{"allocate", "call", "config", "deadline", "detail", "echo", "fail", "headers", "http", "json", "large", "logs", "loop", "noop", "publish", "secret", "state", "stream"}
 	if got := slices.Sorted(slices.Values(report.Handlers)); !slices.Equal(got, want) {
 		t.Fatalf("handlers %q, want %q", got, want)
 	}

@@ -178,3 +178,28 @@ WEFT_HANDLER("allocate", allocate) {
   for (uint32_t i = 0; i < sizeof text_room; i++) text_room[i] = (char)(calls + i);
   return answer_int(++calls);
 }
+
+WEFT_HANDLER("stream", stream) {
+  (void)input_len;
+  weft_set_header("x-kind", WEFT_STR("echo"));
+  weft_send_headers();
+  for (int64_t messages = 0;; messages++) {
+    int64_t n = weft_recv(answer_room, sizeof answer_room);
+    if (n == -WEFT_OUT_OF_RANGE) {
+      weft_buf b = WEFT_BUF(text_room);
+      weft_put_int(&b, messages);
+      weft_set_trailer("x-messages", weft_text(&b));
+      return WEFT_OK;
+    }
+    if (n < 0) return weft_failed((uint32_t)-n, "recv");
+    if (!weft_found(n, sizeof answer_room)) return weft_fail(WEFT_RESOURCE_EXHAUSTED, "the message is too long");
+    uint32_t code = weft_send((weft_str){answer_room, (uint32_t)n});
+    if (code) return weft_failed(code, "send");
+  }
+}
+
+WEFT_HANDLER("detail", detail) {
+  weft_add_detail("google.rpc.ErrorInfo", read_input(input_len));
+  weft_add_detail("echo.v1.Empty", WEFT_STR(""));
+  return weft_fail(WEFT_FAILED_PRECONDITION, "see the details");
+}

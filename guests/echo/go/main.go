@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 
 	weft "github.com/weftrun/weft/sdk/go"
@@ -192,5 +193,35 @@ func allocate(n uint32) uint32 {
 		kept = bytes.Repeat([]byte{byte(calls)}, 64<<10)
 		calls++
 		return answer(c, strconv.AppendInt(nil, int64(calls), 10), nil)
+	})
+}
+
+//go:wasmexport stream
+func stream(n uint32) uint32 {
+	return weft.Handle(n, func(c *weft.Context) error {
+		c.SetHeader("x-kind", "echo")
+		c.SendHeaders()
+		for messages := 0; ; messages++ {
+			m, err := c.Recv()
+			if err == io.EOF {
+				c.SetTrailer("x-messages", strconv.Itoa(messages))
+				return nil
+			}
+			if err == nil {
+				err = c.Send(m)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+}
+
+//go:wasmexport detail
+func detail(n uint32) uint32 {
+	return weft.Handle(n, func(c *weft.Context) error {
+		c.AddDetail("google.rpc.ErrorInfo", c.Input())
+		c.AddDetail("echo.v1.Empty", nil)
+		return weft.Errorf(weft.FailedPrecondition, "see the details")
 	})
 }

@@ -20,6 +20,8 @@ comptime {
     weft.bytes("deadline", deadline);
     weft.bytes("large", large);
     weft.bytes("allocate", allocate);
+    weft.bytes("stream", stream);
+    weft.bytes("detail", detail);
 }
 
 fn noop(_: *Context) ![]const u8 {
@@ -121,4 +123,19 @@ fn allocate(ctx: *Context) ![]const u8 {
     std.mem.doNotOptimizeAway(b);
     calls += 1;
     return ctx.print("{d}", .{calls});
+}
+
+fn stream(ctx: *Context) ![]const u8 {
+    ctx.setHeader("x-kind", "echo");
+    ctx.sendHeaders();
+    var messages: u32 = 0;
+    while (try ctx.recv()) |m| : (messages += 1) try ctx.send(m);
+    ctx.setTrailer("x-messages", try ctx.print("{d}", .{messages}));
+    return "";
+}
+
+fn detail(ctx: *Context) ![]const u8 {
+    ctx.addDetail("google.rpc.ErrorInfo", ctx.input);
+    ctx.addDetail("echo.v1.Empty", "");
+    return ctx.fail(.failed_precondition, "see the details");
 }
