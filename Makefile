@@ -7,7 +7,7 @@ STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 # Not "Entering directory" before and after what people want to read.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all need build guests demo test conformance test-power test-kill test-sim fuzz-meter fuzz generate bench bench-parked soak figures fmt vet lint clean
+.PHONY: all need build guests toolchains demo test conformance test-power test-kill test-sim fuzz-meter fuzz generate bench bench-parked soak figures fmt vet lint clean
 
 all: build guests
 
@@ -51,7 +51,13 @@ figures: build
 guests: need
 	$(MAKE) -C guests
 
+# What guests in C, Rust, AssemblyScript and Zig are built with, as far as it is
+# not there: by root from Debian, and from npm. Fails where something is missing then.
+toolchains:
+	@guests/toolchains/install
+
 test: need
+	@guests/toolchains/install || echo "the tests of those languages are skipped"
 	$(GO) test -race $$($(GO) list ./... | grep -v /tests/e2e)
 	$(GO) test -race -count=1 ./tests/e2e # it runs what Go's test cache does not see
 	$(MAKE) -C guests test

@@ -18,7 +18,7 @@ var echoes = []string{"c", "rust", "go", "assemblyscript", "zig"}
 // built here, and what hostile modules do to the host. A figure of a language
 // without its toolchain is a line that says so.
 func sandbox(ctx context.Context) error {
-	build := exec.CommandContext(ctx, "make", "-C", "guests", "echo")
+	build := exec.CommandContext(ctx, "make", "-k", "-C", "guests", "echo")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "make -C guests echo: %v\n%s", err, out) // what it has built is measured
 	}

@@ -106,12 +106,12 @@ func TestNoMachinePaths(t *testing.T) {
 			return err
 		}
 		if d.IsDir() {
-			if name := d.Name(); name == ".git" || name == "bin" || name == ".cache" || name == "target" {
+			if name := d.Name(); name == ".git" || name == "bin" || name == ".cache" || name == "target" || name == "node_modules" {
 				return filepath.SkipDir
 			}
 			return nil
 		}
-		if !slices.Contains([]string{".go", ".md", ".yaml", ".yml", ".sql", ".proto", ".sh", ".c", ".h", ".rs", ".toml", ".mod", ""}, filepath.Ext(file)) {
+		if !slices.Contains([]string{".go", ".md", ".yaml", ".yml", ".sql", ".proto", ".sh", ".c", ".h", ".rs", ".zig", ".ts", ".json", ".toml", ".mod", ""}, filepath.Ext(file)) {
 			return nil
 		}
 		text, err := os.ReadFile(file)
