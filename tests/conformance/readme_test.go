@@ -1,0 +1,232 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/tests/probe"
+)
+
+// sdks are the folders of sdk with the tools that their READMEs use: each by the
+// name it has there, what finds it from guests, and how it is got. own are the
+// SDK's tests of itself, run in its folder; those of Go are make's.
+var sdks = map[string]struct {
+	tools []tool
+	own   string
+}{
+	"assemblyscript": {tools: []tool{node, asc}},
+	"c":              {[]tool{cc, clang}, `cc -Wall -Wextra -Werror -I . -o "$OUT/host_test" host_test.c && "$OUT/host_test"`},
+	"go":             {},
+	"rust":           {[]tool{rustc, rustdoc, cargo}, `CARGO_TARGET_DIR="$OUT" cargo test --offline`},
+	"zig":            {[]tool{zig}, "zig test host_test.zig"},
+}
+
+type tool struct{ name, find, missing string }
+
+var (
+	cc    = tool{"cc", "command -v cc", "a C compiler (apt-get install gcc libc6-dev)"}
+	clang = tool{"clang", "./find-clang", "a clang that links for wasm32 (apt-get install clang lld)"}
+	rustc = tool{"rustc", "./find-rustc", "a rustc with the target wasm32-unknown-unknown (apt-get install rustc cargo libstd-rust-dev-wasm32)"}
+	// Those of another rustc, first in the PATH, would not do.
+	rustdoc = tool{"rustdoc", `r=$(./find-rustc); command -v "${r%/*}/rustdoc"`, "the rustdoc of that rustc"}
+	cargo   = tool{"cargo", `r=$(./find-rustc); command -v "${r%/*}/cargo"`, "the cargo of that rustc (apt-get install cargo)"}
+
+	node = tool{"node", "command -v node", "node 20 or newer (apt-get install nodejs npm)"}
+	asc  = tool{"asc", "./find-npm-tool asc", "node 20 or newer and AssemblyScript (apt-get install nodejs npm, then make toolchains)"}
+	zig  = tool{"zig", "./find-npm-tool zig", "Zig 0.11 (make toolchains)"}
+)
+
+// at is where a tool is, or empty.
+func (l tool) at(t *testing.T) string {
+	t.Helper()
+	look := exec.Command("sh", "-c", l.find)
+	look.Dir = guests
+	found, _ := look.Output() // not found is an error too
+	path := strings.TrimSpace(string(found))
+	if path != "" && !filepath.IsAbs(path) {
+		path, _ = exec.LookPath(path)
+	}
+	return path
+}
+
+// shell runs commands in dir with these tools before all others in the PATH.
+// WEFT_SDK is the folder of the SDK, and OUT one of .cache.
+func shell(t *testing.T, dir, sdk, commands string, tools []tool) {
+	t.Helper()
+	bin := t.TempDir()
+	for _, l := range tools {
+		path := l.at(t)
+		if path == "" {
+			t.Skipf("missing: %s", l.missing)
+		}
+		if err := os.Symlink(path, filepath.Join(bin, l.name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cache := absolute(t, "../../.cache")
+	out := filepath.Join(cache, "sdk", filepath.Base(sdk))
+	if err := os.MkdirAll(out, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run := exec.Command("sh", "-eu", "-c", commands)
+	run.Dir = dir
+	run.Env = append(os.Environ(), "WEFT_SDK="+absolute(t, sdk), "OUT="+out, "PATH="+bin+":"+os.Getenv("PATH"), "GOFLAGS=", "GOWORK=off",
+		"ZIG_GLOBAL_CACHE_DIR="+filepath.Join(cache, "zig"), "ZIG_LOCAL_CACHE_DIR="+filepath.Join(cache, "zig"))
+	if text, err := run.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", commands, err, text)
+	}
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// fence is a block of code with the words after its language.
+var fence = regexp.MustCompile("(?ms)^```(\\w+) ([^\n]+)\n(.*?)^```$")
+
+// TestREADMEs does what the README of each SDK says, from its first handler to a
+// module, which must then answer as its test does.
+func TestREADMEs(t *testing.T) {
+	check, err := probe.Check(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := wasm.Open(t.Context(), wasm.Options{CacheDir: filepath.Join(t.TempDir(), "cache"), Check: check})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close(context.Background()) })
+	folders, err := filepath.Glob("../../sdk/*")
+	if err != nil || len(folders) < 4 {
+		t.Fatal(folders, err)
+	}
+	for _, folder := range folders {
+		language := filepath.Base(folder)
+		t.Run(language, func(t *testing.T) {
+			sdk, known := sdks[language]
+			if !known {
+				t.Fatalf("%s is not in the list of this test", folder)
+			}
+			text, err := os.ReadFile(filepath.Join(folder, "README.md"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir, ran := t.TempDir(), false
+			for _, f := range fence.FindAllSubmatch(text, -1) {
+				if name, is := strings.CutPrefix(string(f[2]), "file="); is {
+					write(t, filepath.Join(dir, name), f[3])
+				} else if string(f[1])+" "+string(f[2]) == "sh run" {
+					shell(t, dir, folder, string(f[3]), sdk.tools)
+					ran = true
+				} else {
+					t.Errorf("a block is neither a file nor run: %s %s", f[1], f[2])
+				}
+			}
+			if !ran {
+				t.Fatal("the README has nothing to run")
+			}
+			greets(t, r, language, filepath.Join(dir, "greet.wasm"))
+		})
+	}
+}
+
+func write(t *testing.T, file string, text []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func greets(t *testing.T, r *wasm.Runtime, language, file string) {
+	t.Helper()
+	code, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := r.Load(t.Context(), "greet."+language, func() ([]byte, error) { return code, nil }, weft.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := m.Call(t.Context(), &recorder{}, "greet", wasm.Input{Body: []byte(`{"name":"Ada"}`)})
+	if err != nil || !same(true, string(out.Body), `{"name":"hello Ada"}`) {
+		t.Errorf("answered %s, %v", out.Body, err)
+	}
+	if _, err := m.Call(t.Context(), &recorder{}, "greet", wasm.Input{}); weft.CodeOf(err) != weft.InvalidArgument {
+		t.Errorf("without a name: %v, want code %v", err, weft.InvalidArgument)
+	}
+}
+
+// TestSDKs runs what each SDK tests of itself outside Wasm, with the compilers
+// of its language.
+func TestSDKs(t *testing.T) {
+	for language, sdk := range sdks {
+		if sdk.own == "" {
+			continue
+		}
+		t.Run(language, func(t *testing.T) {
+			folder := filepath.Join("../../sdk", language)
+			shell(t, folder, folder, sdk.own, sdk.tools)
+		})
+	}
+}
+
+// What installs the compilers names each that is missing in the end, and how it
+// is got, on a machine where nothing can be installed.
+func TestMissingToolchainsAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	for _, file := range []string{"find-clang", "find-rustc", "find-npm-tool", "toolchains/install"} {
+		text, err := os.ReadFile(filepath.Join(guests, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A rustc is looked for outside the PATH too.
+		write(t, filepath.Join(dir, "guests", file), bytes.ReplaceAll(text, []byte("/usr/bin/rustc"), nil))
+		if err := os.Chmod(filepath.Join(dir, "guests", file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"sh", "dirname", "mktemp", "rm"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, "bin", ".keep"), nil)
+		if err := os.Symlink(path, filepath.Join(dir, "bin", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install := exec.Command(filepath.Join(dir, "guests/toolchains/install"))
+	install.Env = []string{"PATH=" + filepath.Join(dir, "bin")}
+	said, err := install.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("ended with %v, want 1", err)
+	}
+	want := []string{"missing: a clang", "missing: a rustc", "missing: node", "missing: Zig"}
+	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	if len(lines) != len(want) {
+		t.Fatalf("said %q", lines)
+	}
+	for i, line := range lines {
+		if !strings.HasPrefix(line, want[i]) || !strings.Contains(line, "apt-get install") {
+			t.Errorf("said %q, want %q and how it is got", line, want[i])
+		}
+	}
+}
