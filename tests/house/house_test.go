@@ -111,7 +111,7 @@ func TestNoMachinePaths(t *testing.T) {
 			}
 			return nil
 		}
-		if !slices.Contains([]string{".go", ".md", ".yaml", ".yml", ".sql", ".proto", ".sh", ".c", ".h", ".rs", ".zig", ".ts", ".json", ".toml", ".mod", ""}, filepath.Ext(file)) {
+		if !slices.Contains([]string{".go", ".md", ".yaml", ".yml", ".sql", ".proto", ".sh", ".c", ".h", ".rs", ".zig", ".ts", ".js", ".mjs", ".json", ".toml", ".mod", ""}, filepath.Ext(file)) {
 			return nil
 		}
 		text, err := os.ReadFile(file)
