@@ -32,6 +32,7 @@ var languages = []struct {
 	{"go", "command -v go", "Go"},
 	{"c", "./find-clang", "a clang that links for wasm32 (apt-get install clang lld)"},
 	{"rust", "./find-rustc", "a rustc with the target wasm32-unknown-unknown (apt-get install rustc cargo libstd-rust-dev-wasm32)"},
+	{"assemblyscript", "./find-npm-tool asc", "node and AssemblyScript (guests/toolchains/install)"},
 	{"zig", "./find-npm-tool zig", "Zig 0.11 (guests/toolchains/install)"},
 }
 
