@@ -46,7 +46,7 @@ export class Value {
   /** A text, a number, a boolean, an array of these, or a class with toJSON(): Value. */
   static of<T>(from: T, blame: Code = Code.InvalidArgument): Value {
     if (isNullable<T>()) {
-      return from === null ? new Value(Kind.Null, blame) : Value.of<NonNullable<T>>(from!, blame);
+      return from === null ? new Value(Kind.Null, blame) : Value.of<NonNullable<T>>(from, blame);
     } else if (isBoolean<T>()) {
       const v = new Value(Kind.Boolean, blame);
       v.bits = i64(from);
@@ -203,10 +203,9 @@ export function parse(src: Bytes, what: string = "input", blame: Code = Code.Inv
   const p = new Parser(src, blame);
   if (!p.more()) return new Value(Kind.Null, blame);
   const v = p.value(0);
-  if (p.wrong === null && p.more()) p.wrong = "more than one value";
-  const wrong = p.wrong;
+  const wrong = p.wrong !== null || !p.more() ? p.wrong : "more than one value at byte " + p.at.toString();
   if (wrong === null) return v;
-  fail(blame, what + " is no JSON: " + wrong + " at byte " + p.at.toString());
+  fail(blame, what + " is no JSON: " + wrong);
   return new Value(Kind.Null, blame);
 }
 
@@ -226,7 +225,7 @@ class Parser {
   }
 
   private bad(why: string): Value {
-    if (this.wrong === null) this.wrong = why;
+    if (this.wrong === null) this.wrong = why + " at byte " + this.at.toString();
     return new Value(Kind.Null, this.blame);
   }
 

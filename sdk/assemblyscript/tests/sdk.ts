@@ -1,0 +1,111 @@
+// What sdk.test.mjs calls: each part of the SDK that guests/echo does not use.
+import * as weft from "../assembly";
+
+class Item {
+  sku: string;
+  price: f64;
+
+  constructor(v: weft.Value) {
+    this.sku = v.text("sku");
+    this.price = v.number("price");
+  }
+
+  toJSON(): weft.Value {
+    return weft.Value.object().set("sku", this.sku).set("price", this.price);
+  }
+}
+
+class Order {
+  items: Item[] = [];
+  gift: bool;
+  tags: string[] = [];
+
+  constructor(v: weft.Value) {
+    const items = v.list("items"), tags = v.list("tags");
+    for (let i = 0; i < items.length; i++) this.items.push(new Item(items[i]));
+    for (let i = 0; i < tags.length; i++) this.tags.push(tags[i].text());
+    this.gift = v.boolean("gift");
+  }
+
+  toJSON(): weft.Value {
+    return weft.Value.object().set("items", this.items).set("gift", this.gift).set("tags", this.tags);
+  }
+}
+
+export function order(n: u32): u32 {
+  return weft.json<Order>(n, (ctx, order) => order.toJSON());
+}
+
+export function same(n: u32): u32 {
+  return weft.json<weft.Value>(n, (ctx, v) => v);
+}
+
+export function numbers(n: u32): u32 {
+  return weft.json<weft.Value>(n, (ctx, v) => {
+    const nothing: Order | null = null;
+    return weft.Value.list().push(v.number()).push(<u8>255).push(i64.MIN_VALUE).push(f64.NaN).push(nothing);
+  });
+}
+
+// reserve goes on after what was refused, as if nothing had been.
+export function reserve(n: u32): u32 {
+  return weft.bytes(n, (ctx) => {
+    const stock = ctx.getJSON("stock").integer("left");
+    ctx.set("stock", weft.Value.object().set("left", stock - 1));
+    ctx.publish("stock.changed", weft.Value.of(stock - 1));
+    ctx.delete("reserved");
+    const price = ctx.callJSON("prices/get", weft.encode("{}"));
+    ctx.detail("google.rpc.RetryInfo", weft.encode("soon"));
+    if (stock <= 0) return ctx.fail<weft.Bytes>(weft.Code.FailedPrecondition, "sold out");
+    return weft.encode(price);
+  });
+}
+
+// either answers with what it has when a peer is away.
+export function either(n: u32): u32 {
+  return weft.bytes(n, (ctx) => {
+    const v = ctx.call("far/away", ctx.input);
+    const failure = ctx.recover();
+    if (!failure) return v;
+    ctx.log(weft.Level.Warn, failure.message);
+    ctx.set("seen", failure.code.toString());
+    return weft.encode("nobody");
+  });
+}
+
+export function shout(n: u32): u32 {
+  return weft.bytes(n, (ctx) => {
+    ctx.setHeader("x-first", "1");
+    ctx.sendHeaders();
+    let m = ctx.recv();
+    while (m) {
+      ctx.send(weft.decode(m).toUpperCase());
+      m = ctx.recv();
+    }
+    ctx.setTrailer("x-last", "a");
+    ctx.setTrailer("X-Last", "b");
+    return null;
+  });
+}
+
+export function twice(n: u32): u32 {
+  return weft.bytes(n, (ctx) => {
+    ctx.send("one");
+    ctx.send(ctx.input);
+    return null;
+  });
+}
+
+export function post(n: u32): u32 {
+  return weft.bytes(n, (ctx) => {
+    const r = ctx.http(new weft.Request("PUT", "https://a.example", ctx.input));
+    return r.body;
+  });
+}
+
+export function broken(n: u32): u32 {
+  return weft.bytes(n, (ctx) => {
+    ctx.set("k", "v");
+    throw new Error("no way on");
+  });
+}
