@@ -7,7 +7,7 @@
  *
  *     test("it greets", async () => {
  *       const host = await Host.load("greet.wasm");
- *       assert.deepEqual(host.call("greet", { name: "Ada" }).json(), { greeting: "hello Ada" });
+ *       assert.deepEqual(host.call("greet", { name: "Ada" }).json(), { name: "hello Ada" });
  *     });
  *
  * As in weft, a call that fails leaves no write and no event. Limits there are none.

@@ -79,7 +79,7 @@ export class Context {
   recv(): Bytes | null {
     if (failed()) return null;
     const n = abi.recv(room, roomSize);
-    return n == -(<i64>Code.OutOfRange) ? null : answer(n, "recv", "");
+    return n == -(<i64>Code.OutOfRange) ? null : found(n, "recv", "");
   }
 
   /** Sends a message, and waits until there is room. A call without a stream has one. Whoever sends returns null. */
@@ -175,11 +175,11 @@ export class Context {
   }
 }
 
-/** answer is what an import with a result of i64 gave: n bytes, or minus a code. */
-function answer(n: i64, kind: string, name: string): Bytes {
+/** found is what an import with a result of i64 gave: n bytes, or minus a code; null after a code. */
+function found(n: i64, kind: string, name: string): Bytes | null {
   if (n < 0) {
     check(<u32>-n, kind, name);
-    return new Uint8Array(0);
+    return null;
   }
   const b = new Uint8Array(<i32>n);
   if (<u32>n > roomSize) abi.result(b.dataStart, <u32>n, 0);
@@ -187,8 +187,15 @@ function answer(n: i64, kind: string, name: string): Bytes {
   return b;
 }
 
+/** optional is found where NotFound is no failure. */
 function optional(n: i64, kind: string, name: string): Bytes | null {
-  return n == -(<i64>Code.NotFound) ? null : answer(n, kind, name);
+  return n == -(<i64>Code.NotFound) ? null : found(n, kind, name);
+}
+
+/** answer is found, or after a failure no bytes. */
+function answer(n: i64, kind: string, name: string): Bytes {
+  const b = found(n, kind, name);
+  return b ? b : new Uint8Array(0);
 }
 
 /** check keeps the error of the last import, of which the host has a text perhaps. */
@@ -204,7 +211,7 @@ function check(code: u32, kind: string, name: string): void {
  * and return its result. Null is an empty answer.
  */
 export function bytes(n: u32, handler: (ctx: Context) => Bytes | null): u32 {
-  return leave(handler(enter(n)));
+  return leave(handler(new Context(n)));
 }
 
 /**
@@ -213,17 +220,12 @@ export function bytes(n: u32, handler: (ctx: Context) => Bytes | null): u32 {
  * another kind, is answered with invalid_argument and the handler is not run.
  */
 export function json<In>(n: u32, handler: (ctx: Context, input: In) => Value | null): u32 {
-  const ctx = enter(n);
+  const ctx = new Context(n);
   const v = parse(ctx.input);
   const input = idof<In>() == idof<Value>() ? changetype<In>(v) : instantiate<In>(v);
   if (failed()) return leave(null);
   const out = handler(ctx, input);
   return leave(out && !failed() ? encode<Value>(out) : null);
-}
-
-function enter(n: u32): Context {
-  recover();
-  return new Context(n);
 }
 
 function leave(out: Bytes | null): u32 {

@@ -11,7 +11,7 @@
  *     export function greet(n: u32): u32 {
  *       return weft.json<Person>(n, (ctx, person) => {
  *         if (person.name == "") return ctx.fail(weft.Code.InvalidArgument, "name is missing");
- *         return weft.Value.object().set("greeting", "hello " + person.name);
+ *         return weft.Value.object().set("name", "hello " + person.name);
  *       });
  *     }
  *

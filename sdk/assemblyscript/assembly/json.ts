@@ -52,6 +52,7 @@ export class Value {
       v.bits = i64(from);
       return v;
     } else if (isInteger<T>()) {
+      if (!isSigned<T>() && <i64>from < 0) return Value.of<f64>(<f64>from, blame); // 2^63 and more
       const v = new Value(Kind.Integer, blame);
       v.bits = i64(from);
       return v;

@@ -37,7 +37,7 @@ test("JSON comes back as it was", async () => {
   assert.equal(h.call("same", '{"a":1,"a":2}').text(), '{"a":2}');
   const long = "a\n".repeat(100_000);
   assert.equal(h.call("same", { long }).json().long, long);
-  assert.deepEqual(h.call("numbers", "1E2").json(), [100, 255, -9223372036854775808, null, null]);
+  assert.deepEqual(h.call("numbers", "1E2").json(), [100, 255, -9223372036854775808, 18446744073709551615, null, null]);
 });
 
 test("what is no JSON is refused with its place", async () => {
@@ -105,8 +105,10 @@ test("messages in and out", async () => {
   assert.equal(h.call("shout", "one").text(), "ONE");
   assert.equal(failure(h.call("twice", "two"), "failed_precondition"), "send: the call is no stream");
   assert.equal(h.call("twice", "two", { messages: [] }).messages.length, 2);
+  h.logs = [];
   h.faults.recv = new Fault("canceled", "the caller went away");
   assert.equal(failure(h.call("shout", "one"), "canceled"), "recv: the caller went away");
+  assert.deepEqual(h.logs, [], "what failed is no message");
 });
 
 test("bodies of any length go through base64", async () => {

@@ -43,7 +43,7 @@ export function same(n: u32): u32 {
 export function numbers(n: u32): u32 {
   return weft.json<weft.Value>(n, (ctx, v) => {
     const nothing: Order | null = null;
-    return weft.Value.list().push(v.number()).push(<u8>255).push(i64.MIN_VALUE).push(f64.NaN).push(nothing);
+    return weft.Value.list().push(v.number()).push(<u8>255).push(i64.MIN_VALUE).push(u64.MAX_VALUE).push(f64.NaN).push(nothing);
   });
 }
 
@@ -77,10 +77,9 @@ export function shout(n: u32): u32 {
   return weft.bytes(n, (ctx) => {
     ctx.setHeader("x-first", "1");
     ctx.sendHeaders();
-    let m = ctx.recv();
-    while (m) {
+    for (let m = ctx.recv(); m; m = ctx.recv()) {
+      ctx.log(weft.Level.Debug, "got one");
       ctx.send(weft.decode(m).toUpperCase());
-      m = ctx.recv();
     }
     ctx.setTrailer("x-last", "a");
     ctx.setTrailer("X-Last", "b");
