@@ -1,15 +1,24 @@
 package conformance
 
 import (
+	"context"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/tests/probe"
 )
 
 // TestAssemblyScript runs the tests of the SDK, which call a module in its host
-// in memory.
+// in memory; and of that module what guests/echo has not, in the real one.
 func TestAssemblyScript(t *testing.T) {
 	find := exec.Command("./find-npm-tool", "asc")
 	find.Dir = guests
@@ -25,9 +34,79 @@ func TestAssemblyScript(t *testing.T) {
 	if text, err := build.CombinedOutput(); err != nil || len(text) > 0 {
 		t.Fatalf("build: %v\n%s", err, text)
 	}
-	run := exec.Command("node", "--test", "tests/sdk.test.mjs")
-	run.Dir, run.Env = sdk, append(os.Environ(), "WEFT_TEST_MODULE="+module)
-	if text, err := run.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, text)
+	t.Run("in memory", func(t *testing.T) {
+		run := exec.Command("node", "--test", "tests/sdk.test.mjs")
+		run.Dir, run.Env = sdk, append(os.Environ(), "WEFT_TEST_MODULE="+module)
+		if text, err := run.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	})
+	t.Run("in weft", func(t *testing.T) { talks(t, module) })
+}
+
+// talk is a stream of messages, and what came back.
+type talk struct {
+	in, out []string
+	headers weft.Header
+}
+
+func (s *talk) Recv(context.Context) ([]byte, error) {
+	if len(s.in) == 0 {
+		return nil, io.EOF
+	}
+	m := s.in[0]
+	s.in = s.in[1:]
+	return []byte(m), nil
+}
+
+func (s *talk) Send(_ context.Context, m []byte) error {
+	s.out = append(s.out, string(m))
+	return nil
+}
+
+func (s *talk) SendHeaders(_ context.Context, h weft.Header) error {
+	s.headers = h
+	return nil
+}
+
+func talks(t *testing.T, module string) {
+	check, err := probe.Check(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := wasm.Open(t.Context(), wasm.Options{CacheDir: filepath.Join(t.TempDir(), "cache"), Check: check})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close(context.Background()) })
+	m, err := r.Load(t.Context(), "sdk", func() ([]byte, error) { return os.ReadFile(module) }, weft.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &talk{in: []string{"a", "", strings.Repeat("b", 5000)}}
+	out, err := m.Call(t.Context(), &recorder{}, "shout", wasm.Input{Stream: s})
+	if err != nil || !slices.Equal(s.out, []string{"A", "", strings.Repeat("B", 5000)}) {
+		t.Errorf("sent %.100q, %v", s.out, err)
+	}
+	if !reflect.DeepEqual(s.headers, weft.Header{"x-first": {"1"}}) || !reflect.DeepEqual(out.Trailers, weft.Header{"x-last": {"a", "b"}}) {
+		t.Errorf("headers %q, trailers %q", s.headers, out.Trailers)
+	}
+
+	env := &recorder{state: map[string]string{"stock": `{"left":0}`}}
+	_, err = m.Call(t.Context(), env, "reserve", wasm.Input{})
+	if weft.CodeOf(err) != weft.Internal || !strings.Contains(err.Error(), "answer of prices/get is no JSON") {
+		t.Errorf("the first failure: %v", err) // the recorder answers no JSON
+	}
+	want := []weft.Detail{{Type: "google.rpc.RetryInfo", Value: []byte("soon")}}
+	if got := weft.DetailsOf(err); !reflect.DeepEqual(got, want) {
+		t.Errorf("details %q, want %q", got, want)
+	}
+
+	env = &recorder{state: map[string]string{}}
+	if _, err := m.Call(t.Context(), env, "broken", wasm.Input{}); !errors.Is(err, wasm.ErrTrap) {
+		t.Errorf("what is thrown: %v, want a trap", err)
+	}
+	if len(env.logs) != 1 || !strings.HasPrefix(env.logs[0], "ERROR no way on in ") {
+		t.Errorf("logged %q", env.logs)
 	}
 }
