@@ -138,8 +138,6 @@ export function allocate(n: u32): u32 {
     return weft.encode(calls.toString());
   });
 }
-  });
-}
 
 export function stream(n: u32): u32 {
   return weft.bytes(n, (ctx) => {
