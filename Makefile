@@ -23,10 +23,11 @@ build: need
 demo: build guests
 	KEEP=$(KEEP) bash tests/demo/run
 
-# Go code of the API from proto/weft/v1.
+# Go code of the API from proto/weft/v1, and the SDK for Go as weft writes it.
 generate: need
 	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf lint
 	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf generate
+	$(GO) test ./sdk -run Packed -args -pack
 
 # Benchmarks of the rooms, the figures, and the table of docs/PERFORMANCE.md.
 bench: build
