@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
@@ -41,29 +42,15 @@ func Describe(ctx context.Context, source []byte, from, service string) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	set := &descriptorpb.FileDescriptorSet{}
-	seen := map[string]bool{}
-	var add func(f protoreflect.FileDescriptor)
-	add = func(f protoreflect.FileDescriptor) { // those that a file imports come first
-		if seen[f.Path()] {
-			return
-		}
-		seen[f.Path()] = true
-		for i := range f.Imports().Len() {
-			add(f.Imports().Get(i).FileDescriptor)
-		}
-		p := protodesc.ToFileDescriptorProto(f)
-		p.SourceCodeInfo = nil
-		set.File = append(set.File, p)
-	}
+	all := collection{seen: map[string]bool{}}
 	var known []string
 	for _, f := range files {
 		for i := range f.Services().Len() {
 			s := f.Services().Get(i)
 			known = append(known, string(s.FullName()))
 			if string(s.FullName()) == service {
-				add(f)
-				return proto.MarshalOptions{Deterministic: true}.Marshal(set)
+				all.add(f)
+				return all.bytes()
 			}
 		}
 	}
@@ -192,4 +179,49 @@ func (m *Method) JSON(message []byte) ([]byte, error) {
 	var compact bytes.Buffer
 	err = json.Compact(&compact, text) // protojson adds blanks at random
 	return compact.Bytes(), err
+}
+
+// Compile is the descriptor set of .proto files: those named, in a folder that
+// also has what they import. The files of google/protobuf are there besides.
+func Compile(ctx context.Context, dir fs.FS, names ...string) ([]byte, error) {
+	c := protocompile.Compiler{
+		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: func(path string) (io.ReadCloser, error) { return dir.Open(path) }}),
+	}
+	files, err := c.Compile(ctx, names...)
+	var wrong reporter.ErrorWithPos
+	switch {
+	case errors.As(err, &wrong):
+		at := wrong.GetPosition()
+		return nil, weft.Errorf(weft.InvalidArgument, "grpc.Compile", "%s:%d:%d: %w", at.Filename, at.Line, at.Col, wrong.Unwrap())
+	case err != nil:
+		return nil, fail("%w", err)
+	}
+	all := collection{seen: map[string]bool{}}
+	for _, f := range files {
+		all.add(f)
+	}
+	return all.bytes()
+}
+
+// collection is a descriptor set in the making: what a file imports comes before it.
+type collection struct {
+	set  descriptorpb.FileDescriptorSet
+	seen map[string]bool
+}
+
+func (c *collection) add(f protoreflect.FileDescriptor) {
+	if c.seen[f.Path()] {
+		return
+	}
+	c.seen[f.Path()] = true
+	for i := range f.Imports().Len() {
+		c.add(f.Imports().Get(i).FileDescriptor)
+	}
+	p := protodesc.ToFileDescriptorProto(f)
+	p.SourceCodeInfo = nil
+	c.set.File = append(c.set.File, p)
+}
+
+func (c *collection) bytes() ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(&c.set)
 }

@@ -3,6 +3,7 @@ package grpc_test
 import (
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -116,5 +117,26 @@ func TestWhatDescribesNothingIsRefused(t *testing.T) {
 				t.Errorf("%v, not %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestFilesOfAFolderAreOneDescriptorSet(t *testing.T) {
+	dir := fstest.MapFS{
+		"api.proto":   {Data: []byte(`syntax = "proto3"; package a; import "types.proto"; import "google/protobuf/empty.proto"; service S { rpc Do(M) returns (google.protobuf.Empty); }`)},
+		"types.proto": {Data: []byte(`syntax = "proto3"; package a; message M { string text = 1; }`)},
+		"wrong.proto": {Data: []byte("syntax = \"proto3\";\npackage a;\nmessage M { string text = 1 }\n")},
+		"lost.proto":  {Data: []byte("syntax = \"proto3\";\nimport \"nowhere.proto\";\n")},
+	}
+	set, err := grpc.Compile(t.Context(), dir, "api.proto", "types.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := grpc.Open(set, "a.S", "Do"); err != nil || m.Path() != "/a.S/Do" {
+		t.Errorf("%v", err)
+	}
+	for name, want := range map[string]string{"wrong.proto": "wrong.proto:3:", "lost.proto": "lost.proto:2:", "none.proto": "none.proto"} {
+		if _, err := grpc.Compile(t.Context(), dir, name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
