@@ -330,29 +330,26 @@ func Validate(ctx context.Context, file string, source []byte) (doubts []string,
 	return doubts, offline(ctx, func(scripts *script.Engine) error { return catalog.CheckScripts(ctx, scripts, def) })
 }
 
-// offline lends an engine of scripts to what runs without a host. Compiled code
-// is kept where the user's caches are, if there is such a place.
+// offline lends an engine of scripts to what runs without a host.
 func offline(ctx context.Context, do func(*script.Engine) error) error {
-	dir, err := os.UserCacheDir()
+	return sandbox(ctx, func(rt *wasm.Runtime) error { return do(script.New(rt)) })
+}
+
+// cacheDir is where compiled code is kept without a host: where the user's
+// caches are, if there is such a place. done ends its use.
+func cacheDir() (dir string, done func(), err error) {
+	dir, err = os.UserCacheDir()
 	if err == nil {
 		dir = filepath.Join(dir, "weft")
 		err = os.MkdirAll(dir, 0o700)
 	}
-	if err != nil {
-		if dir, err = os.MkdirTemp("", "weft"); err != nil {
-			return weft.Errorf(weft.Unavailable, "host.offline", "a folder for the engine of scripts: %w", err)
-		}
-		defer os.RemoveAll(dir)
+	if err == nil {
+		return dir, func() {}, nil
 	}
-	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: dir})
-	if err != nil {
-		return err
+	if dir, err = os.MkdirTemp("", "weft"); err != nil {
+		return "", nil, weft.Errorf(weft.Unavailable, "host.cacheDir", "a folder for compiled code: %w", err)
 	}
-	err = do(script.New(rt))
-	if closed := rt.Close(ctx); err == nil {
-		err = closed
-	}
-	return err
+	return dir, func() { os.RemoveAll(dir) }, nil
 }
 
 // GraphFormats are what Graph draws.

@@ -68,11 +68,8 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 	if err != nil {
 		return Pushed{}, err
 	}
-	manifest, err := p.manifest(report)
+	manifest, err := Examine(c.rt, report, p)
 	if err != nil {
-		return Pushed{}, err
-	}
-	if err := c.rt.Admit(report, manifest.Limits); err != nil {
 		return Pushed{}, err
 	}
 	m := &Module{namespace: ns, Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
@@ -90,6 +87,25 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 		c.changed()
 	}
 	return pushed, err
+}
+
+// Examine is the manifest of an upload that passed Runtime.Check, complete. An
+// upload whose manifest Push would refuse is refused by it, too.
+func Examine(rt *wasm.Runtime, report wasm.Report, p Push) (weft.Manifest, error) {
+	m, err := p.manifest(report)
+	if err != nil {
+		return m, err
+	}
+	return m, rt.Admit(report, m.Limits)
+}
+
+// CheckName refuses what is no name of a module.
+func CheckName(name string) error {
+	if nameForm.MatchString(name) {
+		return nil
+	}
+	return weft.Errorf(weft.InvalidArgument, "catalog.CheckName", "%q is not a module name", name).
+		WithHint("give a name in the manifest or with --name: lower-case letters, digits and dashes, at most 63")
 }
 
 // manifest is what the upload says of itself, checked and complete.
@@ -119,8 +135,8 @@ func check(m weft.Manifest, report wasm.Report) error {
 	refuse := func(hint, format string, args ...any) error {
 		return weft.Errorf(weft.InvalidArgument, "catalog.Catalog.Push", format, args...).WithHint("%s", hint)
 	}
-	if !nameForm.MatchString(m.Name) {
-		return refuse("give a name in the manifest or with --name: lower-case letters, digits and dashes, at most 63", "%q is not a module name", m.Name)
+	if err := CheckName(m.Name); err != nil {
+		return err
 	}
 	if !semver.IsValid("v"+m.Version) || strings.Count(strings.SplitN(m.Version, "-", 2)[0], ".") != 2 || strings.Contains(m.Version, "+") {
 		return refuse("give a version such as 1.4.0 in the manifest or with --version", "%q is not a semantic version", m.Version)

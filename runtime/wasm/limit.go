@@ -136,3 +136,7 @@ func (m *minute) take(n, limit int, now time.Time) (ok bool, say string) {
 	}
 	return true, ""
 }
+
+// LimitsOf are the limits that a manifest's come to: the defaults where it has
+// none, and no more than this host allows.
+func (r *Runtime) LimitsOf(asked weft.Limits) weft.Limits { return within(asked, r.opts.Limits) }

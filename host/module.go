@@ -1,0 +1,206 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/guest"
+	"github.com/weftrun/weft/host/services"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/workflows/grpc"
+)
+
+// Languages are those that NewModule knows.
+func Languages() []string { return guest.Languages() }
+
+// NewModule writes a first module of that name into a new folder, and returns
+// the command that tests it.
+func NewModule(dir, name, language string) (test string, err error) {
+	if err := catalog.CheckName(name); err != nil {
+		return "", err
+	}
+	return guest.New(dir, name, language)
+}
+
+// Inspection is what a module is, and what it asks for.
+type Inspection struct {
+	Digest       string             `json:"digest"`
+	Size         int64              `json:"size"`
+	Manifest     weft.Manifest      `json:"manifest"` // complete, but for a name and a version that nobody gave
+	Limits       weft.Limits        `json:"limits"`   // of a call, the defaults included
+	Capabilities []string           `json:"capabilities,omitempty"`
+	Services     []string           `json:"services,omitempty"` // by the descriptors in it
+	MemoryKiB    int                `json:"memoryKiB"`
+	Table        int                `json:"table"`
+	Sections     []InspectedSection `json:"sections,omitempty"`
+}
+
+// InspectedSection is a custom section of a module.
+type InspectedSection struct {
+	Name string `json:"name"`
+	Size int    `json:"size"`
+}
+
+// InspectModule checks a module, offline, by the rules of an upload to a host
+// with the default limits. manifest is what lies beside it, as JSON; nil for
+// nothing.
+func InspectModule(ctx context.Context, code, manifest []byte) (Inspection, error) {
+	var i Inspection
+	err := sandbox(ctx, func(rt *wasm.Runtime) error {
+		p, err := pushOf(code, manifest)
+		if err != nil {
+			return err
+		}
+		report, err := rt.Check(ctx, code)
+		if err != nil {
+			return err
+		}
+		own := cmp.Or(p.Manifest, report.Manifest, &weft.Manifest{})
+		p.Name, p.Version = cmp.Or(own.Name, "unnamed"), cmp.Or(own.Version, "0.0.0") // an upload may name them
+		i.Manifest, err = catalog.Examine(rt, report, p)
+		if err != nil {
+			return err
+		}
+		i.Manifest.Name, i.Manifest.Version = own.Name, own.Version
+		i.Digest, i.Size, i.Capabilities, i.MemoryKiB, i.Table = report.Digest, report.Size, report.Imports, report.MemoryKiB, report.Table
+		for _, s := range report.Sections {
+			i.Sections = append(i.Sections, InspectedSection(s))
+		}
+		i.Limits = rt.LimitsOf(i.Manifest.Limits)
+		i.Services, err = servicesOf(p.Name, wasm.SectionOf(code, wasm.DescriptorSection))
+		return err
+	})
+	return i, err
+}
+
+func pushOf(code, manifest []byte) (p catalog.Push, err error) {
+	p.Wasm = code
+	if manifest != nil {
+		p.Manifest, err = wasm.ParseManifest(manifest)
+	}
+	return p, err
+}
+
+func servicesOf(module string, descriptors []byte) ([]string, error) {
+	if descriptors == nil {
+		return nil, nil
+	}
+	schema, err := services.Link(module, descriptors)
+	if err != nil {
+		return nil, err
+	}
+	return schema.Services(), nil
+}
+
+// sandbox lends a runtime to what works without a host.
+func sandbox(ctx context.Context, do func(*wasm.Runtime) error) error {
+	dir, done, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	defer done()
+	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: dir})
+	if err != nil {
+		return err
+	}
+	err = do(rt)
+	if closed := rt.Close(ctx); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// Files that BuildModule looks for beside the sources, besides *.proto.
+const (
+	manifestFile   = "weft.yaml"
+	descriptorFile = "descriptors.binpb" // what buf build and protoc write
+)
+
+// BuildModule builds the module in a folder with the toolchain of its language,
+// puts what weft.yaml and *.proto, or descriptors.binpb, say into it, and checks
+// it as InspectModule does. What the tools write goes to says. The module is in
+// the file that it returns, of the name in weft.yaml.
+func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, i Inspection, err error) {
+	const op = "host.BuildModule"
+	manifest, err := manifestIn(dir)
+	if err != nil {
+		return "", i, err
+	}
+	descriptors, err := descriptorsIn(ctx, dir)
+	if err != nil {
+		return "", i, err
+	}
+	code, err := guest.Build(ctx, dir, says)
+	if err != nil {
+		return "", i, err
+	}
+	if i, err = InspectModule(ctx, code, manifest); err != nil {
+		return "", i, err
+	}
+	for _, s := range []struct {
+		section, file string
+		data          []byte
+	}{{wasm.ManifestSection, manifestFile, manifest}, {wasm.DescriptorSection, "the folder", descriptors}} {
+		if s.data == nil {
+			continue
+		}
+		if slices.ContainsFunc(i.Sections, func(have InspectedSection) bool { return have.Name == s.section }) {
+			return "", i, weft.Errorf(weft.InvalidArgument, op, "the sources put a section %s into the module, and %s has another", s.section, s.file).WithHint("remove one of them")
+		}
+		code = wasm.AppendSection(code, s.section, s.data)
+	}
+	if i, err = InspectModule(ctx, code, nil); err != nil {
+		return "", i, err
+	}
+	if err := catalog.CheckName(i.Manifest.Name); err != nil {
+		return "", i, err
+	}
+	file = filepath.Join(dir, i.Manifest.Name+".wasm")
+	if err := os.WriteFile(file, code, 0o666); err != nil {
+		return "", i, weft.Errorf(weft.Unavailable, op, "write the module: %w", err)
+	}
+	return file, i, nil
+}
+
+// manifestIn is weft.yaml as JSON; nil where there is none.
+func manifestIn(dir string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, weft.Errorf(weft.Unavailable, "host.BuildModule", "the manifest: %w", err)
+	}
+	data, err := Manifest(text)
+	if err == nil {
+		_, err = wasm.ParseManifest(data)
+	}
+	if err != nil {
+		return nil, weft.Errorf(weft.InvalidArgument, "host.BuildModule", "%s: %w", filepath.Join(dir, manifestFile), err)
+	}
+	return data, nil
+}
+
+// descriptorsIn is the descriptor set of the folder's services; nil where there
+// are none.
+func descriptorsIn(ctx context.Context, dir string) ([]byte, error) {
+	set, err := os.ReadFile(filepath.Join(dir, descriptorFile))
+	if !errors.Is(err, os.ErrNotExist) {
+		return set, err
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "*.proto"))
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	for i := range found {
+		found[i] = filepath.Base(found[i])
+	}
+	return grpc.Compile(ctx, os.DirFS(dir), found...)
+}

@@ -1,0 +1,97 @@
+package host_test
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/tests/probe"
+	"github.com/weftrun/weft/workflows/grpc"
+)
+
+// probed is the probe with its manifest inside.
+func probed(t *testing.T) []byte {
+	t.Helper()
+	t.Setenv("XDG_CACHE_HOME", cache)
+	yaml, err := os.ReadFile("../guests/probe/weft.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := host.Manifest(yaml)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wasm.AppendSection(probe.Wasm(t), wasm.ManifestSection, manifest)
+}
+
+func TestATrialReachesWhatItNamesAndNoMore(t *testing.T) {
+	var asked []string
+	peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		w.Header().Set("content-type", "application/json")
+		io.WriteString(w, `{"paid":true}`)
+	}))
+	defer peer.Close()
+	trial := host.Trial{Wasm: probed(t), Handler: "ask", Input: []byte(`{"procedures":["payments/a.B/C"]}`), Log: slog.New(slog.DiscardHandler)}
+	out, err := host.TryModule(t.Context(), trial)
+	if weft.CodeOf(err) != weft.PermissionDenied || out.Code != weft.PermissionDenied || !slices.Equal(out.Withheld.Peers, []string{"*"}) || len(asked) > 0 {
+		t.Errorf("without a peer: %v, withheld %v, asked %v", err, out.Withheld.Peers, asked)
+	}
+	trial.Peers = map[string]string{"payments": peer.URL}
+	out, err = host.TryModule(t.Context(), trial)
+	if err != nil || string(out.Result.Output) != `[{"paid":true}]` || !slices.Equal(asked, []string{"/a.B/C"}) {
+		t.Errorf("with the peer: %s, %v, asked %v", out.Result.Output, err, asked)
+	}
+}
+
+func TestATrialShowsEventsAndLogsOfTheHandlerAlone(t *testing.T) {
+	var log bytes.Buffer
+	trial := host.Trial{Wasm: probed(t), Handler: "count", Input: []byte(`{"key":"a"}`), Log: slog.New(slog.NewTextHandler(&log, nil))}
+	out, err := host.TryModule(t.Context(), trial)
+	if err != nil || len(out.Events) != 1 || out.Events[0].Type != "probe.counted" || string(out.Events[0].Data) != `{"key":"a","count":1}` {
+		t.Errorf("%+v, %v", out.Events, err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("the host logged: %s", &log)
+	}
+	trial.Handler, trial.Input = "boom", nil
+	if _, err := host.TryModule(t.Context(), trial); err == nil || !strings.Contains(log.String(), "panic: ") || strings.Contains(log.String(), "module is live") {
+		t.Errorf("%v, logged: %s", err, &log)
+	}
+}
+
+func TestAnInspectionTellsServicesAndRefusesAsAnUpload(t *testing.T) {
+	code := probed(t)
+	i, err := host.InspectModule(t.Context(), code, nil)
+	if err != nil || i.Manifest.Name != "probe" || len(i.Manifest.Handlers) != 9 || i.Services != nil || i.Limits != wasm.DefaultLimits {
+		t.Errorf("%+v, %v", i, err)
+	}
+	set, err := grpc.Describe(t.Context(), []byte("syntax = \"proto3\"; package a; message M {} service S { rpc Do(M) returns (M); }"), "a.proto", "a.S")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i, err = host.InspectModule(t.Context(), wasm.AppendSection(code, wasm.DescriptorSection, set), nil); err != nil || !slices.Equal(i.Services, []string{"a.S"}) {
+		t.Errorf("%v, %v", i.Services, err)
+	}
+	for _, refused := range []struct{ name, manifest, want string }{
+		{"a handler that it does not export", `{"name":"probe","version":"1.0.0","handlers":[{"name":"gone"}]}`, `exports no function "gone"`},
+		{"more than the host allows", `{"name":"probe","version":"1.0.0","limits":{"table":100000}}`, "limits.table is 100000"},
+		{"a field that nobody knows", `{"named":"probe"}`, `unknown field "named"`},
+	} {
+		if _, err := host.InspectModule(t.Context(), code, []byte(refused.manifest)); err == nil || !strings.Contains(err.Error(), refused.want) {
+			t.Errorf("%s: %v", refused.name, err)
+		}
+	}
+	if _, err := host.InspectModule(t.Context(), wasm.AppendSection(code, wasm.DescriptorSection, []byte("none")), nil); err == nil || !strings.Contains(err.Error(), "no FileDescriptorSet") {
+		t.Errorf("descriptors that are none: %v", err)
+	}
+}
