@@ -32,7 +32,7 @@ func (a *app) moduleCommand() *cobra.Command {
 		return a.showModule(res.Module)
 	})
 	show.Aliases = []string{"describe"}
-	return group("module", "Upload and manage modules", a.pushCommand(),
+	c := group("module", "Write, upload and manage modules", a.pushCommand(),
 		verb("list", "List modules", func(ctx context.Context, _ []string) error {
 			res, err := a.modules().ListModules(ctx, &weftv1.ListModulesRequest{Namespace: a.namespace})
 			if err != nil {
@@ -70,6 +70,8 @@ func (a *app) moduleCommand() *cobra.Command {
 			}
 			return a.showModule(res.Module)
 		}))
+	c.AddCommand(a.authorCommands()...)
+	return c
 }
 
 func (a *app) pushCommand() *cobra.Command {

@@ -44,8 +44,21 @@ const patience = time.Minute
 func TestScripts(t *testing.T) {
 	shared := t.TempDir()
 	lay(t, shared)
+	goCache, tools := output(t, "go", "env", "GOCACHE"), ""
+	for _, tool := range []string{"zig", "asc"} {
+		if path := output(t, filepath.Join(root, "guests/find-npm-tool"), tool); path != "" {
+			tools += ":" + filepath.Dir(path)
+		}
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
+		Condition: func(language string) (bool, error) {
+			find, ok := map[string][]string{"clang": {"find-clang"}, "zig": {"find-npm-tool", "zig"}}[language]
+			if !ok {
+				return false, fmt.Errorf("no condition %s", language)
+			}
+			return output(t, filepath.Join(root, "guests", find[0]), find[1:]...) != "", nil
+		},
 		Setup: func(e *testscript.Env) error {
 			address, err := freeAddress()
 			if err != nil {
@@ -61,6 +74,10 @@ func TestScripts(t *testing.T) {
 			}
 			e.Setenv("EXAMPLES", examples)
 			e.Setenv("WEFT_CACHE", filepath.Join(shared, "cache"))
+			e.Setenv("XDG_CACHE_HOME", filepath.Join(shared, "cache"))
+			e.Setenv("WEFT_BIN", filepath.Dir(weftPath))
+			e.Setenv("GOCACHE", goCache)
+			e.Setenv("PATH", e.Getenv("PATH")+tools)
 			e.Values[server{}] = &server{}
 			return os.CopyFS(e.WorkDir, os.DirFS(filepath.Join(shared, "files")))
 		},
@@ -77,6 +94,16 @@ func TestScripts(t *testing.T) {
 			"killworkers": killWorkers,
 		},
 	})
+}
+
+// output is what a program says, without the line's end.
+func output(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(program, args...).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", program, err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // lay makes the files that every script finds: two modules with their

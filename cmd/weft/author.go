@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/weftrun/weft/host"
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+)
+
+// authorCommands are those for who writes modules: none needs a server.
+func (a *app) authorCommands() []*cobra.Command {
+	build := verb("build [DIR]", "Build a module with the toolchain of its language, and check it", func(ctx context.Context, args []string) error {
+		file, i, err := host.BuildModule(ctx, append(args, ".")[0], os.Stderr)
+		if err != nil {
+			return err
+		}
+		return a.inspection(file, i)
+	})
+	build.Args = cobra.MaximumNArgs(1)
+	var manifest string
+	inspect := verb("inspect FILE.wasm", "Show what a module is and asks for, and check it as an upload would be", func(ctx context.Context, args []string) error {
+		code, beside, err := moduleIn(args[0], manifest)
+		if err != nil {
+			return err
+		}
+		i, err := host.InspectModule(ctx, code, beside)
+		if err != nil {
+			return err
+		}
+		return a.inspection(args[0], i)
+	})
+	inspect.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
+	return []*cobra.Command{a.newCommand(), build, inspect, a.tryCommand()}
+}
+
+func (a *app) newCommand() *cobra.Command {
+	var language string
+	c := verb("new NAME", "Write a first module into a new folder", func(_ context.Context, args []string) error {
+		test, err := host.NewModule(filepath.FromSlash(args[0]), filepath.Base(args[0]), language)
+		if err != nil {
+			return err
+		}
+		return a.print(fields("folder", args[0], "language", language, "test", test), "%s is there: a handler, its test, and a README\n\n  cd %s && %s\n  weft module build %s\n", args[0], args[0], test, args[0])
+	})
+	c.Flags().StringVar(&language, "lang", "go", strings.Join(host.Languages(), ", "))
+	_ = c.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(host.Languages(), cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
+	return c
+}
+
+// moduleIn reads a module and the manifest beside it.
+func moduleIn(file, manifest string) (code, beside []byte, err error) {
+	if code, err = os.ReadFile(file); err != nil {
+		return nil, nil, err
+	}
+	beside, err = sidecar(file, manifest)
+	return code, beside, err
+}
+
+func (a *app) tryCommand() *cobra.Command {
+	t := host.Trial{Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: withoutTime}))}
+	var manifest, input string
+	var headers []string
+	c := verb("run FILE.wasm", "Run a handler of a module without a server", func(ctx context.Context, args []string) (err error) {
+		if t.Wasm, t.Manifest, err = moduleIn(args[0], manifest); err != nil {
+			return err
+		}
+		if t.Input, _, err = a.read("--input", input); err != nil {
+			return err
+		}
+		if len(t.Input) > inputMax {
+			return fmt.Errorf("--input: more than %d bytes", inputMax)
+		}
+		t.Headers = map[string][]string{}
+		for _, h := range headers {
+			name, value, ok := strings.Cut(h, ":")
+			if name = strings.ToLower(strings.TrimSpace(name)); !ok || name == "" {
+				return usagef("--header %q; write NAME: VALUE", h)
+			}
+			t.Headers[name] = append(t.Headers[name], strings.TrimSpace(value))
+		}
+		out, err := host.TryModule(ctx, t)
+		return a.tried(out, err)
+	})
+	c.Flags().StringVar(&t.Handler, "handler", "", "handler; not needed where there is one")
+	c.Flags().StringVar(&input, "input", "", "bytes, @FILE, or - for standard input")
+	c.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
+	c.Flags().StringArrayVar(&headers, "header", nil, "header of the call, NAME: VALUE")
+	c.Flags().StringToStringVar(&t.Config, "config", nil, "config key=value")
+	c.Flags().StringVar(&t.Secrets, "secrets", "", "folder with default/NAME for each secret")
+	c.Flags().StringToStringVar(&t.Peers, "peer", nil, "peer that it may call, NAME=URL; without it none")
+	c.Flags().StringArrayVar(&t.HTTP, "http", nil, "HOST:PORT that it may reach by plain HTTP; without it nothing")
+	return c
+}
+
+func withoutTime(groups []string, at slog.Attr) slog.Attr {
+	if len(groups) == 0 && at.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return at
+}
+
+// tried prints what came of a run: its output, and on standard error what it
+// would have left behind.
+func (a *app) tried(out host.Tried, failed error) error {
+	for _, what := range []struct {
+		flag  string
+		names []string
+	}{{"--peer NAME=URL", out.Withheld.Peers}, {"--http", out.Withheld.HTTP}} {
+		if failed != nil && len(what.names) > 0 {
+			fmt.Fprintf(os.Stderr, "not allowed here: %s; allow it with %s\n", strings.Join(what.names, ", "), what.flag)
+		}
+	}
+	if failed != nil && out.Handler != "" {
+		return fmt.Errorf("handler %s: %s: %w", out.Handler, out.Code, failed)
+	}
+	if failed != nil {
+		return failed
+	}
+	if a.output != "table" {
+		said := triedFields{Output: string(out.Result.Output), Headers: out.Result.Headers, Trailers: out.Result.Trailers}
+		for _, e := range out.Events {
+			said.Events = append(said.Events, triedEvent{e.Type, string(e.Data)})
+		}
+		return a.object(said)
+	}
+	for _, e := range out.Events {
+		fmt.Fprintf(os.Stderr, "event %s %s\n", e.Type, e.Data)
+	}
+	_, err := a.out.Write(out.Result.Output)
+	if a.terminal && err == nil {
+		a.printf("\n")
+	}
+	return err
+}
+
+type triedFields struct {
+	Output   string              `json:"output"`
+	Headers  map[string][]string `json:"headers,omitempty"`
+	Trailers map[string][]string `json:"trailers,omitempty"`
+	Events   []triedEvent        `json:"events,omitempty"`
+}
+
+type triedEvent struct {
+	Type string `json:"type"`
+	Data string `json:"data"`
+}
+
+// object prints what the API has no message for.
+func (a *app) object(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	s := &structpb.Struct{}
+	if err := protojson.Unmarshal(data, s); err != nil {
+		return err
+	}
+	_, err = a.json(s)
+	return err
+}
+
+func (a *app) inspection(file string, i host.Inspection) error {
+	if a.output != "table" {
+		return a.object(struct {
+			File string `json:"file"`
+			host.Inspection
+		}{file, i})
+	}
+	m := i.Manifest
+	if m.Name == "" {
+		a.printf("%s  sha256 %.16s  %d bytes\n", file, i.Digest, i.Size)
+	} else {
+		a.printf("%s  %s:%s  sha256 %.16s  %d bytes\n", file, m.Name, m.Version, i.Digest, i.Size)
+	}
+	row := func(what, text string) {
+		if text != "" {
+			a.printf("  %-9s %s\n", what, text)
+		}
+	}
+	var names, sections []string
+	for _, h := range m.Handlers {
+		names = append(names, h.Name)
+	}
+	for _, s := range i.Sections {
+		sections = append(sections, fmt.Sprintf("%s %d", s.Name, s.Size))
+	}
+	row("handlers", strings.Join(names, ", "))
+	for _, s := range m.Subscriptions {
+		row("on event", s.Type+" -> "+s.Handler)
+	}
+	row("services", strings.Join(i.Services, ", "))
+	row("imports", strings.Join(short(i.Capabilities), ", "))
+	row("asks for", grants(&weftv1.Grants{Peers: m.Grants.Peers, Http: m.Grants.HTTP, Events: m.Grants.Events, State: m.Grants.State, Config: m.Grants.Config, Secrets: m.Grants.Secrets}))
+	row("memory", fmt.Sprintf("%d KiB, a table of %d", i.MemoryKiB, i.Table))
+	l := i.Limits
+	row("limits", fmt.Sprintf("memory %d MiB, %d ms, fuel %d, output %d bytes, %d calls at once", l.MemoryMiB, l.TimeoutMS, l.Fuel, l.OutputBytes, l.Concurrency))
+	row("lifecycle", string(m.Lifecycle))
+	row("sections", strings.Join(sections, ", "))
+	return nil
+}
