@@ -35,6 +35,8 @@ type Inspection struct {
 	Size         int64              `json:"size"`
 	Manifest     weft.Manifest      `json:"manifest"` // complete, but for a name and a version that nobody gave
 	Limits       weft.Limits        `json:"limits"`   // of a call, the defaults included
+	Way          string             `json:"way"`      // how calls get in: handlers, command or extism
+	Doubts       []string           `json:"doubts,omitempty"`
 	Capabilities []string           `json:"capabilities,omitempty"`
 	Services     []string           `json:"services,omitempty"` // by the descriptors in it
 	MemoryKiB    int                `json:"memoryKiB"`
@@ -69,6 +71,7 @@ func InspectModule(ctx context.Context, code, manifest []byte) (Inspection, erro
 			return err
 		}
 		i.Manifest.Name, i.Manifest.Version = own.Name, own.Version
+		i.Way, i.Doubts = string(report.Way), report.Doubts
 		i.Digest, i.Size, i.Capabilities, i.MemoryKiB, i.Table = report.Digest, report.Size, report.Imports, report.MemoryKiB, report.Table
 		for _, s := range report.Sections {
 			i.Sections = append(i.Sections, InspectedSection(s))

@@ -194,6 +194,7 @@ func (a *app) inspection(file string, i host.Inspection) error {
 	for _, s := range i.Sections {
 		sections = append(sections, fmt.Sprintf("%s %d", s.Name, s.Size))
 	}
+	row("way in", i.Way)
 	row("handlers", strings.Join(names, ", "))
 	for _, s := range m.Subscriptions {
 		row("on event", s.Type+" -> "+s.Handler)
@@ -206,5 +207,13 @@ func (a *app) inspection(file string, i host.Inspection) error {
 	row("limits", fmt.Sprintf("memory %d MiB, %d ms, fuel %d, output %d bytes, %d calls at once", l.MemoryMiB, l.TimeoutMS, l.Fuel, l.OutputBytes, l.Concurrency))
 	row("lifecycle", string(m.Lifecycle))
 	row("sections", strings.Join(sections, ", "))
+	a.doubts(i.Doubts)
 	return nil
+}
+
+// doubts are told beside a module that is as it should be.
+func (a *app) doubts(all []string) {
+	for _, d := range all {
+		a.printf("  note      %s\n", d)
+	}
 }

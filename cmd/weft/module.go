@@ -94,7 +94,9 @@ func (a *app) pushCommand() *cobra.Command {
 		if res.Unchanged {
 			a.printf("unchanged: the same module is there\n")
 		}
-		return a.showModule(res.Module)
+		err = a.showModule(res.Module)
+		a.doubts(res.Doubts)
+		return err
 	})
 	c.Flags().StringVar(&h.Name, "name", "", "name, over the manifest's")
 	c.Flags().StringVar(&h.Version, "version", "", "semantic version, over the manifest's")

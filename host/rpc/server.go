@@ -83,7 +83,7 @@ func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePus
 	if err != nil {
 		return nil, err
 	}
-	return &weftv1.PushResponse{Module: m.describe(weft.NamespaceOr(h.Namespace), pushed.Module), Unchanged: pushed.Unchanged}, nil
+	return &weftv1.PushResponse{Module: m.describe(weft.NamespaceOr(h.Namespace), pushed.Module), Unchanged: pushed.Unchanged, Doubts: pushed.Doubts}, nil
 }
 
 // receive reads the chunks of an upload; size is how many bytes were announced, 0 for not at all.

@@ -46,7 +46,8 @@ type Push struct {
 // Pushed is what came of an upload.
 type Pushed struct {
 	Module    *Module
-	Unchanged bool // the same bytes were there under this name and version
+	Unchanged bool     // the same bytes were there under this name and version
+	Doubts    []string // what it counts on and does not get, or needs grants for
 }
 
 // Limits of a manifest.
@@ -82,6 +83,7 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 	}
 	maps.Copy(m.Config, p.Config)
 	pushed, err := c.add(ctx, ns, m, p)
+	pushed.Doubts = report.Doubts
 	if err == nil && !pushed.Unchanged {
 		c.log.Info("module is live", "namespace", ns, "module", m.Name, "version", m.Version, "digest", m.Digest)
 		c.changed()
@@ -126,6 +128,15 @@ func (p Push) manifest(report wasm.Report) (weft.Manifest, error) {
 	if len(m.Handlers) == 0 {
 		for _, name := range report.Handlers {
 			m.Handlers = append(m.Handlers, weft.HandlerSpec{Name: name})
+		}
+		if report.Way == wasm.Command { // it has no name of its own
+			m.Handlers[0].Name = m.Name
+		}
+	}
+	if report.Way == wasm.Command {
+		m.Handlers = slices.Clone(m.Handlers)
+		for i := range m.Handlers {
+			m.Handlers[i].Export = wasm.CommandExport
 		}
 	}
 	return m, check(m, report)

@@ -66,11 +66,7 @@ var hostFuncs = []hostFunc{
 		s[0] = c.part(m, c.kept, s)
 	}},
 	{"output", types(i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
-		b := c.view(m, s[0], s[1])
-		if limit := c.i.m.limits.OutputBytes; len(c.out)+len(b) > limit {
-			exceed(LimitOutput, "the handler's output is over its limit of %d bytes", limit)
-		}
-		c.out = append(c.out, b...)
+		c.write(c.view(m, s[0], s[1]))
 	}},
 	{"header_get", types(i32, i32, i32, i32), types(i64), false, func(c *call, m api.Module, s []uint64) {
 		v, ok := c.header(strings.ToLower(c.text(m, s[0], s[1])))
@@ -148,6 +144,9 @@ var meterOptions = sync.OnceValue(func() meter.Options {
 	for _, f := range hostFuncs {
 		all[hostModule+"."+f.name] = meter.Signature{Params: f.params, Results: f.results}
 	}
+	for _, f := range extismFuncs {
+		all[extismModule+"."+f.name] = meter.Signature{Params: f.params, Results: f.results}
+	}
 	ctx := context.Background()
 	engine := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	defer engine.Close(ctx)
@@ -163,12 +162,14 @@ var meterOptions = sync.OnceValue(func() meter.Options {
 
 // installHost puts all that guests may import into an engine.
 func installHost(ctx context.Context, engine wazero.Runtime) error {
-	host := engine.NewHostModuleBuilder(hostModule)
-	for _, f := range hostFuncs {
-		host = host.NewFunctionBuilder().WithGoModuleFunction(f.guarded(), f.params, f.results).Export(f.name)
-	}
-	if _, err := host.Instantiate(ctx); err != nil {
-		return err
+	for name, funcs := range map[string][]hostFunc{hostModule: hostFuncs, extismModule: extismFuncs} {
+		host := engine.NewHostModuleBuilder(name)
+		for _, f := range funcs {
+			host = host.NewFunctionBuilder().WithGoModuleFunction(f.guarded(), f.params, f.results).Export(f.name)
+		}
+		if _, err := host.Instantiate(ctx); err != nil {
+			return err
+		}
 	}
 	rt := engine.NewHostModuleBuilder(meter.TickModule)
 	rt = rt.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(tick), nil, nil).Export(meter.TickName)

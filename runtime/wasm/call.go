@@ -50,6 +50,7 @@ type call struct {
 	spent     int64 // fuel of all slices that are used up
 	starting  bool  // in _initialize, which reaches nothing
 	words     string
+	kernel    *kernel   // not nil once a plug-in has used it
 	guest     *Guest    // not nil under Drive
 	looked    time.Time // when fuel was last spent, of a module of the host's own
 }
@@ -59,7 +60,18 @@ func (c *call) begin(i *instance, ctx context.Context, env Env, in Input) {
 }
 
 // finish drops what belongs to the caller.
-func (c *call) finish() { *c = call{i: c.i, Context: context.Background()} }
+func (c *call) finish() {
+	c.kernel.close(c)
+	*c = call{i: c.i, Context: context.Background()}
+}
+
+// write appends to the output, up to its limit.
+func (c *call) write(b []byte) {
+	if limit := c.i.m.limits.OutputBytes; len(c.out)+len(b) > limit {
+		exceed(LimitOutput, "the handler's output is over its limit of %d bytes", limit)
+	}
+	c.out = append(c.out, b...)
+}
 
 // start begins the time of a call. Reading the clock takes longer than a call
 // that does nothing, so it is read before the first thing that may take long:

@@ -60,6 +60,7 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 	i.written = [2]lines{{call: c, level: slog.LevelInfo}, {call: c, level: slog.LevelWarn}}
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime().WithNanosleep(c.sleep).
 		WithRandSource(rand.Reader).WithStdout(&i.written[0]).WithStderr(&i.written[1])
+	config = i.dress(config)
 	withMemory := experimental.WithMemoryAllocator(c, allocator{uint64(m.limits.MemoryMiB) << 20, i})
 	mod, err := m.rt.engine.InstantiateModule(withMemory, m.compiled, config)
 	if err != nil {
@@ -67,12 +68,9 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 	}
 	i.mod = mod
 	i.globals(mod)
-	if f := mod.ExportedFunction("_initialize"); f != nil {
-		i.refuel()
-		if _, err := f.Call(c); err != nil {
-			i.close()
-			return nil, i.failure("_initialize", err)
-		}
+	if err := i.startUp(c); err != nil {
+		i.close()
+		return nil, err
 	}
 	i.flush()
 	if m.isolated {
@@ -143,12 +141,12 @@ func (i *instance) run(ctx context.Context, env Env, export string, handler int,
 	if i.m.grows {
 		i.refusals()
 	}
-	if err != nil {
+	if err = i.settle(err); err != nil {
 		err = i.failure(export, err)
 		c.finish()
 		return Output{}, err
 	}
-	i.broken = false
+	i.broken = i.m.way == Command
 	code, out, err := weft.Code(i.stack[0]), Output{Body: c.out, Headers: c.headers}, error(nil)
 	if code != weft.OK {
 		err, out.Body = c.details(answer(export, code, out.Body)), nil

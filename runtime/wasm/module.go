@@ -24,11 +24,12 @@ type Module struct {
 	limits     weft.Limits
 	words      string // what it is in errors
 	own        bool   // see Runtime.Own
-	memory     bool   // it has one
-	grows      bool   // it may grow a table
-	isolated   bool   // see weft.Isolate
-	mutable    int    // globals that a reset restores
-	memoryMark int    // an instance whose memory has grown past it is not used again
+	way        Way
+	memory     bool // it has one
+	grows      bool // it may grow a table
+	isolated   bool // see weft.Isolate
+	mutable    int  // globals that a reset restores
+	memoryMark int  // an instance whose memory has grown past it is not used again
 	handlers   map[string]int
 	logs       minute
 	counts
@@ -81,6 +82,8 @@ func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info
 	m := &Module{rt: r, key: key, compiled: c, limits: key.Limits, words: "the handler", memory: info.Memory, grows: info.Grows,
 		isolated: key.Lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.Limits.MemoryMiB << 20 / 4 * 3,
 		handlers: map[string]int{}, handler: -1, closing: make(chan struct{}), quiet: make(chan struct{})}
+	m.way = wayOf(info)
+	m.isolated = m.isolated && m.way != Command // each of its instances serves one call as it is
 	for n, name := range handlersOf(info) {
 		m.handlers[name] = n
 		m.last, m.handler = name, n

@@ -25,13 +25,15 @@ const ManifestMax = 256 << 10
 
 // Report is what a check found in a module.
 type Report struct {
-	Digest    string         `json:"digest"`    // sha256 of the upload, lower-case hex
-	Size      int64          `json:"size"`      // bytes of the upload
-	Imports   []string       `json:"imports"`   // such as weft/v1.call, sorted
-	Handlers  []string       `json:"handlers"`  // exported functions (i32) -> i32, sorted
-	MemoryKiB int            `json:"memoryKiB"` // that it has at its start
-	Table     int            `json:"table"`     // elements of its largest table at its start
-	Sections  []Section      `json:"sections"`  // custom ones, by name
+	Digest    string         `json:"digest"`  // sha256 of the upload, lower-case hex
+	Size      int64          `json:"size"`    // bytes of the upload
+	Imports   []string       `json:"imports"` // such as weft/v1.call, sorted
+	Way       Way            `json:"way"`
+	Handlers  []string       `json:"handlers"`         // exports that can be called, sorted
+	Doubts    []string       `json:"doubts,omitempty"` // what it counts on and does not get, or needs grants for
+	MemoryKiB int            `json:"memoryKiB"`        // that it has at its start
+	Table     int            `json:"table"`            // elements of its largest table at its start
+	Sections  []Section      `json:"sections"`         // custom ones, by name
 	Manifest  *weft.Manifest `json:"manifest,omitempty"`
 }
 
@@ -50,7 +52,7 @@ func (r Report) memoryPages() int { return r.MemoryKiB / pageKiB }
 
 func reportOf(wasm []byte, info meter.Info) (Report, error) {
 	sum := sha256.Sum256(wasm)
-	r := Report{Digest: hex.EncodeToString(sum[:]), Size: int64(len(wasm)), Handlers: handlersOf(info), MemoryKiB: info.MemoryPages * pageKiB, Table: info.Table}
+	r := Report{Digest: hex.EncodeToString(sum[:]), Size: int64(len(wasm)), Way: wayOf(info), Handlers: handlersOf(info), Doubts: doubtsOf(info), MemoryKiB: info.MemoryPages * pageKiB, Table: info.Table}
 	for _, i := range info.Imports {
 		r.Imports = append(r.Imports, i.Module+"."+i.Name)
 	}
@@ -90,6 +92,12 @@ func ParseManifest(data []byte) (*weft.Manifest, error) {
 
 // handlersOf lists the exports that can be called as handlers, sorted.
 func handlersOf(info meter.Info) []string {
+	switch wayOf(info) {
+	case Command:
+		return []string{CommandExport}
+	case Extism:
+		return pluginHandlers(info)
+	}
 	var names []string
 	for _, e := range info.Exports {
 		if slices.Equal(e.Signature.Params, types(i32)) && slices.Equal(e.Signature.Results, types(i32)) {

@@ -107,7 +107,7 @@ func output(t *testing.T, program string, args ...string) string {
 }
 
 // lay makes the files that every script finds: two modules with their
-// manifests, and modules that must be refused.
+// manifests, a program of WASI, a plug-in of Extism, and modules that must be refused.
 func lay(t *testing.T, dir string) {
 	t.Helper()
 	loyalty, err := os.ReadFile(filepath.Join(root, "guests/loyalty/loyalty.wasm"))
@@ -125,6 +125,11 @@ func lay(t *testing.T, dir string) {
 		"torn.wasm":   loyalty[:len(loyalty)/2],
 	}
 	maps.Copy(files, talker(t))
+	for _, name := range []string{"command.wasm", "plugin.wasm"} {
+		if files[name], err = os.ReadFile(filepath.Join(root, "runtime/wasm/testdata", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, manifest := range map[string]string{"probe": "probe", "loyalty": "loyalty", "other": "loyalty"} {
 		if files[name+".yaml"], err = os.ReadFile(filepath.Join(root, "guests", manifest, "weft.yaml")); err != nil {
 			t.Fatal(err)

@@ -487,6 +487,7 @@ type PushResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Module        *Module                `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
 	Unchanged     bool                   `protobuf:"varint,2,opt,name=unchanged,proto3" json:"unchanged,omitempty"` // the same bytes were there
+	Doubts        []string               `protobuf:"bytes,3,rep,name=doubts,proto3" json:"doubts,omitempty"`        // what it counts on and does not get, or needs grants for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -533,6 +534,13 @@ func (x *PushResponse) GetUnchanged() bool {
 		return x.Unchanged
 	}
 	return false
+}
+
+func (x *PushResponse) GetDoubts() []string {
+	if x != nil {
+		return x.Doubts
+	}
+	return nil
 }
 
 type GetModuleRequest struct {
@@ -1094,10 +1102,11 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"\vdescriptors\x18\b \x01(\fR\vdescriptors\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"m\n" +
 	"\fPushResponse\x12'\n" +
 	"\x06module\x18\x01 \x01(\v2\x0f.weft.v1.ModuleR\x06module\x12\x1c\n" +
-	"\tunchanged\x18\x02 \x01(\bR\tunchanged\"^\n" +
+	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x12\x16\n" +
+	"\x06doubts\x18\x03 \x03(\tR\x06doubts\"^\n" +
 	"\x10GetModuleRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
