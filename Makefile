@@ -7,7 +7,7 @@ STATICCHECK = $(GO) run $(TOOLS) honnef.co/go/tools/cmd/staticcheck
 # Not "Entering directory" before and after what people want to read.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all need build guests toolchains demo test conformance test-power test-kill test-sim fuzz-meter fuzz generate bench bench-parked soak figures fmt vet lint clean
+.PHONY: all need build guests toolchains demo test conformance test-power test-kill test-sim fuzz-meter fuzz generate bench bench-peers bench-parked soak figures fmt vet lint clean
 
 all: build guests
 
@@ -32,9 +32,14 @@ generate: need
 # Benchmarks of the rooms, the figures, and the table of docs/PERFORMANCE.md.
 bench: build
 	$(GO) test -run '^$$' -bench . ./store ./runtime/wasm ./workflows ./workflows/machine ./host/peers
-	cd tests/bench/peers && $(GO) test -run '^$$' -bench .
+	cd tests/bench/breakers && $(GO) test -run '^$$' -bench .
 	$(GO) run ./tests/figures
 	$(GO) run ./tests/bench/report loads
+
+# A call of a guest in weft and in what else runs guests in Go, and plug-ins of
+# Extism as their authors built them. It has libraries of its own.
+bench-peers: need
+	cd tests/bench/peers && $(GO) test -count=1 -bench . .
 
 # A million runs that wait, and a restart with them.
 bench-parked: need
@@ -104,7 +109,8 @@ vet: need
 	$(GO) vet ./...
 	cd guests && $(GO) vet ./...
 	cd sdk/go && $(GO) vet ./...
-	cd tests/bench/peers && $(GO) vet ./...
+	cd tests/bench/breakers && $(GO) vet ./...
+	cd tests/bench/peers && $(GO) vet .
 	cd tests/conformance/connect/guest && GOOS=wasip1 GOARCH=wasm $(GO) vet ./...
 
 lint: need

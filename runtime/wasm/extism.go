@@ -58,7 +58,7 @@ func (k *kernel) extend(c *call, n uint64) {
 	if old, need := cap(k.mem), len(k.mem)+int(n); need > old {
 		k.mem = slices.Grow(k.mem, int(n))
 		more := int64(cap(k.mem) - old)
-		if !c.i.m.rt.memory.take(more) {
+		if !c.i.m.rt.memory.take(more, false) {
 			stop(weft.ResourceExhausted, "there is no memory for the plug-in: %w", errFull)
 		}
 		k.taken += more

@@ -103,7 +103,7 @@ func TestACommandOfGo(t *testing.T) {
 	if err != nil || report.Way != Command {
 		t.Fatalf("%s, %v", report.Way, err)
 	}
-	m, err := r.LoadAs(context.Background(), weft.Isolate, "command", bytesOf(code), weft.Limits{})
+	m, err := r.LoadAs(context.Background(), "command", bytesOf(code), Terms{Lifecycle: weft.Isolate})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,20 +3,23 @@ module github.com/weftrun/weft/tests/bench/peers
 go 1.26.0
 
 require (
-	github.com/failsafe-go/failsafe-go v0.9.8
-	github.com/sony/gobreaker/v2 v2.4.0
+	github.com/extism/go-sdk v1.7.1
+	github.com/knqyf263/go-plugin v0.9.0
+	github.com/tetratelabs/wazero v1.12.0
 	github.com/weftrun/weft v0.0.0
+	github.com/weftrun/weft/sdk/go v0.0.0
+	google.golang.org/protobuf v1.36.12
 )
 
 require (
-	github.com/bits-and-blooms/bitset v1.24.4 // indirect
-	github.com/itchyny/gojq v0.12.20 // indirect
-	github.com/itchyny/timefmt-go v0.1.9 // indirect
-	github.com/mattn/go-sqlite3 v1.14.53 // indirect
-	github.com/robfig/cron/v3 v3.0.1 // indirect
-	github.com/sosodev/duration v1.4.0 // indirect
-	go.yaml.in/yaml/v4 v4.0.0 // indirect
+	github.com/dylibso/observe-sdk/go v0.0.0-20240819160327-2d926c5d788a // indirect
+	github.com/gobwas/glob v0.2.3 // indirect
+	github.com/ianlancetaylor/demangle v0.0.0-20240805132620-81f5be970eca // indirect
+	github.com/tetratelabs/wabin v0.0.0-20230304001439-f6f874872834 // indirect
+	go.opentelemetry.io/proto/otlp v1.3.1 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 )
 
 replace github.com/weftrun/weft => ../../..
+
+replace github.com/weftrun/weft/sdk/go => ../../../sdk/go
