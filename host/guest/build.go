@@ -143,3 +143,32 @@ func (j *job) zig() error {
 	return j.run(nil, tool, "build-lib", "main.zig", "--mod", "weft::weft.zig", "--deps", "weft", "-target", "wasm32-freestanding",
 		"-dynamic", "-rdynamic", "-O", "ReleaseFast", "-fstrip", "--cache-dir", filepath.Join(j.temp, "zig"), "-femit-bin="+j.out)
 }
+
+func (j *job) rust() error {
+	const target = "wasm32-unknown-unknown"
+	rustc, err := j.tool("Rust with "+target, "rustup target add "+target+", or on Debian apt-get install rustc cargo libstd-rust-dev-wasm32", func(path string) bool {
+		return j.trial(path, "trial.rs", "#[no_mangle] pub extern \"C\" fn answer() -> u32 { 42 }\n", "--crate-type", "cdylib", "--target", target)
+	}, "rustc", "/usr/bin/rustc")
+	if err != nil {
+		return err
+	}
+	// The cargo beside it: one of another version may not know its words.
+	cargo, err := j.tool("cargo", "apt-get install cargo, or rustup", nil, filepath.Join(filepath.Dir(rustc), "cargo"), "cargo")
+	if err != nil {
+		return err
+	}
+	made := filepath.Join(j.dir, "target", target, "release", "*.wasm")
+	old, _ := filepath.Glob(made) // the pattern is ours: no error
+	for _, file := range old {
+		os.Remove(file) // what stays is found below
+	}
+	if err := j.run([]string{"RUSTC=" + rustc, "CARGO_TARGET_DIR=target"}, cargo, "build", "--release", "--target", target); err != nil {
+		return err
+	}
+	files, _ := filepath.Glob(made)
+	if len(files) != 1 {
+		return weft.Errorf(weft.InvalidArgument, "guest.Build", "cargo made %d modules in %s", len(files), filepath.Dir(made)).WithHint("one crate of the type cdylib is a module")
+	}
+	j.out = files[0]
+	return nil
+}

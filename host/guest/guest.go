@@ -28,6 +28,7 @@ type language struct {
 // file of C may lie beside any other.
 var languages = []language{
 	{"go", "go.mod", "sdk", "go test .", (*job).golang},
+	{"rust", "Cargo.toml", "sdk", "cargo test", (*job).rust},
 	{"zig", "*.zig", ".", "zig test main.zig --mod weft::weft.zig --deps weft", (*job).zig},
 	{"c", "*.c", ".", "cc -o NAME_test NAME_test.c && ./NAME_test", (*job).c},
 }

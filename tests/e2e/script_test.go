@@ -50,10 +50,11 @@ func TestScripts(t *testing.T) {
 			tools += ":" + filepath.Dir(path)
 		}
 	}
+	rust := filepath.Dir(output(t, filepath.Join(root, "guests/find-rustc")))
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Condition: func(language string) (bool, error) {
-			find, ok := map[string][]string{"clang": {"find-clang"}, "zig": {"find-npm-tool", "zig"}}[language]
+			find, ok := map[string][]string{"clang": {"find-clang"}, "rust": {"find-rustc"}, "zig": {"find-npm-tool", "zig"}}[language]
 			if !ok {
 				return false, fmt.Errorf("no condition %s", language)
 			}
@@ -77,6 +78,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(shared, "cache"))
 			e.Setenv("WEFT_BIN", filepath.Dir(weftPath))
 			e.Setenv("GOCACHE", goCache)
+			e.Setenv("RUST", rust) // where its cargo is too
 			e.Setenv("PATH", e.Getenv("PATH")+tools)
 			e.Values[server{}] = &server{}
 			return os.CopyFS(e.WorkDir, os.DirFS(filepath.Join(shared, "files")))
