@@ -49,7 +49,7 @@ func TestGoIsPacked(t *testing.T) {
 }
 
 func TestEachLanguageHasItsSources(t *testing.T) {
-	for language, file := range map[string]string{"go": "weft.go", "c": "weft.h", "rust": "src/lib.rs", "zig": "weft.zig"} {
+	for language, file := range map[string]string{"go": "weft.go", "c": "weft.h", "rust": "src/lib.rs", "zig": "weft.zig", "assemblyscript": "assembly/index.ts"} {
 		if len(Files(language)[file]) == 0 {
 			t.Errorf("%s has no %s", language, file)
 		}

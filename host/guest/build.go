@@ -172,3 +172,18 @@ func (j *job) rust() error {
 	j.out = files[0]
 	return nil
 }
+
+func (j *job) assemblyscript() error {
+	if _, err := j.tool("node", "get Node 20 or newer: https://nodejs.org", nil, "node"); err != nil {
+		return err
+	}
+	own, err := filepath.Abs(filepath.Join(j.dir, "node_modules", ".bin", "asc"))
+	if err != nil {
+		return weft.Errorf(weft.Unavailable, "guest.Build", "the folder of the module: %w", err)
+	}
+	asc, err := j.tool("asc, the compiler of AssemblyScript", "npm install in the folder of the module, or npm install -g assemblyscript", nil, own, "asc")
+	if err != nil {
+		return err
+	}
+	return j.run(nil, asc, "main.ts", "--config", "sdk/asconfig.json", "-o", j.out)
+}

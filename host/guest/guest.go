@@ -29,6 +29,7 @@ type language struct {
 var languages = []language{
 	{"go", "go.mod", "sdk", "go test .", (*job).golang},
 	{"rust", "Cargo.toml", "sdk", "cargo test", (*job).rust},
+	{"assemblyscript", "*.ts", "sdk", "weft module build . && node --test main.test.mjs", (*job).assemblyscript},
 	{"zig", "*.zig", ".", "zig test main.zig --mod weft::weft.zig --deps weft", (*job).zig},
 	{"c", "*.c", ".", "cc -o NAME_test NAME_test.c && ./NAME_test", (*job).c},
 }

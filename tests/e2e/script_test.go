@@ -54,7 +54,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Condition: func(language string) (bool, error) {
-			find, ok := map[string][]string{"clang": {"find-clang"}, "rust": {"find-rustc"}, "zig": {"find-npm-tool", "zig"}}[language]
+			find, ok := map[string][]string{"clang": {"find-clang"}, "rust": {"find-rustc"}, "asc": {"find-npm-tool", "asc"}, "zig": {"find-npm-tool", "zig"}}[language]
 			if !ok {
 				return false, fmt.Errorf("no condition %s", language)
 			}
