@@ -69,7 +69,7 @@ func TestAnUploadWithDescriptorsIsAServiceAtOnce(t *testing.T) {
 			t.Errorf("an error of the handler: %d %s", status, answer)
 		}
 		s.must("/grpc.health.v1.Health/Check", `{"service":"say.v1.SayService"}`)
-		if answer := s.must("/weft.v1.ModuleService/GetModule", `{"name":"sayer"}`); !strings.Contains(answer, `"methods":["say.v1.SayService/Echo","say.v1.SayService/Fail"]`) {
+		if answer := compact(s.must("/weft.v1.ModuleService/GetModule", `{"name":"sayer"}`)); !strings.Contains(answer, `"methods":["say.v1.SayService/Echo","say.v1.SayService/Fail"]`) {
 			t.Errorf("got %s", answer)
 		}
 		stream := grpcreflect.NewClient(s.client()).NewStream(t.Context())
@@ -174,7 +174,7 @@ func TestVersionsChangeUnderLoadAndNoCallOfAServiceFails(t *testing.T) {
 	}
 	current := func(version string) {
 		t.Helper()
-		if answer := s.must("/weft.v1.ModuleService/GetModule", `{"name":"sayer"}`); !strings.Contains(answer, `"version":"`+version+`"`) {
+		if answer := compact(s.must("/weft.v1.ModuleService/GetModule", `{"name":"sayer"}`)); !strings.Contains(answer, `"version":"`+version+`"`) {
 			t.Errorf("want %s: %s", version, answer)
 		}
 		called()
