@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +42,7 @@ func (s *Set) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, r, err)
 			return
 		case to.Handler == nil:
-			unknown(w, r, path)
+			unknown(w, r, path, to.allowed)
 			return
 		case to.v == nil || to.v.enter():
 			s.serve(w, at(r, path), to)
@@ -54,23 +55,31 @@ func (s *Set) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // that nobody does.
 func (s *Set) route(r *http.Request) (to route, path string, err error) {
 	path = r.URL.Path
+	raw := r.URL.EscapedPath()
 	sp := (*s.now.Load())[weft.NamespaceOr(r.Header.Get(NamespaceHeader))]
 	wanted := r.Header.Get(ModuleHeader)
 	if first, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/"); ok && strings.Contains(first, "@") {
 		wanted, path = first, "/"+rest
+		_, raw, _ = strings.Cut(strings.TrimPrefix(raw, "/"), "/")
 	}
 	if sp == nil {
 		sp = (*s.now.Load())[elsewhere]
 	}
-	from := sp.chosen
+	from, rest := sp.chosen, sp.rest
 	if wanted != "" {
-		if from = sp.versions[wanted]; from == nil {
+		if from, rest = sp.versions[wanted], sp.rests[wanted]; from == nil {
 			return route{}, path, weft.Errorf(weft.NotFound, "services.ServeHTTP", "module %.120q is not live", wanted).WithHint("write name@version; without it the version is called that was promoted")
 		}
 	}
 	to, ok := from[path]
 	if !ok { // a service may be known and its method not: connect has the answer
-		to = from[path[:strings.LastIndexByte(path, '/')+1]]
+		to, ok = from[path[:strings.LastIndexByte(path, '/')+1]]
+	}
+	if !ok {
+		f := rest.find(r.Method, raw)
+		if to.allowed = f.allowed; f.rule != nil {
+			to = route{Handler: f, v: f.v, unary: !f.rule.method.IsStreamingServer()}
+		}
 	}
 	return to, path, nil
 }
@@ -175,9 +184,15 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // unknown answers where there is nothing.
-func unknown(w http.ResponseWriter, r *http.Request, path string) {
+func unknown(w http.ResponseWriter, r *http.Request, path string, allowed []string) {
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		refuse(w, r, weft.Errorf(weft.Unimplemented, "services.ServeHTTP", "no module serves %.200q", path))
+		return
+	}
+	if len(allowed) > 0 {
+		slices.Sort(allowed)
+		w.Header().Set("Allow", strings.Join(slices.Compact(allowed), ", "))
+		http.Error(w, "this path has other methods", http.StatusMethodNotAllowed)
 		return
 	}
 	http.Error(w, "no module serves this path", http.StatusNotFound)

@@ -40,6 +40,7 @@ type Schema struct {
 	types    *dynamicpb.Types
 	services []protoreflect.ServiceDescriptor
 	shapes   map[protoreflect.FullName]*shape // of what methods take and give
+	rules    []*rule                          // of google.api.http
 }
 
 // Link makes the schema of a module of an encoded FileDescriptorSet. The set
@@ -77,6 +78,9 @@ func Link(module string, set []byte) (*Schema, error) {
 		}
 		s.shape(m.Input())
 		s.shape(m.Output())
+	}
+	if err := s.httpRules(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -32,6 +32,10 @@ type Options struct {
 	// may have one of these names, and reflection describes them too.
 	Own []string
 
+	// Paths are those that the process serves beside the modules, such as
+	// /handlers. No rule of REST may begin with one.
+	Paths []string
+
 	// Shown is what a caller may see of an error, and where it is to be logged;
 	// default the error itself. Of what is no weft.Error callers see the code.
 	Shown func(procedure string, err error) error
@@ -115,6 +119,12 @@ const elsewhere = ""
 type space struct {
 	chosen   routes
 	versions map[string]routes // by name@version
+	rest     *tree             // of those that are chosen
+	rests    map[string]*tree  // by name@version
+}
+
+func newSpace() *space {
+	return &space{chosen: routes{}, versions: map[string]routes{}, rest: &tree{}, rests: map[string]*tree{}}
 }
 
 // routes are by procedure, and by /pkg.Service/ for methods that there are not.
@@ -125,6 +135,7 @@ type route struct {
 	v       *version // nil for reflection, which holds nothing
 	streams bool     // the caller sends a stream
 	unary   bool     // nobody sends one
+	allowed []string // without a handler: the methods that the path has
 }
 
 // New is a set that serves nothing yet.
@@ -214,7 +225,7 @@ func (s *Set) clash(v *version) error {
 			return weft.Errorf(weft.AlreadyExists, "services.Add", "service %s of module %s is served by %s", name, v.Name, by).WithHint("a service has one module in a namespace; give the package another name")
 		}
 	}
-	return nil
+	return s.clashREST(v)
 }
 
 // Promote makes a live version the one that is called where none is named: a
@@ -321,16 +332,17 @@ func gone(op string, of id) error {
 
 // publish makes the snapshot anew. It is called with the lock.
 func (s *Set) publish() {
-	snap, views := snapshot{elsewhere: {chosen: routes{}}}, map[string]view{elsewhere: {own: s.opts.Own}}
+	snap, views := snapshot{elsewhere: newSpace()}, map[string]view{elsewhere: {own: s.opts.Own}}
 	for of, v := range s.live {
 		sp := snap[of.namespace]
 		if sp == nil {
-			sp = &space{chosen: routes{}, versions: map[string]routes{}}
+			sp = newSpace()
 			snap[of.namespace] = sp
 		}
-		sp.versions[of.String()] = v.routes
+		sp.versions[of.String()], sp.rests[of.String()] = v.routes, v.rest
 		if s.chosen[of.module] == of.version {
 			maps.Copy(sp.chosen, v.routes)
+			sp.rest.add(v)
 			views[of.namespace] = view{modules: append(views[of.namespace].modules, v.Schema), own: s.opts.Own}
 		}
 	}
@@ -349,7 +361,9 @@ var system = []string{grpcreflect.ReflectV1ServiceName, grpcreflect.ReflectV1Alp
 type version struct {
 	Module
 	opts   *Options
+	server *connect.Server
 	routes routes
+	rest   *tree
 
 	life    context.Context
 	end     context.CancelCauseFunc
@@ -360,18 +374,18 @@ type version struct {
 }
 
 func (s *Set) version(m Module) *version {
-	v := &version{Module: m, opts: &s.opts, routes: routes{}, quiet: make(chan struct{})}
+	v := &version{Module: m, opts: &s.opts, server: connect.NewServer(), routes: routes{}, rest: &tree{}, quiet: make(chan struct{})}
 	v.life, v.end = context.WithCancelCause(context.Background())
-	server := connect.NewServer()
+	v.rest.add(v)
 	streams, unary := map[string]bool{}, map[string]bool{}
 	for method := range m.Schema.methods() {
-		server.Register(v.method(method))
+		v.server.Register(v.method(method))
 		streams[procedure(method)] = method.IsStreamingClient()
 		unary[procedure(method)] = !method.IsStreamingClient() && !method.IsStreamingServer()
 	}
 	connecthttp.Mount(mounted(func(path string, h http.Handler) {
 		v.routes[path] = route{Handler: h, v: v, streams: streams[path], unary: unary[path]}
-	}), server, s.http...)
+	}), v.server, s.http...)
 	s.reflected(v.life, view{modules: []*Schema{m.Schema}}, v.routes)
 	return v
 }
