@@ -101,6 +101,7 @@ fuzz: need
 	$(GO) test -run '^$$' -fuzz FuzzDifference -fuzztime $(FUZZ) ./runtime/wasm/meter
 	$(GO) test -run '^$$' -fuzz FuzzManifest -fuzztime $(FUZZ) ./runtime/wasm
 	$(GO) test -run '^$$' -fuzz FuzzABI -fuzztime $(FUZZ) ./runtime/wasm
+	$(GO) test -run '^$$' -fuzz FuzzJSON -fuzztime $(FUZZ) ./host/services
 
 fmt:
 	gofmt -w .

@@ -6,10 +6,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/weftrun/weft"
 )
@@ -24,8 +21,8 @@ type message struct {
 
 // shape is the type of a message, ready to go from JSON to protobuf and back.
 type shape struct {
-	desc  protoreflect.MessageDescriptor
-	types *dynamicpb.Types
+	desc protoreflect.MessageDescriptor
+	plan *plan
 }
 
 // shape is that of a message of the schema. It is made once, while linking.
@@ -33,7 +30,7 @@ func (s *Schema) shape(md protoreflect.MessageDescriptor) *shape {
 	if t := s.shapes[md.FullName()]; t != nil {
 		return t
 	}
-	t := &shape{desc: md, types: s.types}
+	t := &shape{desc: md, plan: s.plans.plan(md)}
 	s.shapes[md.FullName()] = t
 	return t
 }
@@ -41,24 +38,26 @@ func (s *Schema) shape(md protoreflect.MessageDescriptor) *shape {
 // fromJSON appends a message in JSON to dst, as protobuf. Fields that it does
 // not know are passed over, as clients may be newer than a module.
 func (t *shape) fromJSON(dst, text []byte) ([]byte, error) {
-	m := dynamicpb.NewMessage(t.desc)
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true, Resolver: t.types}).Unmarshal(text, m); err != nil {
+	if out, ok := t.plan.fromJSON(dst, text); ok {
+		return out, nil
+	}
+	out, err := t.plan.byMessage(dst, text)
+	if err != nil {
 		return nil, weft.Errorf(weft.InvalidArgument, "services.fromJSON", "no %s: %w", t.desc.FullName(), err)
 	}
-	return proto.MarshalOptions{}.MarshalAppend(dst, m)
+	return out, nil
 }
 
 // toJSON appends an encoded message to dst, as JSON.
 func (t *shape) toJSON(dst, data []byte) ([]byte, error) {
-	m := dynamicpb.NewMessage(t.desc)
-	err := (proto.UnmarshalOptions{Resolver: t.types}).Unmarshal(data, m)
-	if err == nil {
-		dst, err = protojson.MarshalOptions{Resolver: t.types}.MarshalAppend(dst, m)
+	if out, ok := t.plan.toJSON(dst, data, 0); ok {
+		return out, nil
 	}
+	out, err := t.plan.byMessageJSON(dst, data)
 	if err != nil {
 		return nil, weft.Errorf(weft.Internal, "services.toJSON", "the answer is no %s: %w", t.desc.FullName(), err)
 	}
-	return dst, nil
+	return out, nil
 }
 
 // binaryCodec is the codec proto. What is not a message of a module, such as

@@ -40,7 +40,8 @@ type Schema struct {
 	types    *dynamicpb.Types
 	services []protoreflect.ServiceDescriptor
 	shapes   map[protoreflect.FullName]*shape // of what methods take and give
-	rules    []*rule                          // of google.api.http
+	plans    plans
+	rules    []*rule // of google.api.http
 }
 
 // Link makes the schema of a module of an encoded FileDescriptorSet. The set
@@ -64,6 +65,7 @@ func Link(module string, set []byte) (*Schema, error) {
 		return nil, refused("the descriptors do not link: %w", err).WithHint("the set has to hold all imports: protoc --include_imports")
 	}
 	s := &Schema{files: files, types: dynamicpb.NewTypes(files), shapes: map[protoreflect.FullName]*shape{}}
+	s.plans = plans{types: s.types, made: map[protoreflect.FullName]*plan{}, enums: map[protoreflect.FullName]*planEnum{}}
 	files.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
 		for i := range fd.Services().Len() {
 			s.services = append(s.services, fd.Services().Get(i))
