@@ -35,6 +35,10 @@ func (s *Set) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.calls.Add(-1)
+	if r.URL.Path == openAPIPath || strings.HasPrefix(r.URL.Path, openAPIPath+"/") {
+		s.serveOpenAPI(w, r)
+		return
+	}
 	for {
 		to, path, err := s.route(r)
 		switch {

@@ -26,7 +26,7 @@ import (
 // What they import of google/protobuf is left out.
 func compiled(t testing.TB, files map[string]string) []byte {
 	t.Helper()
-	c := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(files)})}
+	c := protocompile.Compiler{SourceInfoMode: protocompile.SourceInfoStandard, Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(files)})}
 	var set descriptorpb.FileDescriptorSet
 	for name := range files {
 		linked, err := c.Compile(t.Context(), name)

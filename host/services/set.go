@@ -365,6 +365,8 @@ type version struct {
 	routes routes
 	rest   *tree
 
+	described func() ([]byte, error) // by OpenAPI
+
 	life    context.Context
 	end     context.CancelCauseFunc
 	calls   atomic.Int64 // in progress
@@ -377,6 +379,7 @@ func (s *Set) version(m Module) *version {
 	v := &version{Module: m, opts: &s.opts, server: connect.NewServer(), routes: routes{}, rest: &tree{}, quiet: make(chan struct{})}
 	v.life, v.end = context.WithCancelCause(context.Background())
 	v.rest.add(v)
+	v.described = sync.OnceValues(func() ([]byte, error) { return m.Schema.OpenAPI(m.Name, m.Version) })
 	streams, unary := map[string]bool{}, map[string]bool{}
 	for method := range m.Schema.methods() {
 		v.server.Register(v.method(method))

@@ -145,7 +145,7 @@ func (s *Set) clashREST(v *version) error {
 		if by := taken[r.key()]; by != "" {
 			return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by module %s", r.key(), v.Name, r.method.FullName(), by).WithHint("a path has one module in a namespace; begin it with a name of its own")
 		}
-		for _, path := range s.opts.Paths {
+		for _, path := range append([]string{openAPIPath}, s.opts.Paths...) {
 			if r.path[0] == strings.Trim(path, "/") {
 				return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by weft itself", r.key(), v.Name, r.method.FullName())
 			}
