@@ -173,7 +173,7 @@ func (k *kernel) finish(c *call, returned uint32, plugin bool) (err error) {
 // close gives the memory back.
 func (k *kernel) close(c *call) {
 	if k != nil {
-		c.i.m.rt.memory.used.Add(-k.taken)
+		c.i.m.rt.memory.give(k.taken)
 	}
 }
 

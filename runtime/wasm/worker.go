@@ -76,7 +76,7 @@ func newCrew(m *Module, metered []byte, info meter.Info) (*crew, error) {
 		return nil, weft.Errorf(weft.Unavailable, op, "keep the module for its workers: %w", err)
 	}
 	o, err := json.Marshal(order{Limits: m.limits, Lifecycle: m.key.Lifecycle, UsesMax: m.rt.opts.UsesMax, MemoryMax: m.rt.opts.MemoryMax,
-		Info: meter.Info{Exports: info.Exports, Memory: info.Memory, Grows: info.Grows, Mutable: info.Mutable}})
+		Info: meter.Info{Imports: info.Imports, Exports: info.Exports, Memory: info.Memory, Grows: info.Grows, Mutable: info.Mutable}})
 	if err != nil {
 		return nil, weft.Errorf(weft.Internal, op, "what workers are told: %w", err)
 	}
