@@ -72,7 +72,7 @@ func TestATrialShowsEventsAndLogsOfTheHandlerAlone(t *testing.T) {
 func TestAnInspectionTellsServicesAndRefusesAsAnUpload(t *testing.T) {
 	code := probed(t)
 	i, err := host.InspectModule(t.Context(), code, nil)
-	if err != nil || i.Manifest.Name != "probe" || len(i.Manifest.Handlers) != 9 || i.Services != nil || i.Limits != wasm.DefaultLimits {
+	if err != nil || i.Manifest.Name != "probe" || len(i.Manifest.Handlers) != 10 || i.Services != nil || i.Limits != wasm.DefaultLimits {
 		t.Errorf("%+v, %v", i, err)
 	}
 	set, err := grpc.Describe(t.Context(), []byte("syntax = \"proto3\"; package a; message M {} service S { rpc Do(M) returns (M); }"), "a.proto", "a.S")
