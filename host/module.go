@@ -77,7 +77,7 @@ func InspectModule(ctx context.Context, code, manifest []byte) (Inspection, erro
 			i.Sections = append(i.Sections, InspectedSection(s))
 		}
 		i.Limits = rt.LimitsOf(i.Manifest.Limits)
-		i.Services, err = servicesOf(p.Name, wasm.SectionOf(code, wasm.DescriptorSection))
+		i.Services, err = servicesOf(&catalog.Module{Name: p.Name, Version: p.Version, Manifest: i.Manifest, Descriptors: wasm.SectionOf(code, wasm.DescriptorSection)})
 		return err
 	})
 	return i, err
@@ -91,15 +91,17 @@ func pushOf(code, manifest []byte) (p catalog.Push, err error) {
 	return p, err
 }
 
-func servicesOf(module string, descriptors []byte) ([]string, error) {
-	if descriptors == nil {
+// servicesOf are those of a module that a host would serve.
+func servicesOf(m *catalog.Module) ([]string, error) {
+	if m.Descriptors == nil {
 		return nil, nil
 	}
-	schema, err := services.Link(module, descriptors)
+	schema, err := services.Link(m.Name, m.Descriptors)
 	if err != nil {
 		return nil, err
 	}
-	return schema.Services(), nil
+	served := services.Module{Namespace: weft.DefaultNamespace, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{m: m}}
+	return schema.Services(), services.New(services.Options{}).Check(served)
 }
 
 // sandbox lends a runtime to what works without a host.

@@ -79,7 +79,12 @@ func TestAnInspectionTellsServicesAndRefusesAsAnUpload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if i, err = host.InspectModule(t.Context(), wasm.AppendSection(code, wasm.DescriptorSection, set), nil); err != nil || !slices.Equal(i.Services, []string{"a.S"}) {
+	described := wasm.AppendSection(code, wasm.DescriptorSection, set)
+	if _, err = host.InspectModule(t.Context(), described, nil); err == nil || !strings.Contains(err.Error(), "no handler for /a.S/Do") {
+		t.Errorf("a method that nothing serves: %v", err)
+	}
+	serving := []byte(`{"name":"probe","version":"1.0.0","handlers":[{"name":"a.S/Do","export":"echo"}]}`)
+	if i, err = host.InspectModule(t.Context(), described, serving); err != nil || !slices.Equal(i.Services, []string{"a.S"}) {
 		t.Errorf("%v, %v", i.Services, err)
 	}
 	for _, refused := range []struct{ name, manifest, want string }{
