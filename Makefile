@@ -66,6 +66,7 @@ test: need
 	@guests/toolchains/install || echo "the tests of those languages are skipped"
 	$(GO) test -race $$($(GO) list ./... | grep -v /tests/e2e)
 	$(GO) test -race -count=1 ./tests/e2e # it runs what Go's test cache does not see
+	cd tests/toxic && $(GO) test -race .
 	$(MAKE) -C guests test
 
 # The conformance suite of Connect's authors against what serves modules, by code
@@ -112,6 +113,7 @@ vet: need
 	cd sdk/go && $(GO) vet ./...
 	cd tests/bench/breakers && $(GO) vet ./...
 	cd tests/bench/peers && $(GO) vet .
+	cd tests/toxic && $(GO) vet .
 	cd tests/conformance/connect/guest && GOOS=wasip1 GOARCH=wasm $(GO) vet ./...
 
 lint: need
