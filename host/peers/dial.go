@@ -18,6 +18,13 @@ import (
 const (
 	transportsMax = 256       // grant sets whose connections are kept
 	headersMax    = 256 << 10 // bytes of the headers of an answer
+
+	// A connection of HTTP/2 outlives the calls that end late on it, so one that
+	// leads nowhere is only found by asking. Together the two are shorter than a
+	// breaker is open by default, for its probe must not go there. An idle connection
+	// is asked twice in its minute, which is what servers of gRPC bear.
+	pingAfter = 20 * time.Second // of silence
+	pingWait  = 3 * time.Second
 )
 
 // outside are the connections to the world: each grant set has its own, or a
@@ -73,7 +80,8 @@ func (o *outside) transport(grants *weft.Grants, grpc bool) *http.Transport {
 // A nil config is TLS 1.2 or later, with whom the system trusts.
 func newTransport(dial func(context.Context, string, string) (net.Conn, error), config *tls.Config) *http.Transport {
 	return &http.Transport{DialContext: dial, TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
-		TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: headersMax}
+		TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: headersMax,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait}}
 }
 
 // dial refuses addresses that are not public, unless they were allowed by name.

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"net"
 	"net/http"
 
 	"github.com/weftrun/weft"
@@ -10,6 +11,11 @@ import (
 // SetTransport has calls to peers and to the world go through rt.
 func (g *Gate) SetTransport(rt http.RoundTripper) {
 	g.http, g.world = rt, func(*weft.Grants, bool) http.RoundTripper { return rt }
+}
+
+// SetDial has gRPC calls of workflows dial so.
+func (g *Gate) SetDial(dial func(context.Context, string, string) (net.Conn, error)) {
+	g.out.transport(nil, true).DialContext = dial
 }
 
 // Check asks an instance how it is, once.

@@ -118,10 +118,11 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	}
 	dial := &net.Dialer{Timeout: o.Attempt}
 	g.http = newTransport(dial.DialContext, nil)
-	h2 := &http.Protocols{}
-	h2.SetHTTP2(true)
-	h2.SetUnencryptedHTTP2(true)
-	g.grpc = &http.Transport{DialContext: dial.DialContext, IdleConnTimeout: time.Minute, Protocols: h2}
+	health := newTransport(dial.DialContext, nil)
+	health.Protocols = &http.Protocols{}
+	health.Protocols.SetHTTP2(true)
+	health.Protocols.SetUnencryptedHTTP2(true)
+	g.grpc = health
 	g.out = &outside{attempt: o.Attempt, allow: o.HTTPAllow}
 	g.world = func(grants *weft.Grants, grpc bool) http.RoundTripper { return g.out.transport(grants, grpc) }
 	life, stop := context.WithCancel(context.Background())
