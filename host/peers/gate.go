@@ -357,7 +357,7 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string, bodyMax in
 	}}
 	res, err := client.Do(q)
 	if err != nil {
-		if bad := tlsError(cmp.Or(r.Peer, q.URL.Host), err); bad != nil {
+		if bad := tlsError(cmp.Or(r.Peer, q.URL.Host), q.URL.Scheme == "https", err); bad != nil {
 			return weft.Response{}, bad
 		}
 		return weft.Response{}, sendError(err)

@@ -130,7 +130,7 @@ func (g *Gate) ask(l *lease, q *http.Request, grpc bool) (*http.Response, error)
 		return nil, err
 	}
 	res, err := over.RoundTrip(q)
-	if bad := tlsError(l.Service, err); bad != nil {
+	if bad := tlsError(l.Service, q.URL.Scheme == "https", err); bad != nil {
 		return nil, bad
 	}
 	if err != nil {

@@ -7,11 +7,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -191,9 +193,16 @@ func (o onlyTo) RoundTrip(q *http.Request) (*http.Response, error) {
 	return o.elsewhere.RoundTrip(q)
 }
 
+const certHint = "tls.cert and tls.key in its policy name secrets with a certificate that it trusts, and its key"
+
+// ended reports whether err says that the other side was gone.
+func ended(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || err != nil && strings.Contains(err.Error(), "client conn could not be established")
+}
+
 // tlsError says of a failed handshake whose it was and what to do; nil when it
-// was none.
-func tlsError(name string, err error) error {
+// was none. It is secure when it was to be TLS.
+func tlsError(name string, secure bool, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var other x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -215,8 +224,12 @@ func tlsError(name string, err error) error {
 	case errors.As(err, &op) && slices.Contains([]string{"remote error", "local error"}, op.Op):
 		cause = op.Err
 		if op.Op == "remote error" && (strings.Contains(cause.Error(), "certificate") || strings.Contains(cause.Error(), "unknown")) {
-			hint = "tls.cert and tls.key in its policy name secrets with a certificate that it trusts, and its key"
+			hint = certHint
 		}
+	case secure && ended(err):
+		// A peer that refuses the certificate says so after the handshake, and ends
+		// the connection: what it said may be lost to the reset that follows.
+		cause, hint = fmt.Errorf("tls: it ended the connection before it answered: %w", errors.Unwrap(sendError(err))), "where it wants a certificate, "+certHint
 	default:
 		return nil
 	}

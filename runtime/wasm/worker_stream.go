@@ -53,9 +53,10 @@ func (s *service) talk(f frame) error {
 	return s.reply(message, true, err)
 }
 
-// renew gives the worker its time anew.
+// renew gives the worker its time and its calls of the host anew.
 func (s *service) renew() {
 	s.late = false
+	s.heard, s.asked = s.heard-s.asked, 0
 	s.limit(time.Now())
 	s.worker.limit(s.deadline.Add(workerGrace))
 	if s.ctx.Err() != nil { // endWith may have shortened it just before
