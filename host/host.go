@@ -41,6 +41,7 @@ type Options struct {
 	Zone       string                    // where this host is; calls prefer peers of the zone
 	ModuleMax  int                       // bytes of an upload; default 16 MiB
 	MessageMax int                       // bytes of a message to a module's service; default 4 MiB
+	Origins    []string                  // whose pages may call what modules serve, such as https://shop.example; * is all, default none
 	Limits     weft.Limits               // that a module may ask for at most; see wasm.DefaultLimits
 	Isolate    bool                      // every module, whatever its manifest says; see weft.Isolate
 	Isolation  map[string]weft.Isolation // see catalog.Options

@@ -15,7 +15,12 @@ import (
 	"github.com/weftrun/weft/host/bus"
 	"github.com/weftrun/weft/host/metrics"
 	"github.com/weftrun/weft/host/rpc"
+	"github.com/weftrun/weft/host/services"
 )
+
+// plainPaths are those that the port has beside the services: no rule of a module
+// may begin with one.
+var plainPaths = []string{"/events", "/handlers", "/healthz", "/metrics", "/readyz"}
 
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
 // handlers at /handlers/{name}, health, metrics and reflection, and what modules
@@ -33,7 +38,7 @@ func (h *Host) Handler() http.Handler {
 		})
 	}
 	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Catalog: h.cat, Wasm: h.wasm, Engine: h.engine, Store: h.db}))
-	mux.Handle("/", h.typed)
+	mux.Handle("/", services.CORS(h.opts.Origins, h.typed)) // the API stays closed: who may call a module is not to upload one
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := h.ready(); err != nil {

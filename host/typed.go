@@ -28,7 +28,8 @@ func (h *Host) register() {
 		service, _, _ := strings.Cut(spec.Procedure[1:], "/")
 		own[service] = true
 	}
-	h.typed = services.New(services.Options{MessageMax: h.opts.MessageMax, BodyTime: h.opts.BodyTime, Own: slices.Collect(maps.Keys(own)), Shown: h.edge.Shown})
+	names := slices.Collect(maps.Keys(own))
+	h.typed = services.New(services.Options{MessageMax: h.opts.MessageMax, BodyTime: h.opts.BodyTime, Own: names, Paths: slices.Concat(plainPaths, names), Shown: h.edge.Shown})
 	context.AfterFunc(h.drain, func() { h.typed.Drain(rpc.ErrDraining) })
 }
 

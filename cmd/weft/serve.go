@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -45,6 +46,11 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		}
 		if err := readLimits(limits, &o.Limits); err != nil {
 			return usagef("--limit: %s; docs/ABI.md lists the limits", strings.TrimPrefix(err.Error(), "json: "))
+		}
+		for _, origin := range o.Origins {
+			if err := isOrigin(origin); err != nil {
+				return err
+			}
 		}
 		var err error
 		if o.Isolation, err = host.Isolation(isolation); err != nil {
@@ -91,6 +97,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringArrayVar(&isolation, "isolation", nil, "where modules run: inline, or process for workers of their own; also of a namespace or a module, such as acme=process or acme/billing=process; repeat it")
 	c.Flags().BoolVar(&o.Unfiltered, "workers-without-seccomp", false, "workers start also where the kernel cannot filter their system calls")
 	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
+	c.Flags().StringArrayVar(&o.Origins, "cors-origin", nil, "`URL` whose pages may call what modules serve, such as https://shop.example; * is all; repeat it")
 	c.Flags().StringVar(&o.Secrets, "secrets", env("WEFT_SECRETS", ""), "folder with a file `DIR`/NAMESPACE/NAME for each secret (WEFT_SECRETS)")
 	c.Flags().StringVar(&o.Zone, "zone", env("WEFT_ZONE", ""), "where this host is; calls prefer peers of the zone (WEFT_ZONE)")
 	c.Flags().DurationVar(&o.RetainEvents, "retain-events", 7*24*time.Hour, "how long events are kept that every group has had; twice as long if one has not")
@@ -115,6 +122,15 @@ func readLimits(limits map[string]int64, into any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	return d.Decode(into)
+}
+
+// isOrigin refuses what no browser would send as the origin of a page.
+func isOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if origin == "*" || err == nil && u.Scheme != "" && u.Host != "" && origin == u.Scheme+"://"+u.Host {
+		return nil
+	}
+	return usagef("--cors-origin %s; write scheme and host alone, such as https://shop.example", origin)
 }
 
 // onLoopback refuses addresses that others can reach.
