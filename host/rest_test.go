@@ -100,3 +100,37 @@ func TestNoRouteBeginsWithAPathOfWeftItself(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatModulesServeIsListedAndDescribed(t *testing.T) {
+	s := serve(t, host.Options{})
+	if err := s.deployRouted("/v1/said/{text}"); err != nil {
+		t.Fatal(err)
+	}
+	s.deploySayer("1.1.0")
+	const first, second = `"version":"1.0.0"`, `"version":"1.1.0","current":true`
+	for _, c := range []struct {
+		what, call, body string
+		status           int
+		says             []string
+		not              string
+	}{
+		{"every version", "ListServices", `{}`, 200, []string{first, second, `"module":"sayer"`, `"routes":[{"verb":"GET","path":"/v1/said/{text}"}]`}, "exampleJson"},
+		{"a page", "ListServices", `{"pageSize":1}`, 200, []string{first, `"nextPageToken":"say.v1.SayService@1.0.0"`}, second},
+		{"the last page", "ListServices", `{"pageSize":1,"pageToken":"say.v1.SayService@1.0.0"}`, 200, []string{second}, "nextPageToken"},
+		{"another namespace", "ListServices", `{"namespace":"other"}`, 200, []string{"{}"}, "SayService"},
+		{"no page", "ListServices", `{"pageToken":"x"}`, 400, []string{"is no page token"}, ""},
+		{"a page of less than none", "ListServices", `{"pageSize":-1}`, 400, []string{"below zero"}, ""},
+		{"what is called", "GetService", `{"name":"say.v1.SayService"}`, 200, []string{second, `"procedure":"/say.v1.SayService/Echo"`, `"exampleJson":"{\"text\":\"text\"}"`, `"say.v1.Said":{"properties":{"text":`}, "/v1/said"},
+		{"a version", "GetService", `{"name":"say.v1.SayService","version":"1.0.0"}`, 200, []string{first, "/v1/said"}, `"current"`},
+		{"no version", "GetService", `{"name":"say.v1.SayService","version":"3.0.0"}`, 404, []string{"at version 3.0.0"}, ""},
+		{"no service", "GetService", `{"name":"say.v1.Other"}`, 404, []string{"no module serves say.v1.Other"}, ""},
+	} {
+		status, answer := s.ask("/weft.v1.ServiceService/"+c.call, c.body)
+		answer = compact(answer)
+		for _, says := range c.says {
+			if status != c.status || !strings.Contains(answer, says) || c.not != "" && strings.Contains(answer, c.not) {
+				t.Errorf("%s: %d %s", c.what, status, answer)
+			}
+		}
+	}
+}

@@ -22,7 +22,8 @@ func (h *Host) register() {
 	h.server = connect.NewServer(h.edge.Intercept)
 	rpc.Register(h.server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready, Drain: h.drain,
 		Live:    func(ns, service string) bool { return h.typed.Serves(ns, service) },
-		Methods: func(ns, module, version string) []string { return h.typed.Methods(ns, module, version) }})
+		Methods: func(ns, module, version string) []string { return h.typed.Methods(ns, module, version) },
+		Offers:  func(ns string) ([]services.Offer, error) { return h.typed.Offers(ns) }})
 	own := map[string]bool{}
 	for spec := range h.server.Specs() {
 		service, _, _ := strings.Cut(spec.Procedure[1:], "/")

@@ -30,8 +30,8 @@ func (a *app) words() map[string]completion {
 		"weft run start": flows, "weft workflow show": flows,
 		"weft workflow apply": yaml, "weft peer policy apply": yaml, "weft workflow validate": yaml, "weft workflow graph": yaml, "weft test": yaml, "weft module push": wasm, "weft module inspect": wasm, "weft module run": wasm,
 		"weft module show": modules, "weft module rm": modules, "weft module grant": modules, "weft module promote": modules,
-		"weft handler call": handlers,
-		"weft breaker set":  peers, "weft breaker open": peers, "weft breaker close": peers, "weft breaker reset": peers,
+		"weft handler call": handlers, "weft service describe": once(a.serviceWords),
+		"weft breaker set": peers, "weft breaker open": peers, "weft breaker close": peers, "weft breaker reset": peers,
 		"weft peer drain": peers, "weft peer rm": peers,
 	}
 }

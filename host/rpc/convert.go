@@ -14,6 +14,7 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/peers"
+	"github.com/weftrun/weft/host/services"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
@@ -110,6 +111,34 @@ func stepsOf(steps []machine.Step) (out []*weftv1.Step, omitted uint32) {
 		}
 	}
 	return out, omitted
+}
+
+// serviceOf is what a module offers, with an example of each request where that
+// is wanted.
+func serviceOf(o services.Offer, examples bool) *weftv1.Service {
+	out := &weftv1.Service{Name: o.Name, Module: o.Module, Version: o.Version, Current: o.Current, Description: o.Comment}
+	for _, m := range o.Methods {
+		to := &weftv1.Method{Name: m.Name, Description: m.Comment, Procedure: m.Procedure, ClientStream: m.ClientStream, ServerStream: m.ServerStream, Request: m.Request, Response: m.Response}
+		if examples {
+			to.ExampleJson = string(m.Example)
+		}
+		for _, r := range m.Routes {
+			to.Routes = append(to.Routes, &weftv1.Route{Verb: r.Verb, Path: r.Path, Body: r.Body})
+		}
+		out.Methods = append(out.Methods, to)
+	}
+	return out
+}
+
+func schemasOf(o services.Offer) (map[string]*structpb.Struct, error) {
+	out := make(map[string]*structpb.Struct, len(o.Schemas))
+	for name, text := range o.Schemas {
+		out[name] = &structpb.Struct{}
+		if err := protojson.Unmarshal(text, out[name]); err != nil {
+			return nil, weft.Errorf(weft.Internal, "rpc.GetService", "the schema of %s: %w", name, err)
+		}
+	}
+	return out, nil
 }
 
 func moduleOf(m *catalog.Module, isolation weft.Isolation) *weftv1.Module {

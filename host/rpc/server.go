@@ -14,6 +14,7 @@ import (
 	"github.com/weftrun/weft/host/breaker"
 	"github.com/weftrun/weft/host/bus"
 	"github.com/weftrun/weft/host/peers"
+	"github.com/weftrun/weft/host/services"
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
@@ -37,6 +38,8 @@ type Rooms struct {
 	// Methods are those that a version of a module serves, such as
 	// orders.v1.OrderService/Place; nil where modules serve none.
 	Methods func(namespace, module, version string) []string
+	// Offers are the services that modules serve, by their keys.
+	Offers func(namespace string) ([]services.Offer, error)
 }
 
 // Register adds every service to a server, and the health check of all that it
@@ -47,6 +50,7 @@ func Register(s *connect.Server, r Rooms) {
 	weftv1connect.RegisterRunServiceHandler(s, runs{r})
 	weftv1connect.RegisterEventServiceHandler(s, events{r})
 	weftv1connect.RegisterHandlerServiceHandler(s, handlers{r})
+	weftv1connect.RegisterServiceServiceHandler(s, typed{r})
 	weftv1connect.RegisterRegistryServiceHandler(s, registry{r})
 	weftv1connect.RegisterBreakerServiceHandler(s, breakers{r})
 	weftv1connect.RegisterPolicyServiceHandler(s, policies{r})

@@ -1,11 +1,16 @@
 package services
 
 import (
+	"bytes"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/weftrun/weft"
 )
 
 // Service is what a person has to know to call a service.
@@ -79,6 +84,49 @@ func (s *Schema) Describe() ([]Service, map[string]json.RawMessage, error) {
 	return all, made, nil
 }
 
+// Offer is a service of a version that is live.
+type Offer struct {
+	Service
+	Module  string
+	Version string
+	Current bool                       // it is called where no version is named
+	Schemas map[string]json.RawMessage // those of its version; not to be changed
+}
+
+// Offers lists what is live in a namespace, by name and version.
+func (s *Set) Offers(namespace string) ([]Offer, error) {
+	namespace = weft.NamespaceOr(namespace)
+	current := map[*version]bool{}
+	s.mu.Lock()
+	for of, v := range s.live {
+		if of.namespace == namespace {
+			current[v] = s.chosen[of.module] == of.version
+		}
+	}
+	s.mu.Unlock()
+	var all []Offer
+	for v, is := range current {
+		d, err := v.explained()
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range d.services {
+			all = append(all, Offer{one, v.Name, v.Version, is, d.schemas})
+		}
+	}
+	slices.SortFunc(all, func(a, b Offer) int { return strings.Compare(a.Key(), b.Key()) })
+	return all, nil
+}
+
+// Key is what the offers of a namespace are sorted by: there is one of each.
+func (o Offer) Key() string { return o.Name + "@" + o.Version }
+
+// explanation is what Describe says of a version.
+type explanation struct {
+	services []Service
+	schemas  map[string]json.RawMessage
+}
+
 // Bounds of an example.
 const (
 	exampleDepth  = 3  // of messages in messages
@@ -92,7 +140,13 @@ func (s *Schema) example(md protoreflect.MessageDescriptor) (json.RawMessage, er
 	if !isKnown(md) { // its zero is an example
 		exemplify(m, exampleDepth, &left)
 	}
-	return protojson.MarshalOptions{Resolver: s.types, AllowPartial: true}.Marshal(m)
+	text, err := protojson.MarshalOptions{Resolver: s.types, AllowPartial: true}.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer // its spaces differ from build to build
+	err = json.Compact(&b, text)
+	return b.Bytes(), err
 }
 
 func exemplify(m protoreflect.Message, depth int, left *int) {

@@ -365,7 +365,8 @@ type version struct {
 	routes routes
 	rest   *tree
 
-	described func() ([]byte, error) // by OpenAPI
+	described func() ([]byte, error)      // by OpenAPI
+	explained func() (explanation, error) // to people
 
 	life    context.Context
 	end     context.CancelCauseFunc
@@ -380,6 +381,10 @@ func (s *Set) version(m Module) *version {
 	v.life, v.end = context.WithCancelCause(context.Background())
 	v.rest.add(v)
 	v.described = sync.OnceValues(func() ([]byte, error) { return m.Schema.OpenAPI(m.Name, m.Version) })
+	v.explained = sync.OnceValues(func() (e explanation, err error) {
+		e.services, e.schemas, err = m.Schema.Describe()
+		return e, err
+	})
 	streams, unary := map[string]bool{}, map[string]bool{}
 	for method := range m.Schema.methods() {
 		v.server.Register(v.method(method))
