@@ -38,7 +38,7 @@ func (h *Host) Handler() http.Handler {
 		})
 	}
 	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Catalog: h.cat, Wasm: h.wasm, Engine: h.engine, Store: h.db}))
-	mux.Handle("/", services.CORS(h.opts.Origins, h.typed)) // the API stays closed: who may call a module is not to upload one
+	mux.Handle("/", services.CORS(h.opts.Origins, h.typed)) // not the API: a page that may call a module is not to upload one
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := h.ready(); err != nil {
