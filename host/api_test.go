@@ -48,6 +48,8 @@ var conversation = []struct {
 	{"weft.v1.ModuleService/GetModule", `{"name":"guest","version":"1"}`, `"version":"1.0.0"`, ""},
 	{"weft.v1.ModuleService/Promote", `{"name":"guest","version":"1.0.0"}`, `"promoted":true`, ""},
 	{"weft.v1.ModuleService/SetGrants", `{"name":"guest","requested":true}`, `"granted":{"peers":["*"]}`, ""},
+	{"weft.v1.ServiceService/ListServices", `{}`, `"name":"say.v1.SayService"`, ""},
+	{"weft.v1.ServiceService/GetService", `{"name":"say.v1.SayService"}`, `"procedure":"/say.v1.SayService/Echo"`, ""},
 	{"weft.v1.HandlerService/ListHandlers", `{}`, `"ref":"echo:1.0.0@default"`, ""},
 	{"weft.v1.HandlerService/Call", `{"handler":"echo","input":{"a":[1,"b",null]}}`, `"output":{"a":[1,"b",null]}`, ""},
 	{"weft.v1.WorkflowService/Validate", `{"file":"x.yaml","source":"do: []"}`, `"problems":[{"file":"x.yaml"`, ""},
@@ -109,6 +111,7 @@ func TestEveryUnaryMethodAnswersToCurl(t *testing.T) {
 	})
 	s := serve(t, host.Options{})
 	s.deploy("")
+	s.deploySayer("1.0.0")
 	known := []string{}
 	for _, c := range conversation {
 		fill := strings.NewReplacer(known...).Replace

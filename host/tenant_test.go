@@ -18,6 +18,9 @@ import (
 func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 	s := serve(t, host.Options{})
 	s.deploy("a")
+	if _, err := s.push(s.client(), &weftv1.PushHeader{Namespace: "a", Manifest: sayer("1.0.0"), Descriptors: said(t, sayProto)}, guest(), 256); err != nil {
+		t.Fatal(err)
+	}
 	s.must("/weft.v1.WorkflowService/Apply", `{"namespace":"a","source":`+quoted(nap)+`}`)
 	run := field(t, s.must("/weft.v1.RunService/Start", `{"namespace":"a","workflow":"nap","idempotencyKey":"k"}`), "id")
 	epoch := field(t, s.must("/weft.v1.RegistryService/Register", `{"namespace":"a","service":"peer","instance":"one","url":"http://127.0.0.1:1"}`), "epoch")
@@ -32,6 +35,8 @@ func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 		{"ModuleService/SetGrants", `"name":"guest","version":"1.0.0","requested":true`, missing},
 		{"ModuleService/Promote", `"name":"guest","version":"1.0.0"`, missing},
 		{"ModuleService/DeleteModule", `"name":"guest","version":"1.0.0"`, missing},
+		{"ServiceService/ListServices", ``, empty},
+		{"ServiceService/GetService", `"name":"say.v1.SayService"`, missing},
 		{"HandlerService/ListHandlers", ``, empty},
 		{"HandlerService/Call", `"handler":"echo"`, missing},
 		{"WorkflowService/GetWorkflow", `"name":"test/nap"`, missing},

@@ -110,18 +110,19 @@ func TestREADMEs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close(context.Background()) })
-	folders, err := filepath.Glob("../../sdk/*")
-	if err != nil || len(folders) < 4 {
-		t.Fatal(folders, err)
+	readmes, err := filepath.Glob("../../sdk/*/README.md")
+	if err != nil || len(readmes) < 5 {
+		t.Fatal(readmes, err)
 	}
-	for _, folder := range folders {
+	for _, readme := range readmes {
+		folder := filepath.Dir(readme)
 		language := filepath.Base(folder)
 		t.Run(language, func(t *testing.T) {
 			sdk, known := sdks[language]
 			if !known {
 				t.Fatalf("%s is not in the list of this test", folder)
 			}
-			text, err := os.ReadFile(filepath.Join(folder, "README.md"))
+			text, err := os.ReadFile(readme)
 			if err != nil {
 				t.Fatal(err)
 			}
