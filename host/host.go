@@ -125,7 +125,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.opts.Isolate {
 		life = weft.Isolate
 	}
-	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: life, Unfiltered: h.opts.Unfiltered, Log: h.log}); err != nil {
+	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, Check: checker, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: life, Unfiltered: h.opts.Unfiltered, Log: h.log}); err != nil {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)

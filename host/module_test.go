@@ -21,6 +21,7 @@ import (
 // probed is the probe with its manifest inside.
 func probed(t *testing.T) []byte {
 	t.Helper()
+	checks(t)
 	t.Setenv("XDG_CACHE_HOME", cache)
 	yaml, err := os.ReadFile("../guests/probe/weft.yaml")
 	if err != nil {

@@ -1,0 +1,4 @@
+package host
+
+// CheckBy has modules checked by another command than this program.
+func CheckBy(command []string) { checker = command }
