@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"time"
 	"unicode/utf8"
 
 	"connectrpc.com/connect/v2/connecthttp"
@@ -68,29 +67,8 @@ type impatient struct {
 // Handle has next serve what fits the pattern.
 func (h impatient) Handle(pattern string, next http.Handler) {
 	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		if r.Body != nil && r.Body != http.NoBody {
-			c := http.NewResponseController(w) // a server without deadlines has none to set
-			_ = c.SetReadDeadline(time.Now().Add(h.opts.BodyTime))
-			own := *r // the server looks at the body of its own request, to know whether the connection can be used again
-			own.Body, r = &timed{r.Body, c}, &own
-		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, services.BodyWithin(w, r, h.opts.BodyTime))
 	})
-}
-
-// timed is a body whose deadline is taken off when all of it has come: the call
-// may go on, and a connection that waits must not end by it.
-type timed struct {
-	io.ReadCloser
-	c *http.ResponseController
-}
-
-func (t *timed) Read(p []byte) (int, error) {
-	n, err := t.ReadCloser.Read(p)
-	if err == io.EOF {
-		_ = t.c.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
 
 // plain guards what is not Connect as the edge guards what is.

@@ -96,12 +96,11 @@ func servicesOf(m *catalog.Module) ([]string, error) {
 	if m.Descriptors == nil {
 		return nil, nil
 	}
-	schema, err := services.Link(m.Name, m.Descriptors)
+	would, err := served(nil, weft.DefaultNamespace, m)
 	if err != nil {
 		return nil, err
 	}
-	served := services.Module{Namespace: weft.DefaultNamespace, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{m: m}}
-	return schema.Services(), services.New(services.Options{}).Check(served)
+	return would.Schema.Services(), services.New(services.Options{}).Check(would)
 }
 
 // checker is the command of the child that checks modules; none is this program.

@@ -36,15 +36,15 @@ func (h *Host) register() {
 
 // admit refuses an upload whose services cannot be served.
 func (h *Host) admit(ns string, m *catalog.Module) error {
-	served, err := h.served(ns, m)
+	served, err := served(h, ns, m)
 	if err != nil {
 		return err
 	}
 	return h.typed.Check(served)
 }
 
-// served is a version of a module as it serves.
-func (h *Host) served(ns string, m *catalog.Module) (services.Module, error) {
+// served is a version of a module as it serves in h, or, without one, would.
+func served(h *Host, ns string, m *catalog.Module) (services.Module, error) {
 	schema, err := services.Link(m.Name, m.Descriptors)
 	return services.Module{Namespace: ns, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{h, ns, m}}, err
 }
@@ -96,7 +96,7 @@ func (h *Host) offer() {
 }
 
 func (h *Host) start(ns string, m *catalog.Module) error {
-	served, err := h.served(ns, m)
+	served, err := served(h, ns, m)
 	if err != nil {
 		return err
 	}

@@ -106,17 +106,26 @@ func (s *Set) serve(w http.ResponseWriter, r *http.Request, to route) {
 	if to.v != nil {
 		defer to.v.leave()
 	}
-	c := http.NewResponseController(w) // a server without deadlines has none to set
 	waits := to.streams || to.v == nil
 	if !to.unary {
-		r = r.WithContext(context.WithValue(r.Context(), connKey{}, conn{c, waits}))
+		r = r.WithContext(context.WithValue(r.Context(), connKey{}, conn{http.NewResponseController(w), waits}))
 	}
-	if !waits && r.Body != nil && r.Body != http.NoBody {
-		_ = c.SetReadDeadline(time.Now().Add(s.opts.BodyTime))
-		own := *r // the server looks at the body of its own request, to know whether the connection can be used again
-		own.Body, r = &timed{r.Body, c}, &own
+	if !waits {
+		r = BodyWithin(w, r, s.opts.BodyTime)
 	}
 	to.ServeHTTP(w, r)
+}
+
+// BodyWithin is r with a body that has so long to arrive from now on.
+func BodyWithin(w http.ResponseWriter, r *http.Request, d time.Duration) *http.Request {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r
+	}
+	c := http.NewResponseController(w) // a server without deadlines has none to set
+	_ = c.SetReadDeadline(time.Now().Add(d))
+	own := *r // the server looks at the body of its own request, to know whether the connection can be used again
+	own.Body = &timed{r.Body, c}
+	return &own
 }
 
 // timed is a body whose deadline is taken off when all of it has come: the call

@@ -1,6 +1,29 @@
 package wasm
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/weftrun/weft"
+)
+
+// goGuest is the program of testdata/NAME/main.go in Wasm. With -buildmode=c-shared
+// it is a module of handlers, without it a command.
+func goGuest(name string, flags ...string) ([]byte, error) {
+	dir, err := os.MkdirTemp(scratch, name)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "guest.wasm")
+	build := exec.Command("go", append(append([]string{"build", "-ldflags=-s -w", "-o", file}, flags...), "testdata/"+name+"/main.go")...)
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, weft.Errorf(weft.Internal, "build", "%w: %s", err, out)
+	}
+	return os.ReadFile(file)
+}
 
 // A module is assembled here from the parts that a test cares about.
 

@@ -3,9 +3,6 @@ package wasm
 import (
 	"bytes"
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,15 +13,7 @@ import (
 )
 
 // keeper is testdata/keep as Wasm.
-var keeper = sync.OnceValues(func() ([]byte, error) {
-	file := filepath.Join(scratch, "keep.wasm")
-	build := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", file, "testdata/keep/main.go")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, weft.Errorf(weft.Internal, "build", "%w: %s", err, out)
-	}
-	return os.ReadFile(file)
-})
+var keeper = sync.OnceValues(func() ([]byte, error) { return goGuest("keep", "-buildmode=c-shared") })
 
 func goKeeper(t testing.TB) []byte {
 	t.Helper()

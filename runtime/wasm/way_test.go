@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,13 +87,7 @@ func TestACommandIsAHandlerOfItsInputAndOutput(t *testing.T) {
 }
 
 func TestACommandOfGo(t *testing.T) {
-	to := filepath.Join(t.TempDir(), "command.wasm")
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", to, "testdata/command/main.go")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	code, err := os.ReadFile(to)
+	code, err := goGuest("command")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,7 @@
 package conformance
 
 import (
-	"context"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm"
-	"github.com/weftrun/weft/tests/probe"
 )
 
 // TestAssemblyScript runs the tests of the SDK, which call a module in its host
@@ -44,41 +41,8 @@ func TestAssemblyScript(t *testing.T) {
 	t.Run("in weft", func(t *testing.T) { talks(t, module) })
 }
 
-// talk is a stream of messages, and what came back.
-type talk struct {
-	in, out []string
-	headers weft.Header
-}
-
-func (s *talk) Recv(context.Context) ([]byte, error) {
-	if len(s.in) == 0 {
-		return nil, io.EOF
-	}
-	m := s.in[0]
-	s.in = s.in[1:]
-	return []byte(m), nil
-}
-
-func (s *talk) Send(_ context.Context, m []byte) error {
-	s.out = append(s.out, string(m))
-	return nil
-}
-
-func (s *talk) SendHeaders(_ context.Context, h weft.Header) error {
-	s.headers = h
-	return nil
-}
-
 func talks(t *testing.T, module string) {
-	check, err := probe.Check(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := wasm.Open(t.Context(), wasm.Options{CacheDir: filepath.Join(t.TempDir(), "cache"), Check: check})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Close(context.Background()) })
+	r := sandbox(t)
 	m, err := r.Load(t.Context(), "sdk", func() ([]byte, error) { return os.ReadFile(module) }, weft.Limits{})
 	if err != nil {
 		t.Fatal(err)

@@ -99,33 +99,42 @@ func (r *recorder) Log(level slog.Level, message string) {
 	r.logs = append(r.logs, level.String()+" "+message)
 }
 
-// exchange is a stream of messages.
-type exchange struct {
-	t       *testing.T
+// talk is a stream of messages, and what came back.
+type talk struct {
 	in, out []string
 	headers weft.Header
 }
 
-func (x *exchange) Recv(context.Context) ([]byte, error) {
-	if x.headers == nil {
-		x.t.Error("the headers were not sent before the first message was asked for")
-	}
-	if len(x.in) == 0 {
+func (s *talk) Recv(context.Context) ([]byte, error) {
+	if len(s.in) == 0 {
 		return nil, io.EOF
 	}
-	m := x.in[0]
-	x.in = x.in[1:]
+	m := s.in[0]
+	s.in = s.in[1:]
 	return []byte(m), nil
 }
 
-func (x *exchange) Send(_ context.Context, message []byte) error {
-	x.out = append(x.out, string(message))
+func (s *talk) Send(_ context.Context, message []byte) error {
+	s.out = append(s.out, string(message))
 	return nil
 }
 
-func (x *exchange) SendHeaders(_ context.Context, headers weft.Header) error {
-	x.headers = headers
+func (s *talk) SendHeaders(_ context.Context, headers weft.Header) error {
+	s.headers = headers
 	return nil
+}
+
+// headed is a talk in which the headers come first.
+type headed struct {
+	talk
+	t *testing.T
+}
+
+func (s *headed) Recv(ctx context.Context) ([]byte, error) {
+	if s.headers == nil {
+		s.t.Error("the headers were not sent before the first message was asked for")
+	}
+	return s.talk.Recv(ctx)
 }
 
 func sameDetail(a, b weft.Detail) bool { return a.Type == b.Type && bytes.Equal(a.Value, b.Value) }
@@ -203,9 +212,9 @@ var echoCases = []struct {
 	{name: "an output of a million bytes", handler: "large", in: "1000000", want: string(letters(1_000_000))},
 }
 
-// TestGuests drives the same handlers in each language through the way that an
-// upload goes.
-func TestGuests(t *testing.T) {
+// sandbox is one that modules can be checked in, under the race detector too.
+func sandbox(t *testing.T) *wasm.Runtime {
+	t.Helper()
 	check, err := probe.Check(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -215,6 +224,13 @@ func TestGuests(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close(context.Background()) })
+	return r
+}
+
+// TestGuests drives the same handlers in each language through the way that an
+// upload goes.
+func TestGuests(t *testing.T) {
+	r := sandbox(t)
 	t.Logf("languages: %d, cases in each: %d", len(languages), len(echoCases)+5)
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
@@ -257,7 +273,7 @@ func TestGuests(t *testing.T) {
 				}
 			})
 			t.Run("a stream of messages comes back", func(t *testing.T) {
-				s := &exchange{t: t, in: []string{"a", "", "b\x00\xff", string(letters(9000))}}
+				s := &headed{talk{in: []string{"a", "", "b\x00\xff", string(letters(9000))}}, t}
 				out, err := m.Call(t.Context(), &recorder{}, "stream", wasm.Input{Stream: s})
 				if err != nil || len(out.Body) > 0 || !reflect.DeepEqual(s.headers, weft.Header{"x-kind": {"echo"}}) {
 					t.Errorf("%v, output %q, headers %q", err, out.Body, s.headers)

@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm"
-	"github.com/weftrun/weft/tests/probe"
 )
 
 // sdks are the folders of sdk with the tools that their READMEs use: each by the
@@ -101,15 +99,7 @@ var fence = regexp.MustCompile("(?ms)^```(\\w+) ([^\n]+)\n(.*?)^```$")
 // TestREADMEs does what the README of each SDK says, from its first handler to a
 // module, which must then answer as its test does.
 func TestREADMEs(t *testing.T) {
-	check, err := probe.Check(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := wasm.Open(t.Context(), wasm.Options{CacheDir: filepath.Join(t.TempDir(), "cache"), Check: check})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Close(context.Background()) })
+	r := sandbox(t)
 	readmes, err := filepath.Glob("../../sdk/*/README.md")
 	if err != nil || len(readmes) < 5 {
 		t.Fatal(readmes, err)
