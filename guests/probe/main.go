@@ -100,7 +100,8 @@ func fail(n uint32) uint32 {
 }
 
 // tally adds one to the counter that a message names; an empty message asks for the
-// last count, one that begins with # says nothing, and "fail" ends it.
+// last count, one that begins with # says nothing, one that begins with ? asks for a
+// counter that has counted, and "fail" ends it.
 //
 //go:wasmexport tally
 func tally(n uint32) uint32 {
@@ -115,6 +116,11 @@ func tally(n uint32) uint32 {
 			case key == "fail":
 				return weft.Errorf(weft.OutOfRange, "asked to fail")
 			case strings.HasPrefix(key, "#"):
+			case strings.HasPrefix(key, "?"):
+				var have int
+				if have, _, err = weft.GetJSON[int](ctx, "count/"+key[1:]); err == nil && have > 0 {
+					err = ctx.Send(fmt.Append(nil, have))
+				}
 			case key == "":
 				err = ctx.Send(fmt.Append(nil, count))
 			default:

@@ -88,8 +88,9 @@ func (k *talk) Recv(ctx context.Context) ([]byte, error) {
 	return m, err
 }
 
-// pass notes that nothing can be taken back.
-func (k *talk) pass() { k.passed, k.had, k.next = true, nil, 0 }
+// pass notes that nothing can be taken back. What the handler has not had again
+// is still to come.
+func (k *talk) pass() { k.passed, k.had, k.next = true, k.had[k.next:], 0 }
 
 // Send commits what the message may tell of, and sends it.
 func (k *talk) Send(ctx context.Context, message []byte) error {

@@ -86,6 +86,7 @@ func TestWhatAMessageTellsOfIsDurableBeforeItPasses(t *testing.T) {
 		"an error before any message leaves nothing":   {[]string{"a", "fail"}, "", weft.OutOfRange, ""},
 		"a conflict before any message: again":         {[]string{"a", "+a", ""}, "2", weft.OK, "2"},
 		"a conflict without a message: again":          {[]string{"a", "+a"}, "", weft.OK, "2"},
+		"run again, it sends before it has had all":    {[]string{"?a", "+a", "a"}, "1", weft.OK, "2"},
 		"a conflict after a message":                   {[]string{"a", "", "a", "+a", ""}, "1", weft.Aborted, "2"},
 		"a conflict after a message, found at the end": {[]string{"a", "", "a", "+a"}, "1", weft.Aborted, "2"},
 		"what was read before a message is not held":   {[]string{"a", "", "+a", "b", ""}, "1 1", weft.OK, "2"},
@@ -95,7 +96,7 @@ func TestWhatAMessageTellsOfIsDurableBeforeItPasses(t *testing.T) {
 			counter := fmt.Sprintf("a%d", n)
 			n++
 			for i, m := range c.say {
-				if m == "a" || m == "+a" {
+				if m == "a" || m == "+a" || m == "?a" {
 					c.say[i] = strings.Replace(m, "a", counter, 1)
 				}
 			}
