@@ -87,11 +87,15 @@ func (c *call) start() {
 }
 
 // limit sets the end of the time of what begins now.
-func (c *call) limit(now time.Time) {
-	c.end = now.Add(time.Duration(c.i.m.limits.TimeoutMS) * time.Millisecond)
-	if d, ok := c.Context.Deadline(); ok && d.Before(c.end) {
-		c.end = d
+func (c *call) limit(now time.Time) { c.end = c.i.m.endOf(c.Context, now) }
+
+// endOf is when the time of what begins now ends: by its limit, or by the caller.
+func (m *Module) endOf(ctx context.Context, now time.Time) time.Time {
+	end := now.Add(time.Duration(m.limits.TimeoutMS) * time.Millisecond)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		return d
 	}
+	return end
 }
 
 type callKey struct{}
@@ -259,15 +263,23 @@ func (c *call) code(err error) weft.Code {
 	if errors.As(err, &abort) {
 		panic(&stopped{err: abort.Err})
 	}
-	text := err.Error()
 	if c.Context.Err() == nil { // what follows from a caller that has gone is no news
-		c.warn(err, text)
+		c.warn(err, err.Error())
 	}
-	code := max(weft.CodeOf(err), weft.Canceled)
-	if c.kept = nil; code != weft.Internal && code != weft.DataLoss {
-		c.kept = []byte(text[:min(len(text), MessageMax)])
-	}
+	var code weft.Code
+	code, c.kept = shownToGuest(err)
 	return code
+}
+
+// shownToGuest is what a guest learns of an error: its code, and its text unless
+// that is the host's own affair.
+func shownToGuest(err error) (weft.Code, []byte) {
+	code := max(weft.CodeOf(err), weft.Canceled)
+	if code == weft.Internal || code == weft.DataLoss {
+		return code, nil
+	}
+	text := err.Error()
+	return code, []byte(text[:min(len(text), MessageMax)])
 }
 
 // outside runs a call to the outside, which ends with this call at the latest.
@@ -290,13 +302,18 @@ func (c *call) log(level slog.Level, message string) {
 	} else if !strings.Contains(c.words, "panic") {
 		c.words = message
 	}
-	ok, say := c.i.m.logs.take(len(message)+lineCost, limits.LogMinuteBytes, time.Now())
+	c.i.m.line(c.env, level, message)
+}
+
+// line hands a line to the caller, up to what the module may log in a minute.
+func (m *Module) line(env Env, level slog.Level, text string) {
+	ok, say := m.logs.take(len(text)+lineCost, m.limits.LogMinuteBytes, time.Now())
 	if say != "" {
-		c.i.m.over(LimitLogMinute)
-		ok, message = true, say
+		m.over(LimitLogMinute)
+		ok, text = true, say
 	}
-	if c.env != nil && ok {
-		c.env.Log(level, strings.ToValidUTF8(message, "\uFFFD"))
+	if env != nil && ok {
+		env.Log(level, strings.ToValidUTF8(text, "\uFFFD"))
 	}
 }
 

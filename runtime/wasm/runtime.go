@@ -138,11 +138,16 @@ func newEngine(ctx context.Context, cacheDir string) (wazero.Runtime, wazero.Com
 	if err != nil {
 		return nil, nil, weft.Errorf(weft.Unavailable, "wasm.Open", "open the folder for compiled modules: %w", err)
 	}
-	engine := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache).WithDebugInfoEnabled(false))
+	engine, err := engineOf(ctx, wazero.NewRuntimeConfigCompiler().WithCompilationCache(cache))
+	return engine, cache, err
+}
+
+func engineOf(ctx context.Context, c wazero.RuntimeConfig) (wazero.Runtime, error) {
+	engine := wazero.NewRuntimeWithConfig(ctx, c.WithDebugInfoEnabled(false))
 	if err := installHost(ctx, engine); err != nil {
-		return nil, nil, weft.Errorf(weft.Internal, "wasm.Open", "host functions: %w", err)
+		return nil, weft.Errorf(weft.Internal, "wasm.Open", "host functions: %w", err)
 	}
-	return engine, cache, nil
+	return engine, nil
 }
 
 // Close closes every module, which waits for the calls in progress, and frees

@@ -56,7 +56,6 @@ type worker struct {
 	stderr   bounded
 	taken    int64         // of the memory of all guests
 	live     int64         // instances, as it says
-	used     int           // calls
 	rest     *time.Timer   // looks at it while it is idle; nil until it is
 	rested   time.Time     // since when it is idle
 	restCPU  time.Duration // that it had used by then
@@ -100,7 +99,7 @@ func (c *crew) call(ctx context.Context, env Env, export string, in Input) (Outp
 	}
 	s := &service{crew: c, worker: w, ctx: ctx, env: env, stream: in.Stream, export: export}
 	out, err := s.run(in)
-	if w.used++; s.broken || w.frames.r.Buffered() > 0 {
+	if s.broken || w.frames.r.Buffered() > 0 {
 		w.kill()
 	} else {
 		c.give(w)

@@ -81,12 +81,7 @@ func (s *service) run(in Input) (out Output, err error) {
 }
 
 // limit sets the end of the time of what begins now.
-func (s *service) limit(now time.Time) {
-	s.deadline = now.Add(time.Duration(s.crew.m.limits.TimeoutMS) * time.Millisecond)
-	if d, ok := s.ctx.Deadline(); ok && d.Before(s.deadline) {
-		s.deadline = d
-	}
-}
+func (s *service) limit(now time.Time) { s.deadline = s.crew.m.endOf(s.ctx, now) }
 
 // lost says what became of a call whose worker did not answer. The worker is
 // of no use any more.
@@ -203,13 +198,12 @@ func (s *service) reply(value []byte, found bool, err error) error {
 		r.signs |= signAbort
 		value = nil
 	case err != nil:
-		text := err.Error()
-		if r.code = byte(max(weft.CodeOf(err), weft.Canceled)); s.ctx.Err() == nil {
-			r.logged = s.warn(text)
+		if s.ctx.Err() == nil {
+			r.logged = s.warn(err.Error())
 		}
-		if value = nil; r.code != byte(weft.Internal) && r.code != byte(weft.DataLoss) {
-			value = []byte(text[:min(len(text), MessageMax)])
-		}
+		var code weft.Code
+		code, value = shownToGuest(err)
+		r.code = byte(code)
 	case found:
 		r.signs |= signFound
 	}
@@ -231,7 +225,7 @@ func (s *service) warn(text string) (size int) {
 		s.crew.m.over(LimitLog)
 		text = overLog(limit)
 	}
-	s.line(slog.LevelWarn, text)
+	s.crew.m.line(s.env, slog.LevelWarn, text)
 	return size
 }
 
@@ -246,19 +240,8 @@ func (s *service) log(f frame) error {
 		return &breach{fmt.Sprintf("a line of level %d", f.n)}
 	}
 	s.logged += len(text) + lineCost
-	s.line(slog.Level(f.n), string(text))
+	s.crew.m.line(s.env, slog.Level(f.n), string(text))
 	return nil
-}
-
-func (s *service) line(level slog.Level, text string) {
-	ok, say := s.crew.m.logs.take(len(text)+lineCost, s.crew.m.limits.LogMinuteBytes, time.Now())
-	if say != "" {
-		s.crew.m.over(LimitLogMinute)
-		ok, text = true, say
-	}
-	if s.env != nil && ok {
-		s.env.Log(level, strings.ToValidUTF8(text, "\uFFFD"))
-	}
 }
 
 // memory gives bytes to the worker's guest, or takes them back.

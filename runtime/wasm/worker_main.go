@@ -102,8 +102,7 @@ func (w *worksite) load(cacheDir string, o order) (*Module, error) {
 		compiled, err = engine.CompileModule(ctx, metered)
 	}
 	if err != nil { // the cache was thrown away, and a worker writes nothing
-		engine = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithDebugInfoEnabled(false))
-		if err = installHost(ctx, engine); err == nil {
+		if engine, err = engineOf(ctx, wazero.NewRuntimeConfigCompiler()); err == nil {
 			compiled, err = engine.CompileModule(ctx, metered)
 		}
 	}
