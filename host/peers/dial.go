@@ -61,9 +61,7 @@ func (o *outside) transport(grants *weft.Grants, grpc bool) *http.Transport {
 		}
 		t = newTransport(o.dial(names), o.tls)
 		if grpc {
-			t.Protocols = &http.Protocols{}
-			t.Protocols.SetHTTP2(true)
-			t.Protocols.SetUnencryptedHTTP2(true)
+			onlyHTTP2(t)
 		}
 		if o.bySet == nil {
 			o.bySet = map[string]*http.Transport{}
@@ -73,6 +71,14 @@ func (o *outside) transport(grants *weft.Grants, grpc bool) *http.Transport {
 		o.order = slices.DeleteFunc(o.order, func(k string) bool { return k == key })
 	}
 	o.order = append(o.order, key)
+	return t
+}
+
+// onlyHTTP2 has t speak what gRPC needs, with TLS and without.
+func onlyHTTP2(t *http.Transport) *http.Transport {
+	t.Protocols = &http.Protocols{}
+	t.Protocols.SetHTTP2(true)
+	t.Protocols.SetUnencryptedHTTP2(true)
 	return t
 }
 

@@ -118,11 +118,7 @@ func Open(ctx context.Context, db *store.DB, o Options) (*Gate, error) {
 	}
 	dial := &net.Dialer{Timeout: o.Attempt}
 	g.http = newTransport(dial.DialContext, nil)
-	health := newTransport(dial.DialContext, nil)
-	health.Protocols = &http.Protocols{}
-	health.Protocols.SetHTTP2(true)
-	health.Protocols.SetUnencryptedHTTP2(true)
-	g.grpc = health
+	g.grpc = onlyHTTP2(newTransport(dial.DialContext, nil))
 	g.out = &outside{attempt: o.Attempt, allow: o.HTTPAllow}
 	g.world = func(grants *weft.Grants, grpc bool) http.RoundTripper { return g.out.transport(grants, grpc) }
 	life, stop := context.WithCancel(context.Background())
@@ -323,7 +319,7 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string, bodyMax in
 	if r.Peer != "" {
 		method, address = http.MethodPost, base+r.Procedure
 	}
-	transport, err := g.toPeer(r, base)
+	transport, err := g.over(r, base)
 	if err != nil {
 		return weft.Response{}, err
 	}
@@ -357,10 +353,7 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string, bodyMax in
 	}}
 	res, err := client.Do(q)
 	if err != nil {
-		if bad := tlsError(cmp.Or(r.Peer, q.URL.Host), q.URL.Scheme == "https", err); bad != nil {
-			return weft.Response{}, bad
-		}
-		return weft.Response{}, sendError(err)
+		return weft.Response{}, callError(cmp.Or(r.Peer, q.URL.Host), q, err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, bodyMax+1))

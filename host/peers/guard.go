@@ -102,14 +102,16 @@ func (g *Gate) makeRoom() bool {
 	if !full {
 		return true
 	}
-	most := max(1, g.opts.Peers/forgetPart)
-	left := most
+	forgotten, most := 0, max(1, g.opts.Peers/forgetPart)
 	for _, p := range slices.SortedFunc(maps.Keys(used), func(a, b *peer) int { return cmp.Compare(used[a], used[b]) }) {
-		if left > 0 && g.forget(p, used[p]) {
-			left--
+		if forgotten == most {
+			break
+		}
+		if g.forget(p, used[p]) {
+			forgotten++
 		}
 	}
-	return left < most
+	return forgotten > 0
 }
 
 // forget forgets a peer that has nothing to remember: its breakers are closed,

@@ -113,28 +113,13 @@ func (g *Gate) checkHTTP(ctx context.Context, l *lease) error {
 
 // ask sends a request to an instance, with its peer's TLS.
 func (g *Gate) ask(l *lease, q *http.Request, grpc bool) (*http.Response, error) {
-	w, err := g.way(serviceKey{l.Namespace, l.Service})
-	if err != nil {
-		return nil, err
-	}
-	over := g.http
-	switch {
-	case w != nil && grpc:
-		over, err = w.grpc, plainly(l.Service, l.URL)
-	case w != nil:
-		over, err = w.peer, plainly(l.Service, l.URL)
-	case grpc:
-		over = g.grpc
-	}
+	over, err := g.toInstance(serviceKey{l.Namespace, l.Service}, l.URL, grpc)
 	if err != nil {
 		return nil, err
 	}
 	res, err := over.RoundTrip(q)
-	if bad := tlsError(l.Service, q.URL.Scheme == "https", err); bad != nil {
-		return nil, bad
-	}
 	if err != nil {
-		return nil, sendError(err)
+		return nil, callError(l.Service, q, err)
 	}
 	return res, nil
 }

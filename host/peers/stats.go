@@ -62,12 +62,7 @@ type counts struct {
 // Stats may be called at any time. It takes the lock of each peer for a moment.
 func (g *Gate) Stats() Stats {
 	s := Stats{LeasesLost: g.lost.Load()}
-	g.mu.Lock()
-	all := make([]*peer, 0, len(g.peers))
-	for _, p := range g.peers {
-		all = append(all, p)
-	}
-	g.mu.Unlock()
+	all := g.all()
 	slices.SortFunc(all, func(a, b *peer) int { return cmp.Compare(a.number, b.number) })
 	for _, p := range all {
 		s.Peers = append(s.Peers, p.stats())

@@ -2,7 +2,6 @@ package peers
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -81,10 +80,8 @@ func (g *Gate) way(k serviceKey) (*way, error) {
 		w.close()
 	}
 	dial := &net.Dialer{Timeout: g.opts.Attempt}
-	w = &way{tls: t, sum: sum, read: now, peer: newTransport(dial.DialContext, config), grpc: newTransport(dial.DialContext, config),
+	w = &way{tls: t, sum: sum, read: now, peer: newTransport(dial.DialContext, config), grpc: onlyHTTP2(newTransport(dial.DialContext, config)),
 		world: &outside{attempt: g.opts.Attempt, allow: g.opts.HTTPAllow, tls: config}}
-	w.grpc.Protocols = &http.Protocols{}
-	w.grpc.Protocols.SetHTTP2(true)
 	g.ways.byPeer[k] = w
 	return w, nil
 }
@@ -152,21 +149,36 @@ func (s *ways) config(k serviceKey, t TLS) (c *tls.Config, sum [sha256.Size]byte
 	return c, sha256.Sum256(bytes.Join([][]byte{ca, cert, key}, []byte{0})), nil
 }
 
-// toPeer are the connections for a request: those of its peer, if that has its own.
-func (g *Gate) toPeer(r weft.Request, base string) (http.RoundTripper, error) {
-	target := cmp.Or(r.Peer, r.Target())
-	w, err := g.way(serviceKey{r.Namespace, target})
+// over are the connections for a request: those of its peer, if that has its own.
+func (g *Gate) over(r weft.Request, base string) (http.RoundTripper, error) {
+	k := serviceKey{r.Namespace, r.Target()}
+	if r.Peer != "" {
+		return g.toInstance(k, base, false)
+	}
+	w, err := g.way(k)
 	switch {
 	case err != nil:
 		return nil, err
-	case r.Peer == "" && w == nil:
+	case w == nil:
 		return g.world(r.Grants, r.GRPC), nil
-	case r.Peer == "":
-		return onlyTo{target, w.world.transport(r.Grants, r.GRPC), g.world(r.Grants, r.GRPC)}, nil
+	}
+	return onlyTo{k.service, w.world.transport(r.Grants, r.GRPC), g.world(r.Grants, r.GRPC)}, nil
+}
+
+// toInstance are the connections to an instance of a peer, at base.
+func (g *Gate) toInstance(k serviceKey, base string, grpc bool) (http.RoundTripper, error) {
+	w, err := g.way(k)
+	switch {
+	case err != nil:
+		return nil, err
+	case w == nil && grpc:
+		return g.grpc, nil
 	case w == nil:
 		return g.http, nil
+	case grpc:
+		return w.grpc, plainly(k.service, base)
 	}
-	return w.peer, plainly(target, base)
+	return w.peer, plainly(k.service, base)
 }
 
 // plainly is why an instance cannot be called with TLS: whoever can register
@@ -198,6 +210,14 @@ const certHint = "tls.cert and tls.key in its policy name secrets with a certifi
 // ended reports whether err says that the other side was gone.
 func ended(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || err != nil && strings.Contains(err.Error(), "client conn could not be established")
+}
+
+// callError is why a request to a peer, or a host, had no answer.
+func callError(name string, q *http.Request, err error) error {
+	if bad := tlsError(name, q.URL.Scheme == "https", err); bad != nil {
+		return bad
+	}
+	return sendError(err)
 }
 
 // tlsError says of a failed handshake whose it was and what to do; nil when it
