@@ -118,13 +118,7 @@ func (h *Host) lay(ctx context.Context, t Trial) (*catalog.Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Manifest == nil {
-		p.Manifest = report.Manifest
-	}
-	if p.Manifest == nil {
-		p.Manifest = &weft.Manifest{}
-	}
-	own := *p.Manifest
+	own := *cmp.Or(p.Manifest, report.Manifest, &weft.Manifest{})
 	own.Name, own.Version = cmp.Or(own.Name, "module"), cmp.Or(own.Version, "0.0.0")
 	own.Subscriptions = nil // an event that the handler publishes is shown, and calls nobody
 	p.Manifest, p.Config = &own, t.Config

@@ -136,14 +136,11 @@ func sidecar(wasm, named string) ([]byte, error) {
 
 // push uploads a module and its manifest, with a bar on a terminal.
 func (a *app) push(ctx context.Context, h *weftv1.PushHeader, file, manifest string) (*weftv1.PushResponse, error) {
-	wasm, err := os.ReadFile(file)
+	wasm, beside, err := moduleIn(file, manifest)
 	if err != nil {
 		return nil, err
 	}
-	h.Namespace, h.Size = a.namespace, int64(len(wasm))
-	if h.Manifest, err = sidecar(file, manifest); err != nil {
-		return nil, err
-	}
+	h.Namespace, h.Size, h.Manifest = a.namespace, int64(len(wasm)), beside
 	stream, err := a.modules().Push(ctx)
 	if err != nil {
 		return nil, err

@@ -63,8 +63,8 @@ type Options struct {
 
 	// Pace, when not nil, may delay what a group does on a goroutine beside
 	// others: look at what there is to do (offset 0), note what became of the
-	// event at an offset, and end (offset -1). It returns when ctx ends. The simulation has no two of
-	// them go on at one moment.
+	// event at an offset, and end (offset -1). It returns when ctx ends. The
+	// simulation has no two of them go on at one moment.
 	Pace func(ctx context.Context, group string, offset int64)
 
 	Shown func(*http.Request, error) error // what a caller over HTTP may see of an error; default all

@@ -71,9 +71,11 @@ func (s *Set) route(r *http.Request) (to route, path string, err error) {
 	}
 	from, rest := sp.chosen, sp.rest
 	if wanted != "" {
-		if from, rest = sp.versions[wanted], sp.rests[wanted]; from == nil {
+		v := sp.versions[wanted]
+		if v == nil {
 			return route{}, path, weft.Errorf(weft.NotFound, "services.ServeHTTP", "module %.120q is not live", wanted).WithHint("write name@version; without it the version is called that was promoted")
 		}
+		from, rest = v.routes, v.rest
 	}
 	to, ok := from[path]
 	if !ok { // a service may be known and its method not: connect has the answer

@@ -118,13 +118,12 @@ const elsewhere = ""
 // space is what is live in one namespace.
 type space struct {
 	chosen   routes
-	versions map[string]routes // by name@version
-	rest     *tree             // of those that are chosen
-	rests    map[string]*tree  // by name@version
+	rest     *tree               // of those that are chosen
+	versions map[string]*version // by name@version
 }
 
 func newSpace() *space {
-	return &space{chosen: routes{}, versions: map[string]routes{}, rest: &tree{}, rests: map[string]*tree{}}
+	return &space{chosen: routes{}, rest: &tree{}, versions: map[string]*version{}}
 }
 
 // routes are by procedure, and by /pkg.Service/ for methods that there are not.
@@ -238,8 +237,10 @@ func (s *Set) Promote(namespace, name, version string) error {
 	if s.live[of] == nil {
 		return gone("services.Promote", of)
 	}
-	s.chosen[of.module] = version
-	s.publish()
+	if s.chosen[of.module] != version {
+		s.chosen[of.module] = version
+		s.publish()
+	}
 	return nil
 }
 
@@ -339,7 +340,7 @@ func (s *Set) publish() {
 			sp = newSpace()
 			snap[of.namespace] = sp
 		}
-		sp.versions[of.String()], sp.rests[of.String()] = v.routes, v.rest
+		sp.versions[of.String()] = v
 		if s.chosen[of.module] == of.version {
 			maps.Copy(sp.chosen, v.routes)
 			sp.rest.add(v)
