@@ -72,7 +72,8 @@ type Options struct {
 	// others: make the call of a step of a run, go on with it after a wait for the
 	// disk, tell it the end of the run that the step runs, give a run its turn, go
 	// on after a wait or cancel it for nobody waits for it (step 0), and, by name,
-	// "recovery", "timers" and "family". It returns when ctx ends. The simulation has no two of them go on at one moment.
+	// "recovery", "timers" and "family". It returns when ctx ends. The simulation
+	// has no two of them go on at one moment.
 	Pace func(ctx context.Context, who string, step uint32)
 }
 
