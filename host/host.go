@@ -80,9 +80,10 @@ type Host struct {
 
 	mu      sync.Mutex
 	serving map[string]context.CancelFunc // guarded by mu: groups, by name and version
-	changes sync.Mutex                    // one change of what is typed at a time
-	live    map[release]bool              // guarded by changes: versions in typed
 	ended   map[string]chan struct{}      // guarded by mu: closed when the latest consumer of a group has ended
+
+	changes  sync.Mutex      // one change of what is typed at a time
+	admitted services.Module // guarded by changes: the latest that was asked for
 }
 
 // Open opens everything and goes on with the runs that were in progress.
@@ -99,7 +100,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	if o.BodyTime <= 0 {
 		o.BodyTime = 2 * time.Minute
 	}
-	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}, ended: map[string]chan struct{}{}, live: map[release]bool{}}
+	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}, ended: map[string]chan struct{}{}}
 	h.life, h.end = context.WithCancel(context.Background())
 	h.drain, h.beginDrain = context.WithCancel(context.Background())
 	h.edge = rpc.Edge{Log: h.log, Drain: h.drain}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"slices"
 	"unicode/utf8"
 
 	"connectrpc.com/connect/v2/connecthttp"
@@ -109,7 +108,7 @@ func (h *Host) call(w http.ResponseWriter, r *http.Request) {
 	res, err := h.callHandler(w, r)
 	w.Header().Set("Content-Type", contentType(res.Output))
 	for name, values := range res.Headers {
-		if !slices.Contains(framing, name) {
+		if !services.Framing(name) {
 			w.Header()[http.CanonicalHeaderKey(name)] = values
 		}
 	}
@@ -123,9 +122,6 @@ func (h *Host) call(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(res.Output)
 }
-
-// framing are the headers that are the server's alone to write.
-var framing = []string{"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 
 // contentType is that of an answer whose handler names none. It is never one
 // that a browser runs.

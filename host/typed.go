@@ -2,11 +2,11 @@ package host
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -40,6 +40,9 @@ func (h *Host) admit(ns string, m *catalog.Module) error {
 	if err != nil {
 		return err
 	}
+	h.changes.Lock()
+	h.admitted = served
+	h.changes.Unlock()
 	return h.typed.Check(served)
 }
 
@@ -49,58 +52,48 @@ func served(h *Host, ns string, m *catalog.Module) (services.Module, error) {
 	return services.Module{Namespace: ns, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{h, ns, m}}, err
 }
 
-// release names a version that serves.
-type release struct{ ns, name, version string }
-
 // offer makes what modules serve what the catalog has. A version that has gone
 // ends its calls; those that take longer than DrainMax are cancelled.
 func (h *Host) offer() {
+	drain := h.reoffer()
 	ctx, cancel := context.WithTimeout(context.Background(), DrainMax)
 	defer cancel()
-	var drained sync.WaitGroup
-	defer drained.Wait()
-	h.changes.Lock()
-	defer h.changes.Unlock()
-	wanted := map[release]bool{}
-	for _, ns := range h.cat.Namespaces() {
-		for _, s := range h.cat.Services(ns) {
-			of := release{ns, s.Name, s.Version}
-			if !h.live[of] {
-				if err := h.start(ns, s.Module); err != nil {
-					h.log.Error("services of a module are not served", "namespace", ns, "module", s.Name, "version", s.Version, "error", err)
-					continue
-				}
-				h.live[of] = true
-			}
-			wanted[of] = true
-			if s.Current {
-				_ = h.typed.Promote(ns, s.Name, s.Version) // it is live, or the host closes
-			}
-		}
-	}
-	for range 2 { // one that is called where no version is named goes after the others of its module
-		for of := range h.live {
-			if wanted[of] {
-				continue
-			}
-			drain, err := h.typed.Retire(of.ns, of.name, of.version)
-			if weft.CodeOf(err) == weft.FailedPrecondition {
-				continue
-			}
-			delete(h.live, of)
-			if err == nil {
-				drained.Go(func() { drain(ctx) })
-			}
-		}
-	}
+	drain(ctx)
 }
 
-func (h *Host) start(ns string, m *catalog.Module) error {
-	served, err := served(h, ns, m)
-	if err != nil {
-		return err
+func (h *Host) reoffer() (drain func(context.Context)) {
+	h.changes.Lock()
+	defer h.changes.Unlock()
+	var wanted []services.Wanted
+	var failed error
+	for _, ns := range h.cat.Namespaces() {
+		for _, s := range h.cat.Services(ns) {
+			m := services.Module{Namespace: ns, Name: s.Name, Version: s.Version}
+			if !h.typed.Live(ns, s.Name, s.Version) {
+				var err error
+				if m, err = h.linked(ns, s.Module); err != nil {
+					failed = errors.Join(failed, err)
+					continue
+				}
+			}
+			wanted = append(wanted, services.Wanted{Module: m, Current: s.Current})
+		}
 	}
-	return h.typed.Add(served)
+	h.admitted = services.Module{}
+	drain, err := h.typed.Keep(wanted)
+	if failed = errors.Join(failed, err); failed != nil {
+		h.log.Error("services of modules are not served", "error", failed)
+	}
+	return drain
+}
+
+// linked is served, without linking again what has just been admitted. It is
+// called with the lock of changes.
+func (h *Host) linked(ns string, m *catalog.Module) (services.Module, error) {
+	if h.admitted.Impl == (methods{h, ns, m}) {
+		return h.admitted, nil
+	}
+	return served(h, ns, m)
 }
 
 // methods runs those of a version of a module: each by the handler of its name.

@@ -78,13 +78,9 @@ func TestVersionsChangeUnderLoadAndNoCallFails(t *testing.T) {
 	}
 	for i := range changes {
 		before := calls.Load()
-		add(t, set, ordersModule(t, fmt.Sprint(i+1)))
-		if err := set.Promote("", "orders", fmt.Sprint(i+1)); err != nil {
-			t.Fatal(err)
-		}
-		if err := set.Remove(t.Context(), "", "orders", fmt.Sprint(i)); err != nil {
-			t.Fatal(err)
-		}
+		next := ordersModule(t, fmt.Sprint(i+1))
+		keep(t, set, ordersModule(t, fmt.Sprint(i)), next)
+		keep(t, set, next)(t.Context())
 		removed.Store(int64(i))
 		for calls.Load() == before && !t.Failed() { // each version is called
 			time.Sleep(100 * time.Microsecond)
@@ -98,38 +94,60 @@ func TestVersionsChangeUnderLoadAndNoCallFails(t *testing.T) {
 func TestOneGoesForwardAndBack(t *testing.T) {
 	set := services.New(services.Options{})
 	c := client(serve(t, set))
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	called := func(want string) {
 		t.Helper()
 		if id, err := getID(t.Context(), c); err != nil || id != want {
 			t.Fatalf("called %q (%v), want %q", id, err, want)
 		}
 	}
-	add(t, set, ordersModule(t, "1"))
-	add(t, set, ordersModule(t, "2"))
+	one, two := ordersModule(t, "1"), ordersModule(t, "2")
+	add(t, set, one)
+	add(t, set, two)
 	called("1") // until the other is promoted
-	must(set.Promote("", "orders", "2"))
+	keep(t, set, one, two)
 	called("2")
-	must(set.Promote("", "orders", "1"))
+	keep(t, set, two, one)
 	called("1")
-	if err := set.Remove(t.Context(), "", "orders", "1"); weft.CodeOf(err) != weft.FailedPrecondition || !strings.Contains(err.Error(), "promote another version first, such as 2") {
-		t.Errorf("removing what is called: %v", err)
-	}
-	must(set.Remove(t.Context(), "", "orders", "2"))
-	must(set.Remove(t.Context(), "", "orders", "1"))
+	keep(t, set, one)(t.Context())
+	called("1")
+	keep(t, set)(t.Context())
 	if _, err := getID(t.Context(), c); connect.CodeOf(err) != connect.CodeUnimplemented {
 		t.Errorf("nothing is live: %v", err)
 	}
-	if err := set.Promote("", "orders", "1"); weft.CodeOf(err) != weft.NotFound {
-		t.Errorf("promoting what is gone: %v", err)
+	set.Close(t.Context())
+	set.Close(t.Context())
+}
+
+func TestWhatCannotBeServedLeavesTheOthersLive(t *testing.T) {
+	set := services.New(services.Options{})
+	one, two, less := ordersModule(t, "1"), ordersModule(t, "2"), orders("3")
+	delete(less, "Watch")
+	three := services.Module{Name: "orders", Version: "3", Schema: one.Schema, Impl: less}
+	_, err := set.Keep([]services.Wanted{{Module: one}, {Module: two}, {Module: three, Current: true}})
+	if weft.CodeOf(err) != weft.InvalidArgument || !strings.Contains(err.Error(), "no handler for /orders.v1.OrderService/Watch") {
+		t.Errorf("got %v", err)
 	}
-	set.Close(t.Context())
-	set.Close(t.Context())
+	if !set.Live("", "orders", "2") || set.Live("", "orders", "3") {
+		t.Error("others are live than should")
+	}
+	if id, err := getID(t.Context(), client(serve(t, set))); err != nil || id != "1" {
+		t.Errorf("the first is called: %q, %v", id, err)
+	}
+}
+
+// keep has these versions live and no others, of which the last is called where
+// none is named.
+func keep(t testing.TB, set *services.Set, all ...services.Module) (drain func(context.Context)) {
+	t.Helper()
+	var wanted []services.Wanted
+	for i, m := range all {
+		wanted = append(wanted, services.Wanted{Module: m, Current: i == len(all)-1})
+	}
+	drain, err := set.Keep(wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return drain
 }
 
 func TestACallThatOutlastsItsVersionIsCancelled(t *testing.T) {
@@ -141,9 +159,7 @@ func TestACallThatOutlastsItsVersionIsCancelled(t *testing.T) {
 				stream := opened(t, t.Context(), client(serve(t, set), protocol...), spec)
 				grace, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 				defer cancel()
-				if err := set.Remove(grace, "", "orders", "1"); err != nil {
-					t.Fatal(err)
-				}
+				keep(t, set)(grace)
 				if grace.Err() == nil {
 					t.Error("the version was gone before its call had the time it was given")
 				}
@@ -298,9 +314,7 @@ func TestReflectionTellsWhatIsLive(t *testing.T) {
 		}
 	}
 
-	if err := set.Remove(t.Context(), "", "orders", "1"); err != nil {
-		t.Fatal(err)
-	}
+	keep(t, set, services.Module{Name: "pay", Version: "3"})(t.Context())
 	if got := names(""); !slices.Equal(got, []string{"pay.v1.Payments"}) {
 		t.Errorf("after it was removed: %v", got)
 	}

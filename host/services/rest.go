@@ -48,7 +48,7 @@ func (f found) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, values := range r.Header {
 		info.RequestHeader().SetValues(name, values)
 	}
-	a := &restAnswer{rule: f.rule, w: w, info: info, msg: msg, most: f.v.opts.AnswerMax}
+	a := &restAnswer{rule: f.rule, w: w, info: info, msg: msg}
 	a.events = strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/event-stream")
 	a.finish(f.v.server.Call(ctx, procedure(f.rule.method), info, a))
 }
@@ -73,20 +73,21 @@ func (f found) message(r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, badREST("the query: %w", err)
 	}
-	given := map[string][]string{} // by the one name of the field
+	type parameter struct {
+		path   []protoreflect.FieldDescriptor
+		values []string
+	}
+	given := map[string]parameter{} // by the one name of the field
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		path, err := f.rule.parameter(name)
 		if err != nil {
 			return nil, badREST("parameter %.100q: %w", name, err)
 		}
-		given[nameOf(path)] = append(given[nameOf(path)], query[name]...)
+		of := nameOf(path)
+		given[of] = parameter{path, append(given[of].values, query[name]...)}
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		path, err := fieldPath(f.rule.method.Input(), name)
-		if err == nil {
-			msg, err = f.rule.set(msg, path, given[name])
-		}
-		if err != nil {
+		if msg, err = f.rule.set(msg, given[name].path, given[name].values); err != nil {
 			return nil, badREST("parameter %.100q: %w", name, err)
 		}
 	}
@@ -264,7 +265,6 @@ type restAnswer struct {
 	w      http.ResponseWriter
 	info   *connect.CallInfo
 	msg    []byte
-	most   int    // bytes of an answer
 	events bool   // text/event-stream
 	read   bool   // the message has been
 	begun  bool   // the headers are out
@@ -297,8 +297,8 @@ func (a *restAnswer) Send(msg any) error {
 	if err != nil {
 		return wire(err)
 	}
-	if len(body) > a.most {
-		return connect.Errorf(connect.CodeResourceExhausted, "the answer has %d bytes, more than %d", len(body), a.most)
+	if len(body) > answerMax {
+		return connect.Errorf(connect.CodeResourceExhausted, "the answer has %d bytes, more than %d", len(body), answerMax)
 	}
 	if !a.rule.method.IsStreamingServer() {
 		a.body, a.kind = body, kind
@@ -351,14 +351,22 @@ func (a *restAnswer) begin(kind string) {
 // headers adds what the implementation has, but for what HTTP or we decide.
 func (a *restAnswer) headers(prefix string, h *connect.Header) {
 	for name, values := range h.All() {
-		switch name = http.CanonicalHeaderKey(name); name {
-		case "Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Connection", "Trailer", "Date":
+		if name = http.CanonicalHeaderKey(name); name == "Content-Type" || name == "Content-Encoding" || Framing(name) {
 			continue
 		}
 		for _, value := range values {
 			a.w.Header().Add(prefix+name, value)
 		}
 	}
+}
+
+// Framing reports whether a header is the server's alone to write.
+func Framing(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Connection", "Content-Length", "Date", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
 }
 
 // finish ends the answer. An error after the headers is the last line: an object

@@ -264,7 +264,8 @@ func TestAPathHasOneModule(t *testing.T) {
 		return services.Module{Name: name, Version: "1", Schema: link(t, name, raw), Impl: echo{}}
 	}
 	set := services.New(services.Options{Paths: []string{"/handlers/"}})
-	add(t, set, module("first", `get: "/v1/{s}"`))
+	first := module("first", `get: "/v1/{s}"`)
+	add(t, set, first)
 	for _, c := range []struct {
 		what, rule, want string
 	}{
@@ -294,9 +295,7 @@ func TestAPathHasOneModule(t *testing.T) {
 	if w, _ := ask(t, url, "GET", "/v2/x", ""); w.StatusCode != 404 {
 		t.Errorf("a version that was not promoted: %d", w.StatusCode)
 	}
-	if err := set.Promote("", "first", "2"); err != nil {
-		t.Fatal(err)
-	}
+	keep(t, set, first, m, other, newer)
 	for path, status := range map[string]int{"/v2/x": 200, "/v1/x": 404, "/first@1/v1/x": 200, "/v1/x:ask": 200} {
 		if w, answer := ask(t, url, "GET", path, ""); w.StatusCode != status {
 			t.Errorf("%s: %d %s", path, w.StatusCode, answer)

@@ -4,6 +4,7 @@ package services
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -23,7 +24,6 @@ import (
 // Options of a set. The zero value of each field means its default.
 type Options struct {
 	MessageMax int           // bytes of one message that comes in, unpacked; default 4 MiB
-	AnswerMax  int           // bytes of one message that goes out, before it is packed; default 4 MiB
 	HeadersMax int           // bytes of the headers and trailers of one answer; default 64 KiB
 	CallsMax   int           // calls at once, streams among them; default 20,000
 	BodyTime   time.Duration // for the one message of a call that does not stream to arrive; default 2 minutes
@@ -44,9 +44,6 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.MessageMax <= 0 {
 		o.MessageMax = 4 << 20
-	}
-	if o.AnswerMax <= 0 {
-		o.AnswerMax = 4 << 20
 	}
 	if o.HeadersMax <= 0 {
 		o.HeadersMax = 64 << 10
@@ -145,48 +142,60 @@ func New(o Options) *Set {
 		connecthttp.WithCodecs(binaryCodec{connectproto.NewBinaryCodec()}, jsonCodec{connectproto.NewJSONCodec()}),
 		connecthttp.WithCompressMinBytes(compressMin),
 		connecthttp.WithReadMaxBytes(s.opts.MessageMax),
-		connecthttp.WithSendMaxBytes(s.opts.AnswerMax),
+		connecthttp.WithSendMaxBytes(answerMax),
 	}
 	s.publish()
 	return s
 }
 
-// compressMin is how many bytes are worth packing.
-const compressMin = 1024
+const (
+	answerMax   = 4 << 20 // bytes of one message that goes out, before it is packed
+	compressMin = 1024    // bytes that are worth packing
+)
 
 // Add makes a version live. It is called by its own name; where it is the first
 // of its module, also where no version is named. A method without a handler, a
 // service that another module of the namespace has, and a version that is live
 // are refused.
 func (s *Set) Add(m Module) error {
-	m.Namespace = weft.NamespaceOr(m.Namespace)
-	if err := m.check(); err != nil {
-		return err
-	}
-	v := s.version(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.clash(v); err != nil {
+	if err := s.add(m); err != nil {
 		return err
 	}
-	s.live[v.id()] = v
-	if s.chosen[v.id().module] == "" {
-		s.chosen[v.id().module] = m.Version
+	if of := m.id(); s.chosen[of.module] == "" {
+		s.chosen[of.module] = of.version
 	}
 	s.publish()
 	return nil
 }
 
+// add is Add before anybody sees it. It is called with the lock.
+func (s *Set) add(m Module) error {
+	if err := s.check(m); err != nil {
+		return err
+	}
+	m.Namespace = weft.NamespaceOr(m.Namespace)
+	s.live[m.id()] = s.version(m)
+	return nil
+}
+
 // Check is the error that Add would give.
 func (s *Set) Check(m Module) error {
-	m.Namespace = weft.NamespaceOr(m.Namespace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.check(m)
+}
+
+// check is called with the lock.
+func (s *Set) check(m Module) error {
 	if err := m.check(); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.clash(&version{Module: m})
+	return s.clash(m)
 }
+
+func (m Module) id() id { return id{module{weft.NamespaceOr(m.Namespace), m.Name}, m.Version} }
 
 func (m Module) check() error {
 	if m.Name == "" || m.Version == "" || strings.ContainsAny(m.Name+m.Version, "/@") {
@@ -204,112 +213,97 @@ func (m Module) check() error {
 }
 
 // clash is called with the lock.
-func (s *Set) clash(v *version) error {
-	if s.live[v.id()] != nil {
-		return weft.Errorf(weft.AlreadyExists, "services.Add", "%s is live", v.id())
+func (s *Set) clash(m Module) error {
+	if s.live[m.id()] != nil {
+		return weft.Errorf(weft.AlreadyExists, "services.Add", "%s is live", m.id())
 	}
 	taken := map[string]string{}
 	for _, name := range slices.Concat(system, s.opts.Own) {
 		taken[name] = "weft itself"
 	}
 	for of, other := range s.live {
-		if of.namespace == v.Namespace && of.name != v.Name {
+		if of.namespace == m.id().namespace && of.name != m.Name {
 			for _, name := range other.Schema.Services() {
 				taken[name] = "module " + of.name
 			}
 		}
 	}
-	for _, name := range v.Schema.Services() {
+	for _, name := range m.Schema.Services() {
 		if by := taken[name]; by != "" {
-			return weft.Errorf(weft.AlreadyExists, "services.Add", "service %s of module %s is served by %s", name, v.Name, by).WithHint("a service has one module in a namespace; give the package another name")
+			return weft.Errorf(weft.AlreadyExists, "services.Add", "service %s of module %s is served by %s", name, m.Name, by).WithHint("a service has one module in a namespace; give the package another name")
 		}
 	}
-	return s.clashREST(v)
+	return s.clashREST(m)
 }
 
-// Promote makes a live version the one that is called where none is named: a
-// newer one to go forward, an older one to go back. Calls in progress end where
-// they began.
-func (s *Set) Promote(namespace, name, version string) error {
+// Wanted is a version that is to be live.
+type Wanted struct {
+	Module
+	Current bool // it is called where no version is named
+}
+
+// Keep makes live what is wanted and nothing else, at one moment: there is none
+// in which a call finds nobody. A version that is live stays as it is, and needs no
+// schema. What cannot be served is left out, and err says why. Calls in progress
+// end where they began: drain waits for those of what has gone, and when its
+// context ends they are cancelled, with ErrRemoved. On its return there are none.
+func (s *Set) Keep(wanted []Wanted) (drain func(context.Context), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	of := id{module{weft.NamespaceOr(namespace), name}, version}
-	if s.live[of] == nil {
-		return gone("services.Promote", of)
+	stays := map[id]bool{}
+	for _, w := range wanted {
+		stays[w.id()] = true
 	}
-	if s.chosen[of.module] != version {
-		s.chosen[of.module] = version
-		s.publish()
+	var gone []*version
+	for of, v := range s.live {
+		if !stays[of] {
+			delete(s.live, of)
+			gone = append(gone, v)
+		}
 	}
-	return nil
-}
-
-// Remove takes no more calls for a version and waits for those in progress.
-// When ctx ends they are cancelled, with ErrRemoved. On return there is none.
-// The version that is called where none is named goes last.
-func (s *Set) Remove(ctx context.Context, namespace, name, version string) error {
-	of := id{module{weft.NamespaceOr(namespace), name}, version}
-	v, err := s.unlist(of)
-	if err != nil {
-		return err
-	}
-	v.drain(ctx, ErrRemoved)
-	return nil
-}
-
-// Retire is Remove in two steps: on return no call gets to the version any more,
-// and drained waits for those in progress as Remove does.
-func (s *Set) Retire(namespace, name, version string) (drained func(context.Context), err error) {
-	v, err := s.unlist(id{module{weft.NamespaceOr(namespace), name}, version})
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) { v.drain(ctx, ErrRemoved) }, nil
-}
-
-func (s *Set) unlist(of id) (*version, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.live[of]
-	if v == nil {
-		return nil, gone("services.Remove", of)
-	}
-	if s.chosen[of.module] == of.version {
-		for other := range s.live {
-			if other.module == of.module && other != of {
-				return nil, weft.Errorf(weft.FailedPrecondition, "services.Remove", "%s is called where no version is named", of).WithHint("promote another version first, such as %s", other.version)
+	clear(s.chosen)
+	for _, w := range wanted {
+		if s.live[w.id()] == nil {
+			if failed := s.add(w.Module); failed != nil {
+				err = errors.Join(err, failed)
+				continue
 			}
 		}
-		delete(s.chosen, of.module)
+		if of := w.id(); w.Current || s.chosen[of.module] == "" {
+			s.chosen[of.module] = of.version
+		}
 	}
-	delete(s.live, of)
 	s.publish()
-	return v, nil
+	return func(ctx context.Context) {
+		for _, v := range gone {
+			v.drain(ctx, ErrRemoved)
+		}
+	}, err
+}
+
+// Live reports whether a version is.
+func (s *Set) Live(namespace, name, version string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live[Module{Namespace: namespace, Name: name, Version: version}.id()] != nil
 }
 
 // Drain takes no more calls: each gets why, and so do the streams of reflection.
 // What is in progress goes on. It is safe twice.
 func (s *Set) Drain(why error) { s.end(why) }
 
-// Close removes all that is live, as Remove does. It is safe twice.
+// Close removes all that is live, and drains it as Keep does. It is safe twice.
 func (s *Set) Close(ctx context.Context) {
-	s.mu.Lock()
-	all := slices.Collect(maps.Values(s.live))
-	clear(s.live)
-	clear(s.chosen)
-	s.publish()
-	s.mu.Unlock()
+	drain, _ := s.Keep(nil) // nothing is added
 	s.end(ErrRemoved)
-	for _, v := range all {
-		v.drain(ctx, ErrRemoved)
-	}
+	drain(ctx)
 }
 
 // Methods are those of a version that is live, such as orders.v1.OrderService/Place.
 func (s *Set) Methods(namespace, name, version string) (all []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if v := s.live[id{module{weft.NamespaceOr(namespace), name}, version}]; v != nil {
+	if v := s.live[Module{Namespace: namespace, Name: name, Version: version}.id()]; v != nil {
 		for m := range v.Schema.methods() {
 			all = append(all, procedure(m)[1:])
 		}
@@ -325,10 +319,6 @@ func (s *Set) Serves(namespace, service string) bool {
 		sp = now[elsewhere]
 	}
 	return sp.chosen["/"+service+"/"].Handler != nil
-}
-
-func gone(op string, of id) error {
-	return weft.Errorf(weft.NotFound, op, "%s is not live", of)
 }
 
 // publish makes the snapshot anew. It is called with the lock.
@@ -404,8 +394,6 @@ type mounted func(path string, h http.Handler)
 
 func (m mounted) Handle(path string, h http.Handler) { m(path, h) }
 
-func (v *version) id() id { return id{module{v.Namespace, v.Name}, v.Version} }
-
 // enter begins a call, unless the version takes none: then there is a newer
 // snapshot to look in.
 func (v *version) enter() bool {
@@ -444,4 +432,4 @@ func until(ctx, life context.Context) (context.Context, func(error)) {
 }
 
 // ErrRemoved is what calls get that outlast their version.
-var ErrRemoved = weft.Errorf(weft.Unavailable, "services.Remove", "this version of the module was removed").WithHint("call again: another version may serve it")
+var ErrRemoved = weft.Errorf(weft.Unavailable, "services.Keep", "this version of the module was removed").WithHint("call again: another version may serve it")

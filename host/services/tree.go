@@ -132,22 +132,22 @@ func (t *tree) end(f *found, suffix, method string) bool {
 
 // clashREST refuses a rule whose requests those of another module have, or the
 // process itself. It is called with the lock.
-func (s *Set) clashREST(v *version) error {
+func (s *Set) clashREST(m Module) error {
 	taken := map[string]string{}
 	for of, other := range s.live {
-		if of.namespace == v.Namespace && of.name != v.Name {
+		if of.namespace == m.id().namespace && of.name != m.Name {
 			for _, r := range other.Schema.rules {
 				taken[r.key()] = of.name
 			}
 		}
 	}
-	for _, r := range v.Schema.rules {
+	for _, r := range m.Schema.rules {
 		if by := taken[r.key()]; by != "" {
-			return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by module %s", r.key(), v.Name, r.method.FullName(), by).WithHint("a path has one module in a namespace; begin it with a name of its own")
+			return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by module %s", r.key(), m.Name, r.method.FullName(), by).WithHint("a path has one module in a namespace; begin it with a name of its own")
 		}
 		for _, path := range append([]string{openAPIPath}, s.opts.Paths...) {
 			if r.path[0] == strings.Trim(path, "/") {
-				return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by weft itself", r.key(), v.Name, r.method.FullName())
+				return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by weft itself", r.key(), m.Name, r.method.FullName())
 			}
 		}
 	}
