@@ -141,9 +141,9 @@ func schemasOf(o services.Offer) (map[string]*structpb.Struct, error) {
 	return out, nil
 }
 
-func moduleOf(m *catalog.Module, isolation weft.Isolation) *weftv1.Module {
+func moduleOf(m *catalog.Module) *weftv1.Module {
 	out := &weftv1.Module{Name: m.Name, Version: m.Version, Digest: m.Digest, Size: m.Size, Imports: m.Imports,
-		Requested: grantsOf(m.Manifest.Grants), Granted: grantsOf(m.Grants), CreateTime: timestamp(m.Created), Promoted: m.Promoted, Isolation: string(isolation)}
+		Requested: grantsOf(m.Manifest.Grants), Granted: grantsOf(m.Grants), CreateTime: timestamp(m.Created), Promoted: m.Promoted, Isolation: string(m.Isolation)}
 	for _, h := range m.Manifest.Handlers {
 		out.Handlers = append(out.Handlers, h.Name)
 	}

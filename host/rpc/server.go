@@ -162,7 +162,7 @@ func (m modules) Promote(ctx context.Context, q *weftv1.PromoteRequest) (*weftv1
 }
 
 func (m modules) describe(ns string, mod *catalog.Module) *weftv1.Module {
-	out := moduleOf(mod, m.Catalog.Isolation(mod))
+	out := moduleOf(mod)
 	if m.Methods != nil {
 		out.Methods = m.Methods(ns, mod.Name, mod.Version)
 	}

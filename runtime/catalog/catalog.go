@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -86,7 +87,7 @@ func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Cata
 	}
 	s := &snapshot{spaces: map[string]*space{}}
 	err := db.Modules(ctx, func(row store.Module) error {
-		m, err := moduleOf(row)
+		m, err := c.moduleOf(row)
 		if err == nil {
 			s.of(row.Namespace).addModule(m)
 		}
@@ -104,6 +105,9 @@ func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Cata
 	}
 	if err != nil {
 		return nil, err
+	}
+	for _, space := range s.spaces {
+		space.index()
 	}
 	c.now.Store(s)
 	return c, nil
@@ -125,14 +129,20 @@ func (c *Catalog) space(ns string) *space {
 }
 
 func (s *space) addModule(m *Module) {
-	s.modules[m.Name] = sorted(append(slices.Clone(s.modules[m.Name]), m), (*Module).version)
-	s.index(m)
+	s.modules[m.Name] = sorted(append(s.modules[m.Name], m), (*Module).version)
 }
 
-// index makes the handlers of a module findable.
-func (s *space) index(m *Module) {
-	for _, h := range m.Manifest.Handlers {
-		s.handlers[h.Name] = sorted(append(slices.Clone(s.handlers[h.Name]), m), (*Module).version)
+// index makes the handlers of the modules findable. Those of one name are of one module.
+func (s *space) index() {
+	for name, list := range s.modules {
+		if len(list) == 0 {
+			delete(s.modules, name)
+		}
+		for _, m := range list {
+			for _, h := range m.Manifest.Handlers {
+				s.handlers[h.Name] = append(s.handlers[h.Name], m)
+			}
+		}
 	}
 }
 
@@ -182,16 +192,13 @@ func (c *Catalog) update(ns string, fn func(*space)) {
 	}
 	fresh := (&snapshot{spaces: map[string]*space{}}).of(ns)
 	if was := old.spaces[ns]; was != nil {
-		for _, list := range was.modules {
-			for _, m := range list {
-				fresh.addModule(m)
-			}
+		for name, list := range was.modules {
+			fresh.modules[name] = slices.Clone(list)
 		}
-		for k, list := range was.workflows {
-			fresh.workflows[k] = list
-		}
+		maps.Copy(fresh.workflows, was.workflows)
 	}
 	fn(fresh)
+	fresh.index()
 	next.spaces[ns] = fresh
 	c.now.Store(next)
 }

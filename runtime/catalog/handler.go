@@ -77,13 +77,13 @@ func specOf(m *Module, handler string) *weft.HandlerSpec {
 	return nil
 }
 
-// Isolation is where a module runs: where the operator says, or
+// isolationOf is where a module runs: where the operator says, or
 // in a process of its own when its manifest asks for that.
-func (c *Catalog) Isolation(m *Module) weft.Isolation {
+func (c *Catalog) isolationOf(ns string, m *Module) weft.Isolation {
 	if m.Manifest.Isolation == weft.Process {
 		return weft.Process
 	}
-	for _, name := range []string{m.namespace + "/" + m.Name, m.namespace, ""} {
+	for _, name := range []string{ns + "/" + m.Name, ns, ""} {
 		if isolation, ok := c.isolation[name]; ok {
 			return isolation
 		}
@@ -92,12 +92,12 @@ func (c *Catalog) Isolation(m *Module) weft.Isolation {
 }
 
 // terms are those that a module runs on.
-func (c *Catalog) terms(m *Module) wasm.Terms {
-	return wasm.Terms{Limits: m.Manifest.Limits, Lifecycle: m.Manifest.Lifecycle, Isolation: c.Isolation(m)}
+func (m *Module) terms() wasm.Terms {
+	return wasm.Terms{Limits: m.Manifest.Limits, Lifecycle: m.Manifest.Lifecycle, Isolation: m.Isolation}
 }
 
 func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {
-	terms := c.terms(m)
+	terms := m.terms()
 	if code, ok := c.rt.LoadedAs(m.Digest, terms); ok {
 		return code, nil
 	}
@@ -112,14 +112,14 @@ func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {
 
 // unload frees the code of a version that has been removed, unless another uses it.
 func (c *Catalog) unload(ctx context.Context, gone *Module) error {
-	code, ok := c.rt.LoadedAs(gone.Digest, c.terms(gone))
+	code, ok := c.rt.LoadedAs(gone.Digest, gone.terms())
 	if !ok {
 		return nil
 	}
 	for _, s := range c.now.Load().spaces {
 		for _, list := range s.modules {
 			for _, m := range list {
-				if other, _ := c.rt.LoadedAs(m.Digest, c.terms(m)); other == code {
+				if other, _ := c.rt.LoadedAs(m.Digest, m.terms()); other == code {
 					return nil
 				}
 			}

@@ -35,7 +35,7 @@ func TestWhatIsNamedMostCloselyDecidesWhereAModuleRuns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := cat.Isolation(pushed.Module); got != c.want {
+			if got := pushed.Module.Isolation; got != c.want {
 				t.Errorf("it runs %s, want %s", got, c.want)
 			}
 			again, err := catalog.Open(t.Context(), s.db, s.rt, catalog.Options{Isolation: c.operator})
@@ -46,7 +46,7 @@ func TestWhatIsNamedMostCloselyDecidesWhereAModuleRuns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := again.Isolation(kept); got != c.want {
+			if got := kept.Isolation; got != c.want {
 				t.Errorf("after a restart it runs %s, want %s", got, c.want)
 			}
 		})

@@ -27,10 +27,9 @@ type Module struct {
 	Grants                weft.Grants // what the operator has allowed
 	Config                map[string]string
 	Created               time.Time
-	Descriptors           []byte // FileDescriptorSet of its services; nil where it has none
-	Promoted              bool   // it is called where no version is named, and not the newest
-
-	namespace string // whose it is
+	Descriptors           []byte         // FileDescriptorSet of its services; nil where it has none
+	Promoted              bool           // it is called where no version is named, and not the newest
+	Isolation             weft.Isolation // where it runs
 }
 
 // Push is one upload.
@@ -73,7 +72,7 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 	if err != nil {
 		return Pushed{}, err
 	}
-	m := &Module{namespace: ns, Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
+	m := &Module{Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
 		Imports: report.Imports, Config: maps.Clone(manifest.Config), Created: time.Now().Truncate(time.Millisecond), Descriptors: p.Descriptors}
 	if m.Descriptors == nil {
 		m.Descriptors = wasm.SectionOf(p.Wasm, wasm.DescriptorSection)
@@ -82,6 +81,7 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 		m.Config = map[string]string{}
 	}
 	maps.Copy(m.Config, p.Config)
+	m.Isolation = c.isolationOf(ns, m)
 	pushed, err := c.add(ctx, ns, m, p)
 	pushed.Doubts = report.Doubts
 	if err == nil && !pushed.Unchanged {
@@ -266,8 +266,8 @@ func (m *Module) row(ns string) store.Module {
 		Report: jsonOf(m.Imports), Grants: jsonOf(m.Grants), Config: jsonOf(m.Config), Created: m.Created.UnixMilli(), Descriptors: m.Descriptors}
 }
 
-func moduleOf(row store.Module) (*Module, error) {
-	m := &Module{namespace: row.Namespace, Name: row.Name, Version: row.Version, Digest: row.Digest, Size: row.Size, Created: time.UnixMilli(row.Created), Descriptors: row.Descriptors, Promoted: row.Promoted}
+func (c *Catalog) moduleOf(row store.Module) (*Module, error) {
+	m := &Module{Name: row.Name, Version: row.Version, Digest: row.Digest, Size: row.Size, Created: time.UnixMilli(row.Created), Descriptors: row.Descriptors, Promoted: row.Promoted}
 	for _, part := range []struct {
 		data []byte
 		into any
@@ -276,6 +276,7 @@ func moduleOf(row store.Module) (*Module, error) {
 			return nil, weft.Errorf(weft.DataLoss, "catalog.Open", "module %s:%s cannot be read: %w", row.Name, row.Version, err)
 		}
 	}
+	m.Isolation = c.isolationOf(row.Namespace, m)
 	return m, nil
 }
 
@@ -332,7 +333,6 @@ func (c *Catalog) grant(ctx context.Context, ns string, m *Module, g weft.Grants
 	c.update(ns, func(s *space) {
 		i := slices.IndexFunc(s.modules[m.Name], func(o *Module) bool { return o.Version == m.Version })
 		s.modules[m.Name][i] = &granted
-		s.reindex()
 	})
 	return &granted, nil
 }
@@ -374,22 +374,8 @@ func (c *Catalog) remove(ctx context.Context, ns, name, version string) (*Module
 	gone := s.modules[name][i]
 	c.update(ns, func(s *space) {
 		s.modules[name] = slices.DeleteFunc(s.modules[name], func(m *Module) bool { return m.Version == version })
-		s.reindex()
 	})
 	return gone, nil
-}
-
-// reindex makes the handlers findable anew, after a version has gone or changed.
-func (s *space) reindex() {
-	s.handlers = map[string][]*Module{}
-	for name, list := range s.modules {
-		if len(list) == 0 {
-			delete(s.modules, name)
-		}
-		for _, m := range list {
-			s.index(m)
-		}
-	}
 }
 
 func (m *Module) String() string { return fmt.Sprintf("%s:%s", m.Name, m.Version) }

@@ -79,7 +79,6 @@ func (c *Catalog) promote(ctx context.Context, ns, name, version string) (*Modul
 			changed.Promoted = m.Version == version
 			s.modules[name][i] = &changed
 		}
-		s.reindex()
 	})
 	return c.Module(ns, name, "")
 }
