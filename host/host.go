@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -45,6 +44,8 @@ type Options struct {
 	Limits     weft.Limits               // that a module may ask for at most; see wasm.DefaultLimits
 	Isolate    bool                      // every module, whatever its manifest says; see weft.Isolate
 	Isolation  map[string]weft.Isolation // see catalog.Options
+	Trusted    map[string][]catalog.Key  // the same
+	Signed     bool                      // uploads that no trusted key has signed are refused
 	Unfiltered bool                      // workers start also where the kernel has no seccomp
 	BodyTime   time.Duration             // for the body of a request to arrive; default 2 minutes
 	// How long events are kept that every group has had, and how many bytes of
@@ -136,7 +137,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.gate, err = peers.Open(ctx, h.db, peers.Options{Secret: h.opts.Engine.Secret, HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
 		return err
 	}
-	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate, Admit: h.admit, Isolation: h.opts.Isolation}); err != nil {
+	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate, Admit: h.admit, Isolation: h.opts.Isolation, Trusted: h.opts.Trusted, RequireSignature: h.opts.Signed}); err != nil {
 		return err
 	}
 	h.opts.Engine.Log = h.log
@@ -278,25 +279,6 @@ func CheckMain() { wasm.CheckMain() }
 // WorkerMain is the process that runs calls of a module whose isolation is
 // process.
 func WorkerMain() { wasm.WorkerMain() }
-
-// Isolation reads what an operator demands: isolation, namespace=isolation or
-// namespace/module=isolation, each name once.
-func Isolation(words []string) (map[string]weft.Isolation, error) {
-	all := map[string]weft.Isolation{}
-	for _, word := range words {
-		name, isolation, named := strings.Cut(word, "=")
-		if !named {
-			name, isolation = "", word
-		}
-		space, module, _ := strings.Cut(name, "/") // a slip in a name would be a module left inline
-		bad := named && space == "" || weft.CheckNamespace(space) != nil || weft.CheckNamespace(module) != nil
-		if _, again := all[name]; again || bad || isolation != string(weft.Inline) && isolation != string(weft.Process) {
-			return nil, weft.Errorf(weft.InvalidArgument, "host.Isolation", "%q is no isolation, or a second one", word).WithHint("write process, acme=process or acme/billing=process, or inline in its place")
-		}
-		all[name] = weft.Isolation(isolation)
-	}
-	return all, nil
-}
 
 // Manifest is a module's manifest in YAML as JSON.
 func Manifest(yaml []byte) ([]byte, error) { return workflows.JSONOf(yaml) }

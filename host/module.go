@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,7 @@ type Inspection struct {
 	MemoryKiB    int                `json:"memoryKiB"`
 	Table        int                `json:"table"`
 	Sections     []InspectedSection `json:"sections,omitempty"`
+	Signature    *catalog.Signature `json:"signature,omitempty"`
 }
 
 // InspectedSection is a custom section of a module.
@@ -50,36 +52,53 @@ type InspectedSection struct {
 	Size int    `json:"size"`
 }
 
+// Upload is a module, and what lies beside it.
+type Upload struct {
+	Wasm      []byte
+	Manifest  []byte // JSON; nil for none
+	Signature []byte // nil for none
+}
+
 // InspectModule checks a module, offline, by the rules of an upload to a host
-// with the default limits. manifest is what lies beside it, as JSON; nil for
-// nothing.
-func InspectModule(ctx context.Context, code, manifest []byte) (Inspection, error) {
-	var i Inspection
-	err := sandbox(ctx, func(rt *wasm.Runtime) error {
-		p, err := pushOf(code, manifest)
-		if err != nil {
-			return err
-		}
-		report, err := rt.Check(ctx, code)
-		if err != nil {
-			return err
-		}
-		own := cmp.Or(p.Manifest, report.Manifest, &weft.Manifest{})
-		p.Name, p.Version = cmp.Or(own.Name, "unnamed"), cmp.Or(own.Version, "0.0.0") // an upload may name them
-		i.Manifest, err = catalog.Examine(rt, report, p)
-		if err != nil {
-			return err
-		}
-		i.Manifest.Name, i.Manifest.Version = own.Name, own.Version
-		i.Way, i.Doubts = string(report.Way), report.Doubts
-		i.Digest, i.Size, i.Capabilities, i.MemoryKiB, i.Table = report.Digest, report.Size, report.Imports, report.MemoryKiB, report.Table
-		for _, s := range report.Sections {
-			i.Sections = append(i.Sections, InspectedSection(s))
-		}
-		i.Limits = rt.LimitsOf(i.Manifest.Limits)
-		i.Services, err = servicesOf(&catalog.Module{Name: p.Name, Version: p.Version, Manifest: i.Manifest, Descriptors: wasm.SectionOf(code, wasm.DescriptorSection)})
+// with the default limits and these trusted keys, whatever each is trusted with.
+func InspectModule(ctx context.Context, u Upload, trusted map[string][]catalog.Key) (i Inspection, err error) {
+	err = sandbox(ctx, func(rt *wasm.Runtime) error {
+		i, err = inspect(ctx, rt, u, slices.Concat(slices.Collect(maps.Values(trusted))...))
 		return err
 	})
+	return i, err
+}
+
+func inspect(ctx context.Context, rt *wasm.Runtime, u Upload, trusted []catalog.Key) (i Inspection, err error) {
+	p, err := pushOf(u.Wasm, u.Manifest)
+	if err != nil {
+		return i, err
+	}
+	p.Signature = u.Signature
+	report, err := rt.Check(ctx, u.Wasm)
+	if err != nil {
+		return i, err
+	}
+	own := cmp.Or(p.Manifest, report.Manifest, &weft.Manifest{})
+	p.Name, p.Version = cmp.Or(own.Name, "unnamed"), cmp.Or(own.Version, "0.0.0") // an upload may name them
+	if i.Manifest, err = catalog.Examine(rt, report, p); err != nil {
+		return i, err
+	}
+	if p.Signature != nil {
+		found, err := catalog.Verify(trusted, report, i.Manifest, p)
+		if err != nil {
+			return i, err
+		}
+		i.Signature = &found
+	}
+	i.Manifest.Name, i.Manifest.Version = own.Name, own.Version
+	i.Way, i.Doubts = string(report.Way), report.Doubts
+	i.Digest, i.Size, i.Capabilities, i.MemoryKiB, i.Table = report.Digest, report.Size, report.Imports, report.MemoryKiB, report.Table
+	for _, s := range report.Sections {
+		i.Sections = append(i.Sections, InspectedSection(s))
+	}
+	i.Limits = rt.LimitsOf(i.Manifest.Limits)
+	i.Services, err = servicesOf(&catalog.Module{Name: p.Name, Version: p.Version, Manifest: i.Manifest, Descriptors: wasm.SectionOf(u.Wasm, wasm.DescriptorSection)})
 	return i, err
 }
 
@@ -149,25 +168,28 @@ func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, 
 	if err != nil {
 		return "", i, err
 	}
-	if i, err = InspectModule(ctx, code, manifest); err != nil {
-		return "", i, err
-	}
-	for _, s := range []struct {
-		section, file string
-		data          []byte
-	}{{wasm.ManifestSection, manifestFile, manifest}, {wasm.DescriptorSection, "the folder", descriptors}} {
-		if s.data == nil {
-			continue
+	err = sandbox(ctx, func(rt *wasm.Runtime) error {
+		if i, err = inspect(ctx, rt, Upload{Wasm: code, Manifest: manifest}, nil); err != nil {
+			return err
 		}
-		if slices.ContainsFunc(i.Sections, func(have InspectedSection) bool { return have.Name == s.section }) {
-			return "", i, weft.Errorf(weft.InvalidArgument, op, "the sources put a section %s into the module, and %s has another", s.section, s.file).WithHint("remove one of them")
+		for _, s := range []struct {
+			section, file string
+			data          []byte
+		}{{wasm.ManifestSection, manifestFile, manifest}, {wasm.DescriptorSection, "the folder", descriptors}} {
+			if s.data == nil {
+				continue
+			}
+			if slices.ContainsFunc(i.Sections, func(have InspectedSection) bool { return have.Name == s.section }) {
+				return weft.Errorf(weft.InvalidArgument, op, "the sources put a section %s into the module, and %s has another", s.section, s.file).WithHint("remove one of them")
+			}
+			code = wasm.AppendSection(code, s.section, s.data)
 		}
-		code = wasm.AppendSection(code, s.section, s.data)
-	}
-	if i, err = InspectModule(ctx, code, nil); err != nil {
-		return "", i, err
-	}
-	if err := catalog.CheckName(i.Manifest.Name); err != nil {
+		if i, err = inspect(ctx, rt, Upload{Wasm: code}, nil); err != nil {
+			return err
+		}
+		return catalog.CheckName(i.Manifest.Name)
+	})
+	if err != nil {
 		return "", i, err
 	}
 	file = filepath.Join(dir, i.Manifest.Name+".wasm")

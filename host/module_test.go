@@ -72,7 +72,7 @@ func TestATrialShowsEventsAndLogsOfTheHandlerAlone(t *testing.T) {
 
 func TestAnInspectionTellsServicesAndRefusesAsAnUpload(t *testing.T) {
 	code := probed(t)
-	i, err := host.InspectModule(t.Context(), code, nil)
+	i, err := host.InspectModule(t.Context(), host.Upload{Wasm: code}, nil)
 	if err != nil || i.Manifest.Name != "probe" || len(i.Manifest.Handlers) != 10 || i.Services != nil || i.Limits != wasm.DefaultLimits {
 		t.Errorf("%+v, %v", i, err)
 	}
@@ -81,11 +81,11 @@ func TestAnInspectionTellsServicesAndRefusesAsAnUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	described := wasm.AppendSection(code, wasm.DescriptorSection, set)
-	if _, err = host.InspectModule(t.Context(), described, nil); err == nil || !strings.Contains(err.Error(), "no handler for /a.S/Do") {
+	if _, err = host.InspectModule(t.Context(), host.Upload{Wasm: described}, nil); err == nil || !strings.Contains(err.Error(), "no handler for /a.S/Do") {
 		t.Errorf("a method that nothing serves: %v", err)
 	}
 	serving := []byte(`{"name":"probe","version":"1.0.0","handlers":[{"name":"a.S/Do","export":"echo"}]}`)
-	if i, err = host.InspectModule(t.Context(), described, serving); err != nil || !slices.Equal(i.Services, []string{"a.S"}) {
+	if i, err = host.InspectModule(t.Context(), host.Upload{Wasm: described, Manifest: serving}, nil); err != nil || !slices.Equal(i.Services, []string{"a.S"}) {
 		t.Errorf("%v, %v", i.Services, err)
 	}
 	for _, refused := range []struct{ name, manifest, want string }{
@@ -93,11 +93,11 @@ func TestAnInspectionTellsServicesAndRefusesAsAnUpload(t *testing.T) {
 		{"more than the host allows", `{"name":"probe","version":"1.0.0","limits":{"table":100000}}`, "limits.table is 100000"},
 		{"a field that nobody knows", `{"named":"probe"}`, `unknown field "named"`},
 	} {
-		if _, err := host.InspectModule(t.Context(), code, []byte(refused.manifest)); err == nil || !strings.Contains(err.Error(), refused.want) {
+		if _, err := host.InspectModule(t.Context(), host.Upload{Wasm: code, Manifest: []byte(refused.manifest)}, nil); err == nil || !strings.Contains(err.Error(), refused.want) {
 			t.Errorf("%s: %v", refused.name, err)
 		}
 	}
-	if _, err := host.InspectModule(t.Context(), wasm.AppendSection(code, wasm.DescriptorSection, []byte("none")), nil); err == nil || !strings.Contains(err.Error(), "no FileDescriptorSet") {
+	if _, err := host.InspectModule(t.Context(), host.Upload{Wasm: wasm.AppendSection(code, wasm.DescriptorSection, []byte("none"))}, nil); err == nil || !strings.Contains(err.Error(), "no FileDescriptorSet") {
 		t.Errorf("descriptors that are none: %v", err)
 	}
 }

@@ -82,7 +82,7 @@ const (
 var schema string
 
 // schemaVersion is what schema.sql describes; a newer file is refused.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // upgrades brings a file from one version to the next.
 var upgrades = map[int64]string{
@@ -115,6 +115,7 @@ var upgrades = map[int64]string{
 		delete from snapshot where exists (select 1 from journal where journal.run=snapshot.run and journal.seq=0);`,
 	3: `alter table module add column descriptors blob;
 		alter table module add column promoted integer not null default 0;`,
+	4: `alter table module add column signature blob;`,
 }
 
 // Open opens or creates the file. It fails when another process has it open,

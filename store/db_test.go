@@ -318,7 +318,7 @@ func TestAFileOfTheVersionBeforeIsUpgraded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := old.Exec(`alter table run drop column quiet; alter table workflow drop column resources;
-		alter table module drop column descriptors; alter table module drop column promoted;
+		alter table module drop column descriptors; alter table module drop column promoted; alter table module drop column signature;
 		insert into journal(run,seq,data) values('whole',0,x'00'),('trimmed',9,x'00');
 		insert into snapshot(run,seq,data) values('whole',5,x'00'),('trimmed',9,x'00');
 		pragma user_version = 2`); err != nil {

@@ -1,4 +1,4 @@
--- The tables of weft, schema 4. Times are Unix milliseconds in UTC, unless a
+-- The tables of weft, schema 5. Times are Unix milliseconds in UTC, unless a
 -- name ends in _us (microseconds). Every row belongs to a namespace (ns).
 
 -- What is deployed.
@@ -22,6 +22,7 @@ create table module (
   created  integer not null,
   descriptors blob,                       -- FileDescriptorSet of its services; null for none
   promoted integer not null default 0,    -- 1: it is called where no version is named
+  signature blob,                         -- JSON, catalog.Signature: whose it was at the upload; null for none
   primary key (ns, name, version)
 ) strict, without rowid;
 

@@ -27,19 +27,30 @@ func (a *app) authorCommands() []*cobra.Command {
 		return a.inspection(file, i)
 	})
 	build.Args = cobra.MaximumNArgs(1)
-	var manifest string
-	inspect := verb("inspect FILE.wasm", "Show what a module is and asks for, and check it as an upload would be", func(ctx context.Context, args []string) error {
-		code, beside, err := moduleIn(args[0], manifest)
-		if err != nil {
+	var manifest, signature string
+	var trusted []string
+	var inspect *cobra.Command
+	inspect = verb("inspect FILE.wasm", "Show what a module is and asks for, and check it as an upload would be", func(ctx context.Context, args []string) (err error) {
+		var u host.Upload
+		if u.Wasm, u.Manifest, err = moduleIn(args[0], manifest); err != nil {
 			return err
 		}
-		i, err := host.InspectModule(ctx, code, beside)
+		if u.Signature, err = signatureOf(args[0], signature, inspect.Flags().Changed("signature")); err != nil {
+			return err
+		}
+		keys, err := host.TrustedKeys(trusted)
+		if err != nil {
+			return usagef("--trusted-key: %w", err)
+		}
+		i, err := host.InspectModule(ctx, u, keys)
 		if err != nil {
 			return err
 		}
 		return a.inspection(args[0], i)
 	})
 	inspect.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
+	inspect.Flags().StringVar(&signature, "signature", "", "`FILE` with the signature, over the one beside the module; empty for none")
+	inspect.Flags().StringArrayVar(&trusted, "trusted-key", nil, "`FILE` or text of a public key that may have signed it; repeat it")
 	return []*cobra.Command{a.newCommand(), build, inspect, a.tryCommand()}
 }
 
@@ -193,6 +204,11 @@ func (a *app) inspection(file string, i host.Inspection) error {
 	}
 	for _, s := range i.Sections {
 		sections = append(sections, fmt.Sprintf("%s %d", s.Name, s.Size))
+	}
+	if s := i.Signature; s != nil && s.Key == "" {
+		row("signed", fmt.Sprintf("by key %s, it says; --trusted-key FILE checks that", s.ID))
+	} else if s != nil {
+		row("signed", fmt.Sprintf("by key %s: %s", s.ID, s.Comment))
 	}
 	row("way in", i.Way)
 	row("handlers", strings.Join(names, ", "))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,9 +41,9 @@ func (a *app) moduleCommand() *cobra.Command {
 			}
 			var rows [][]string
 			for _, m := range res.Modules {
-				rows = append(rows, []string{m.Name, m.Version, m.Digest[:12], m.Isolation, strings.Join(m.Handlers, ", ")})
+				rows = append(rows, []string{m.Name, m.Version, m.Digest[:12], cmp.Or(signer(m.Signature), "-"), m.Isolation, strings.Join(m.Handlers, ", ")})
 			}
-			return a.table(res, "NAME VERSION DIGEST ISOLATION HANDLERS", rows)
+			return a.table(res, "NAME VERSION DIGEST SIGNED ISOLATION HANDLERS", rows)
 		}),
 		show,
 		verb("rm NAME:VERSION", "Remove a version", func(ctx context.Context, args []string) error {
@@ -76,13 +77,16 @@ func (a *app) moduleCommand() *cobra.Command {
 
 func (a *app) pushCommand() *cobra.Command {
 	h := &weftv1.PushHeader{}
-	var manifest, descriptors string
-	c := verb("push FILE.wasm", "Upload a module, with the manifest beside it (FILE.yaml or weft.yaml)", func(ctx context.Context, args []string) error {
+	var manifest, descriptors, signature string
+	var c *cobra.Command
+	c = verb("push FILE.wasm", "Upload a module, with the manifest beside it (FILE.yaml or weft.yaml), and its signature (FILE.wasm.minisig)", func(ctx context.Context, args []string) (err error) {
 		if descriptors != "" {
-			var err error
 			if h.Descriptors, err = os.ReadFile(descriptors); err != nil {
 				return err
 			}
+		}
+		if h.Signature, err = signatureOf(args[0], signature, c.Flags().Changed("signature")); err != nil {
+			return err
 		}
 		res, err := a.push(ctx, h, args[0], manifest)
 		if err != nil {
@@ -102,6 +106,7 @@ func (a *app) pushCommand() *cobra.Command {
 	c.Flags().StringVar(&h.Version, "version", "", "semantic version, over the manifest's")
 	c.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
 	c.Flags().StringVar(&descriptors, "descriptors", "", "descriptors of its services: buf build -o FILE")
+	c.Flags().StringVar(&signature, "signature", "", "`FILE` with the signature, over the one beside the module; empty for none")
 	c.Flags().BoolVar(&h.Grant, "grant", false, "grant all that the manifest asks for")
 	c.Flags().StringToStringVar(&h.Config, "config", nil, "config key=value")
 	return c
@@ -132,6 +137,30 @@ func sidecar(wasm, named string) ([]byte, error) {
 		return data, nil
 	}
 	return nil, nil
+}
+
+// signatureOf reads the signature of a module: the one that is named, or else what
+// minisign has written beside it; nil for none.
+func signatureOf(wasm, file string, named bool) ([]byte, error) {
+	if named && file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(cmp.Or(file, wasm+".minisig"))
+	if !named && errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// signer is the key that a module is signed by, and whether that counts; empty for none.
+func signer(s *weftv1.Signature) string {
+	switch {
+	case s == nil:
+		return ""
+	case !s.Trusted:
+		return s.KeyId + " (not trusted any more)"
+	}
+	return s.KeyId
 }
 
 // push uploads a module and its manifest, with a bar on a terminal.
@@ -198,6 +227,9 @@ func (a *app) showModule(m *weftv1.Module) error {
 		a.printf("  on event  %s -> %s\n", s.Type, s.Handler)
 	}
 	a.printf("  imports   %s\n", strings.Join(short(m.Imports), ", "))
+	if m.Signature != nil {
+		a.printf("  signed    by key %s: %s\n", signer(m.Signature), m.Signature.Comment)
+	}
 	a.printf("  isolation %s\n", m.Isolation)
 	a.printf("  asks for  %s\n", grants(m.Requested))
 	a.printf("  granted   %s\n", grants(m.Granted))

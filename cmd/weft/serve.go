@@ -27,7 +27,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	var listen, level string
 	var o host.Options
 	var insecure bool
-	var folders, isolation []string
+	var folders, isolation, trusted []string
 	var limits map[string]int64
 	c := verb(use, short, func(ctx context.Context, _ []string) error {
 		if o.RetainEvents <= 0 || o.RetainBytes <= 0 || o.Engine.Retain <= 0 {
@@ -55,6 +55,12 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		var err error
 		if o.Isolation, err = host.Isolation(isolation); err != nil {
 			return usagef("--isolation: %w", err)
+		}
+		if o.Trusted, err = host.TrustedKeys(trusted); err != nil {
+			return usagef("--trusted-key: %w", err)
+		}
+		if o.Signed && len(o.Trusted) == 0 {
+			return usagef("--require-signature without --trusted-key refuses every module; name the keys")
 		}
 		var l slog.Level
 		if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -94,7 +100,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringVar(&o.Sync, "sync", "full", "full survives a power cut, normal a crash of the process")
 	c.Flags().StringToInt64Var(&limits, "limit", nil, "what modules may ask for at most, such as memoryMiB=256; repeat it")
 	c.Flags().BoolVar(&o.Isolate, "isolate", false, "no module sees in a call what one before it left, whatever its manifest says")
-	c.Flags().StringArrayVar(&isolation, "isolation", nil, "where modules run: inline, or process for workers of their own; also of a namespace or a module, such as acme=process or acme/billing=process; repeat it")
+	c.Flags().StringArrayVar(&isolation, "isolation", nil, "where modules run: inline, process for workers of their own, or process-unless-signed; also of a namespace or a module, such as acme=process or acme/billing=process; repeat it")
+	c.Flags().StringArrayVar(&trusted, "trusted-key", nil, "`FILE` or text of a public key of minisign that signs modules; also of a namespace or a module, such as acme=FILE; repeat it")
+	c.Flags().BoolVar(&o.Signed, "require-signature", false, "refuse modules that no trusted key has signed")
 	c.Flags().BoolVar(&o.Unfiltered, "workers-without-seccomp", false, "workers start also where the kernel cannot filter their system calls")
 	c.Flags().StringSliceVar(&o.HTTPAllow, "http-allow", nil, "private host:port that workflows may call")
 	c.Flags().StringArrayVar(&o.Origins, "cors-origin", nil, "`URL` whose pages may call what modules serve, such as https://shop.example; * is all; repeat it")

@@ -144,6 +144,9 @@ func schemasOf(o services.Offer) (map[string]*structpb.Struct, error) {
 func moduleOf(m *catalog.Module) *weftv1.Module {
 	out := &weftv1.Module{Name: m.Name, Version: m.Version, Digest: m.Digest, Size: m.Size, Imports: m.Imports,
 		Requested: grantsOf(m.Manifest.Grants), Granted: grantsOf(m.Grants), CreateTime: timestamp(m.Created), Promoted: m.Promoted, Isolation: string(m.Isolation)}
+	if s := m.Signature; s != nil {
+		out.Signature = &weftv1.Signature{KeyId: s.ID, Key: string(s.Key), Comment: s.Comment, Trusted: m.Signed, Text: s.Text}
+	}
 	for _, h := range m.Manifest.Handlers {
 		out.Handlers = append(out.Handlers, h.Name)
 	}

@@ -75,6 +75,9 @@ func (m modules) Push(ctx context.Context, stream weftv1connect.ModuleServicePus
 	if len(h.Descriptors) > 0 {
 		p.Descriptors = h.Descriptors
 	}
+	if len(h.Signature) > 0 {
+		p.Signature = h.Signature
+	}
 	if len(h.Manifest) > 0 {
 		if p.Manifest, err = wasm.ParseManifest(h.Manifest); err != nil {
 			return nil, err

@@ -36,7 +36,11 @@ type Options struct {
 
 	// Isolation is what the operator demands: by "namespace/module", "namespace",
 	// or "" for all. What is named most closely counts; default weft.Inline.
+	// ProcessUnlessSigned may be demanded, too.
 	Isolation map[string]weft.Isolation
+
+	Trusted          map[string][]Key // keys whose signatures count, by the same names; all that name a module count
+	RequireSignature bool             // uploads that none of them has signed are refused
 }
 
 // Gate is the way out of the host.
@@ -47,14 +51,18 @@ type Gate interface {
 // Catalog is what is deployed on this host. Its methods may be called by many
 // goroutines at once.
 type Catalog struct {
-	db        *store.DB
-	rt        *wasm.Runtime
-	log       *slog.Logger
-	scripts   *script.Engine // nil for none
-	out       Gate           // nil for none
-	admit     func(ns string, m *Module) error
-	isolation map[string]weft.Isolation // never changed
-	now       atomic.Pointer[snapshot]  // what is deployed; never changed, only replaced
+	db      *store.DB
+	rt      *wasm.Runtime
+	log     *slog.Logger
+	scripts *script.Engine // nil for none
+	out     Gate           // nil for none
+	admit   func(ns string, m *Module) error
+	now     atomic.Pointer[snapshot] // what is deployed; never changed, only replaced
+
+	// What the operator says of modules; never changed.
+	isolation        map[string]weft.Isolation
+	trusted          map[string][]Key
+	requireSignature bool
 
 	mu       sync.Mutex // one change at a time
 	onChange []func()   // guarded by mu
@@ -81,7 +89,7 @@ type workflow struct {
 // Open reads what is deployed. A workflow that no longer parses is an error:
 // runs may depend on it.
 func Open(ctx context.Context, db *store.DB, rt *wasm.Runtime, o Options) (*Catalog, error) {
-	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts, out: o.Out, admit: o.Admit, isolation: o.Isolation}
+	c := &Catalog{db: db, rt: rt, log: o.Log, scripts: o.Scripts, out: o.Out, admit: o.Admit, isolation: o.Isolation, trusted: o.Trusted, requireSignature: o.RequireSignature}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

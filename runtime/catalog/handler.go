@@ -77,20 +77,6 @@ func specOf(m *Module, handler string) *weft.HandlerSpec {
 	return nil
 }
 
-// isolationOf is where a module runs: where the operator says, or
-// in a process of its own when its manifest asks for that.
-func (c *Catalog) isolationOf(ns string, m *Module) weft.Isolation {
-	if m.Manifest.Isolation == weft.Process {
-		return weft.Process
-	}
-	for _, name := range []string{ns + "/" + m.Name, ns, ""} {
-		if isolation, ok := c.isolation[name]; ok {
-			return isolation
-		}
-	}
-	return weft.Inline
-}
-
 // terms are those that a module runs on.
 func (m *Module) terms() wasm.Terms {
 	return wasm.Terms{Limits: m.Manifest.Limits, Lifecycle: m.Manifest.Lifecycle, Isolation: m.Isolation}

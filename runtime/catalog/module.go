@@ -30,6 +30,8 @@ type Module struct {
 	Descriptors           []byte         // FileDescriptorSet of its services; nil where it has none
 	Promoted              bool           // it is called where no version is named, and not the newest
 	Isolation             weft.Isolation // where it runs
+	Signature             *Signature     // by a key that was trusted at its upload; nil for none
+	Signed                bool           // that key is trusted now
 }
 
 // Push is one upload.
@@ -40,6 +42,7 @@ type Push struct {
 	Grant         bool              // allow all that the manifest asks for
 	Config        map[string]string // over the manifest's defaults
 	Descriptors   []byte            // FileDescriptorSet of its services; nil: the module's own section
+	Signature     []byte            // of Wasm, as minisign writes it; nil for none
 }
 
 // Pushed is what came of an upload.
@@ -72,7 +75,11 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 	if err != nil {
 		return Pushed{}, err
 	}
-	m := &Module{Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
+	signature, doubt, err := c.signed(ns, report, manifest, p)
+	if err != nil {
+		return Pushed{}, err
+	}
+	m := &Module{Signature: signature, Name: manifest.Name, Version: manifest.Version, Digest: report.Digest, Size: report.Size, Manifest: manifest,
 		Imports: report.Imports, Config: maps.Clone(manifest.Config), Created: time.Now().Truncate(time.Millisecond), Descriptors: p.Descriptors}
 	if m.Descriptors == nil {
 		m.Descriptors = wasm.SectionOf(p.Wasm, wasm.DescriptorSection)
@@ -81,9 +88,12 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 		m.Config = map[string]string{}
 	}
 	maps.Copy(m.Config, p.Config)
-	m.Isolation = c.isolationOf(ns, m)
+	c.settle(ns, m)
 	pushed, err := c.add(ctx, ns, m, p)
 	pushed.Doubts = report.Doubts
+	if doubt != "" {
+		pushed.Doubts = append(slices.Clone(report.Doubts), doubt)
+	}
 	if err == nil && !pushed.Unchanged {
 		c.log.Info("module is live", "namespace", ns, "module", m.Name, "version", m.Version, "digest", m.Digest)
 		c.changed()
@@ -214,7 +224,7 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 	if was >= 0 {
 		was := s.modules[m.Name][was]
 		if was.Digest == m.Digest && string(jsonOf(was.Manifest)) == string(jsonOf(m.Manifest)) && bytes.Equal(was.Descriptors, m.Descriptors) && (len(p.Config) == 0 || maps.Equal(was.Config, m.Config)) {
-			return c.again(ctx, ns, was, p.Grant)
+			return c.again(ctx, ns, was, m.Signature, p.Grant)
 		}
 		return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "%s:%s is there with other bytes, descriptors, manifest or configuration (digest %.12s)", m.Name, m.Version, was.Digest).
 			WithHint("a version never changes: push a new one")
@@ -230,12 +240,17 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 	return Pushed{Module: m}, nil
 }
 
-// again is an upload that is there already; only its grants may be new. The caller holds mu.
-func (c *Catalog) again(ctx context.Context, ns string, m *Module, grant bool) (Pushed, error) {
-	if !grant || string(jsonOf(m.Grants)) == string(jsonOf(m.Manifest.Grants)) {
-		return Pushed{Module: m, Unchanged: true}, nil
+// again is an upload that is there already; only its grants and who has signed
+// it may be new. The caller holds mu.
+func (c *Catalog) again(ctx context.Context, ns string, m *Module, signature *Signature, grant bool) (_ Pushed, err error) {
+	if signature != nil && (m.Signature == nil || *m.Signature != *signature) {
+		if m, err = c.sign(ctx, ns, m, signature); err != nil {
+			return Pushed{}, err
+		}
 	}
-	m, err := c.grant(ctx, ns, m, m.Manifest.Grants)
+	if grant && string(jsonOf(m.Grants)) != string(jsonOf(m.Manifest.Grants)) {
+		m, err = c.grant(ctx, ns, m, m.Manifest.Grants)
+	}
 	return Pushed{Module: m, Unchanged: true}, err
 }
 
@@ -262,8 +277,12 @@ func inherited(m *Module, others []*Module) weft.Grants {
 }
 
 func (m *Module) row(ns string) store.Module {
-	return store.Module{Namespace: ns, Name: m.Name, Version: m.Version, Digest: m.Digest, Size: m.Size, Manifest: jsonOf(m.Manifest),
+	row := store.Module{Namespace: ns, Name: m.Name, Version: m.Version, Digest: m.Digest, Size: m.Size, Manifest: jsonOf(m.Manifest),
 		Report: jsonOf(m.Imports), Grants: jsonOf(m.Grants), Config: jsonOf(m.Config), Created: m.Created.UnixMilli(), Descriptors: m.Descriptors}
+	if m.Signature != nil {
+		row.Signature = jsonOf(m.Signature)
+	}
+	return row
 }
 
 func (c *Catalog) moduleOf(row store.Module) (*Module, error) {
@@ -271,12 +290,15 @@ func (c *Catalog) moduleOf(row store.Module) (*Module, error) {
 	for _, part := range []struct {
 		data []byte
 		into any
-	}{{row.Manifest, &m.Manifest}, {row.Report, &m.Imports}, {row.Grants, &m.Grants}, {row.Config, &m.Config}} {
+	}{{row.Manifest, &m.Manifest}, {row.Report, &m.Imports}, {row.Grants, &m.Grants}, {row.Config, &m.Config}, {row.Signature, &m.Signature}} {
+		if part.data == nil { // no signature
+			continue
+		}
 		if err := json.Unmarshal(part.data, part.into); err != nil {
 			return nil, weft.Errorf(weft.DataLoss, "catalog.Open", "module %s:%s cannot be read: %w", row.Name, row.Version, err)
 		}
 	}
-	m.Isolation = c.isolationOf(row.Namespace, m)
+	c.settle(row.Namespace, m)
 	return m, nil
 }
 
@@ -323,18 +345,31 @@ func (c *Catalog) SetGrants(ctx context.Context, ns, name, version string, g wef
 	return c.grant(ctx, ns, m, g)
 }
 
-// grant stores a copy of m with other grants in its place. The caller holds mu.
+// grant stores m with other grants. The caller holds mu.
 func (c *Catalog) grant(ctx context.Context, ns string, m *Module, g weft.Grants) (*Module, error) {
-	granted := *m
-	granted.Grants = g
-	if err := c.db.Update(ctx, func(tx *store.Tx) error { return tx.SetGrants(ns, m.Name, m.Version, jsonOf(g)) }); err != nil {
+	changed := *m
+	changed.Grants = g
+	return c.replace(ctx, ns, &changed, func(tx *store.Tx) error { return tx.SetGrants(ns, m.Name, m.Version, jsonOf(g)) })
+}
+
+// sign stores m with another signature. The caller holds mu.
+func (c *Catalog) sign(ctx context.Context, ns string, m *Module, s *Signature) (*Module, error) {
+	changed := *m
+	changed.Signature = s
+	c.settle(ns, &changed)
+	return c.replace(ctx, ns, &changed, func(tx *store.Tx) error { return tx.SetSignature(ns, m.Name, m.Version, jsonOf(s)) })
+}
+
+// replace puts m in the place of the same version when it is stored. The caller holds mu.
+func (c *Catalog) replace(ctx context.Context, ns string, m *Module, stored func(*store.Tx) error) (*Module, error) {
+	if err := c.db.Update(ctx, stored); err != nil {
 		return nil, err
 	}
 	c.update(ns, func(s *space) {
 		i := slices.IndexFunc(s.modules[m.Name], func(o *Module) bool { return o.Version == m.Version })
-		s.modules[m.Name][i] = &granted
+		s.modules[m.Name][i] = m
 	})
-	return &granted, nil
+	return m, nil
 }
 
 // Remove takes a version away and returns when the calls in progress have

@@ -15,10 +15,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"aead.dev/minisign"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/weftrun/weft/runtime/wasm"
@@ -40,6 +42,7 @@ const patience = time.Minute
 //	terminal PROGRAM ...      runs a program on a terminal
 //	post PATH JSON            asks a method; with ! it must fail
 //	json -                    the latest output must be JSON
+//	sign KEY FILE [COMMENT]   does what minisign -S -p KEY.pub -m FILE does, and makes the key first if need be
 //	killworkers               kills the worker processes of weft, of which there must be some
 func TestScripts(t *testing.T) {
 	shared := t.TempDir()
@@ -94,6 +97,7 @@ func TestScripts(t *testing.T) {
 			"post":     post,
 
 			"killworkers": killWorkers,
+			"sign":        sign(),
 		},
 	})
 }
@@ -214,6 +218,28 @@ func signal(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if err := s.end(sig); sig == syscall.SIGTERM && err != nil {
 		ts.Fatalf("weft ended with %v: %s", err, ts.ReadFile("weft.log"))
+	}
+}
+
+// sign signs with keys of its own, for minisign is not everywhere.
+func sign() func(*testscript.TestScript, bool, []string) {
+	var mu sync.Mutex
+	keys := map[string]minisign.PrivateKey{} // by file of the public one
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		file := ts.MkAbs(args[0] + ".pub")
+		key, known := keys[file]
+		if !known {
+			public, private, err := minisign.GenerateKey(nil)
+			ts.Check(err)
+			text, err := public.MarshalText()
+			ts.Check(errors.Join(err, os.WriteFile(file, text, 0o600)))
+			keys[file], key = private, private
+		}
+		r := minisign.NewReader(strings.NewReader(ts.ReadFile(args[1])))
+		_, err := io.Copy(io.Discard, r)
+		ts.Check(errors.Join(err, os.WriteFile(ts.MkAbs(args[1]+".minisig"), r.SignWithComments(key, strings.Join(args[2:], " "), "signature of a script"), 0o600)))
 	}
 }
 

@@ -38,6 +38,7 @@ type Module struct {
 	Methods       []string               `protobuf:"bytes,11,rep,name=methods,proto3" json:"methods,omitempty"`     // that it serves, such as orders.v1.OrderService/Place
 	Promoted      bool                   `protobuf:"varint,12,opt,name=promoted,proto3" json:"promoted,omitempty"`  // it is called where no version is named, and not the newest
 	Isolation     string                 `protobuf:"bytes,13,opt,name=isolation,proto3" json:"isolation,omitempty"` // where it runs: inline or process
+	Signature     *Signature             `protobuf:"bytes,14,opt,name=signature,proto3" json:"signature,omitempty"` // by a key that was trusted at its upload; none: it is unsigned
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,6 +164,90 @@ func (x *Module) GetIsolation() string {
 	return ""
 }
 
+func (x *Module) GetSignature() *Signature {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// Signature is that of minisign for the bytes of a module.
+type Signature struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"` // short name of the key, which others can have too
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`                  // the public key
+	Comment       string                 `protobuf:"bytes,3,opt,name=comment,proto3" json:"comment,omitempty"`          // that the key signed with it
+	Trusted       bool                   `protobuf:"varint,4,opt,name=trusted,proto3" json:"trusted,omitempty"`         // the key is trusted now: the signature counts
+	Text          string                 `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`                // as it was uploaded
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signature) Reset() {
+	*x = Signature{}
+	mi := &file_weft_v1_module_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signature) ProtoMessage() {}
+
+func (x *Signature) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_module_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signature.ProtoReflect.Descriptor instead.
+func (*Signature) Descriptor() ([]byte, []int) {
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Signature) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *Signature) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Signature) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *Signature) GetTrusted() bool {
+	if x != nil {
+		return x.Trusted
+	}
+	return false
+}
+
+func (x *Signature) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type Subscription struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Handler       string                 `protobuf:"bytes,1,opt,name=handler,proto3" json:"handler,omitempty"`
@@ -173,7 +258,7 @@ type Subscription struct {
 
 func (x *Subscription) Reset() {
 	*x = Subscription{}
-	mi := &file_weft_v1_module_proto_msgTypes[1]
+	mi := &file_weft_v1_module_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -185,7 +270,7 @@ func (x *Subscription) String() string {
 func (*Subscription) ProtoMessage() {}
 
 func (x *Subscription) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[1]
+	mi := &file_weft_v1_module_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -198,7 +283,7 @@ func (x *Subscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
 func (*Subscription) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{1}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Subscription) GetHandler() string {
@@ -231,7 +316,7 @@ type Grants struct {
 
 func (x *Grants) Reset() {
 	*x = Grants{}
-	mi := &file_weft_v1_module_proto_msgTypes[2]
+	mi := &file_weft_v1_module_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +328,7 @@ func (x *Grants) String() string {
 func (*Grants) ProtoMessage() {}
 
 func (x *Grants) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[2]
+	mi := &file_weft_v1_module_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +341,7 @@ func (x *Grants) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grants.ProtoReflect.Descriptor instead.
 func (*Grants) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Grants) GetPeers() []string {
@@ -314,7 +399,7 @@ type PushRequest struct {
 
 func (x *PushRequest) Reset() {
 	*x = PushRequest{}
-	mi := &file_weft_v1_module_proto_msgTypes[3]
+	mi := &file_weft_v1_module_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -326,7 +411,7 @@ func (x *PushRequest) String() string {
 func (*PushRequest) ProtoMessage() {}
 
 func (x *PushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[3]
+	mi := &file_weft_v1_module_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -339,7 +424,7 @@ func (x *PushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushRequest.ProtoReflect.Descriptor instead.
 func (*PushRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PushRequest) GetPart() isPushRequest_Part {
@@ -393,13 +478,14 @@ type PushHeader struct {
 	Config        map[string]string      `protobuf:"bytes,6,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // over the manifest's defaults
 	Size          int64                  `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`                                                                              // bytes that follow; 0: not known
 	Descriptors   []byte                 `protobuf:"bytes,8,opt,name=descriptors,proto3" json:"descriptors,omitempty"`                                                                 // FileDescriptorSet of its services; empty: the module's own section
+	Signature     []byte                 `protobuf:"bytes,9,opt,name=signature,proto3" json:"signature,omitempty"`                                                                     // of the module's bytes, as minisign writes it; empty: it is unsigned
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PushHeader) Reset() {
 	*x = PushHeader{}
-	mi := &file_weft_v1_module_proto_msgTypes[4]
+	mi := &file_weft_v1_module_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +497,7 @@ func (x *PushHeader) String() string {
 func (*PushHeader) ProtoMessage() {}
 
 func (x *PushHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[4]
+	mi := &file_weft_v1_module_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +510,7 @@ func (x *PushHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushHeader.ProtoReflect.Descriptor instead.
 func (*PushHeader) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PushHeader) GetNamespace() string {
@@ -483,6 +569,13 @@ func (x *PushHeader) GetDescriptors() []byte {
 	return nil
 }
 
+func (x *PushHeader) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
 type PushResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Module        *Module                `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
@@ -494,7 +587,7 @@ type PushResponse struct {
 
 func (x *PushResponse) Reset() {
 	*x = PushResponse{}
-	mi := &file_weft_v1_module_proto_msgTypes[5]
+	mi := &file_weft_v1_module_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +599,7 @@ func (x *PushResponse) String() string {
 func (*PushResponse) ProtoMessage() {}
 
 func (x *PushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[5]
+	mi := &file_weft_v1_module_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +612,7 @@ func (x *PushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushResponse.ProtoReflect.Descriptor instead.
 func (*PushResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PushResponse) GetModule() *Module {
@@ -554,7 +647,7 @@ type GetModuleRequest struct {
 
 func (x *GetModuleRequest) Reset() {
 	*x = GetModuleRequest{}
-	mi := &file_weft_v1_module_proto_msgTypes[6]
+	mi := &file_weft_v1_module_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +659,7 @@ func (x *GetModuleRequest) String() string {
 func (*GetModuleRequest) ProtoMessage() {}
 
 func (x *GetModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[6]
+	mi := &file_weft_v1_module_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +672,7 @@ func (x *GetModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModuleRequest.ProtoReflect.Descriptor instead.
 func (*GetModuleRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetModuleRequest) GetNamespace() string {
@@ -612,7 +705,7 @@ type GetModuleResponse struct {
 
 func (x *GetModuleResponse) Reset() {
 	*x = GetModuleResponse{}
-	mi := &file_weft_v1_module_proto_msgTypes[7]
+	mi := &file_weft_v1_module_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +717,7 @@ func (x *GetModuleResponse) String() string {
 func (*GetModuleResponse) ProtoMessage() {}
 
 func (x *GetModuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[7]
+	mi := &file_weft_v1_module_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +730,7 @@ func (x *GetModuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModuleResponse.ProtoReflect.Descriptor instead.
 func (*GetModuleResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetModuleResponse) GetModule() *Module {
@@ -656,7 +749,7 @@ type ListModulesRequest struct {
 
 func (x *ListModulesRequest) Reset() {
 	*x = ListModulesRequest{}
-	mi := &file_weft_v1_module_proto_msgTypes[8]
+	mi := &file_weft_v1_module_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +761,7 @@ func (x *ListModulesRequest) String() string {
 func (*ListModulesRequest) ProtoMessage() {}
 
 func (x *ListModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[8]
+	mi := &file_weft_v1_module_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +774,7 @@ func (x *ListModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModulesRequest.ProtoReflect.Descriptor instead.
 func (*ListModulesRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListModulesRequest) GetNamespace() string {
@@ -700,7 +793,7 @@ type ListModulesResponse struct {
 
 func (x *ListModulesResponse) Reset() {
 	*x = ListModulesResponse{}
-	mi := &file_weft_v1_module_proto_msgTypes[9]
+	mi := &file_weft_v1_module_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +805,7 @@ func (x *ListModulesResponse) String() string {
 func (*ListModulesResponse) ProtoMessage() {}
 
 func (x *ListModulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[9]
+	mi := &file_weft_v1_module_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +818,7 @@ func (x *ListModulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModulesResponse.ProtoReflect.Descriptor instead.
 func (*ListModulesResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListModulesResponse) GetModules() []*Module {
@@ -746,7 +839,7 @@ type DeleteModuleRequest struct {
 
 func (x *DeleteModuleRequest) Reset() {
 	*x = DeleteModuleRequest{}
-	mi := &file_weft_v1_module_proto_msgTypes[10]
+	mi := &file_weft_v1_module_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +851,7 @@ func (x *DeleteModuleRequest) String() string {
 func (*DeleteModuleRequest) ProtoMessage() {}
 
 func (x *DeleteModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[10]
+	mi := &file_weft_v1_module_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +864,7 @@ func (x *DeleteModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteModuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteModuleRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteModuleRequest) GetNamespace() string {
@@ -803,7 +896,7 @@ type DeleteModuleResponse struct {
 
 func (x *DeleteModuleResponse) Reset() {
 	*x = DeleteModuleResponse{}
-	mi := &file_weft_v1_module_proto_msgTypes[11]
+	mi := &file_weft_v1_module_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +908,7 @@ func (x *DeleteModuleResponse) String() string {
 func (*DeleteModuleResponse) ProtoMessage() {}
 
 func (x *DeleteModuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[11]
+	mi := &file_weft_v1_module_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +921,7 @@ func (x *DeleteModuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteModuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteModuleResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{12}
 }
 
 type PromoteRequest struct {
@@ -842,7 +935,7 @@ type PromoteRequest struct {
 
 func (x *PromoteRequest) Reset() {
 	*x = PromoteRequest{}
-	mi := &file_weft_v1_module_proto_msgTypes[12]
+	mi := &file_weft_v1_module_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +947,7 @@ func (x *PromoteRequest) String() string {
 func (*PromoteRequest) ProtoMessage() {}
 
 func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[12]
+	mi := &file_weft_v1_module_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +960,7 @@ func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteRequest.ProtoReflect.Descriptor instead.
 func (*PromoteRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PromoteRequest) GetNamespace() string {
@@ -900,7 +993,7 @@ type PromoteResponse struct {
 
 func (x *PromoteResponse) Reset() {
 	*x = PromoteResponse{}
-	mi := &file_weft_v1_module_proto_msgTypes[13]
+	mi := &file_weft_v1_module_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1005,7 @@ func (x *PromoteResponse) String() string {
 func (*PromoteResponse) ProtoMessage() {}
 
 func (x *PromoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[13]
+	mi := &file_weft_v1_module_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1018,7 @@ func (x *PromoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteResponse.ProtoReflect.Descriptor instead.
 func (*PromoteResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PromoteResponse) GetModule() *Module {
@@ -948,7 +1041,7 @@ type SetGrantsRequest struct {
 
 func (x *SetGrantsRequest) Reset() {
 	*x = SetGrantsRequest{}
-	mi := &file_weft_v1_module_proto_msgTypes[14]
+	mi := &file_weft_v1_module_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1053,7 @@ func (x *SetGrantsRequest) String() string {
 func (*SetGrantsRequest) ProtoMessage() {}
 
 func (x *SetGrantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[14]
+	mi := &file_weft_v1_module_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1066,7 @@ func (x *SetGrantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGrantsRequest.ProtoReflect.Descriptor instead.
 func (*SetGrantsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SetGrantsRequest) GetNamespace() string {
@@ -1020,7 +1113,7 @@ type SetGrantsResponse struct {
 
 func (x *SetGrantsResponse) Reset() {
 	*x = SetGrantsResponse{}
-	mi := &file_weft_v1_module_proto_msgTypes[15]
+	mi := &file_weft_v1_module_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1125,7 @@ func (x *SetGrantsResponse) String() string {
 func (*SetGrantsResponse) ProtoMessage() {}
 
 func (x *SetGrantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_module_proto_msgTypes[15]
+	mi := &file_weft_v1_module_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1138,7 @@ func (x *SetGrantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetGrantsResponse.ProtoReflect.Descriptor instead.
 func (*SetGrantsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_module_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_module_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetGrantsResponse) GetModule() *Module {
@@ -1059,7 +1152,7 @@ var File_weft_v1_module_proto protoreflect.FileDescriptor
 
 const file_weft_v1_module_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/module.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x03\n" +
+	"\x14weft/v1/module.proto\x12\aweft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x03\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -1075,7 +1168,14 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"createTime\x12\x18\n" +
 	"\amethods\x18\v \x03(\tR\amethods\x12\x1a\n" +
 	"\bpromoted\x18\f \x01(\bR\bpromoted\x12\x1c\n" +
-	"\tisolation\x18\r \x01(\tR\tisolation\"<\n" +
+	"\tisolation\x18\r \x01(\tR\tisolation\x120\n" +
+	"\tsignature\x18\x0e \x01(\v2\x12.weft.v1.SignatureR\tsignature\"|\n" +
+	"\tSignature\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
+	"\acomment\x18\x03 \x01(\tR\acomment\x12\x18\n" +
+	"\atrusted\x18\x04 \x01(\bR\atrusted\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"<\n" +
 	"\fSubscription\x12\x18\n" +
 	"\ahandler\x18\x01 \x01(\tR\ahandler\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\"\x92\x01\n" +
@@ -1089,7 +1189,7 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"\vPushRequest\x12-\n" +
 	"\x06header\x18\x01 \x01(\v2\x13.weft.v1.PushHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"\xb4\x02\n" +
+	"\x04part\"\xd2\x02\n" +
 	"\n" +
 	"PushHeader\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
@@ -1099,7 +1199,8 @@ const file_weft_v1_module_proto_rawDesc = "" +
 	"\x05grant\x18\x05 \x01(\bR\x05grant\x127\n" +
 	"\x06config\x18\x06 \x03(\v2\x1f.weft.v1.PushHeader.ConfigEntryR\x06config\x12\x12\n" +
 	"\x04size\x18\a \x01(\x03R\x04size\x12 \n" +
-	"\vdescriptors\x18\b \x01(\fR\vdescriptors\x1a9\n" +
+	"\vdescriptors\x18\b \x01(\fR\vdescriptors\x12\x1c\n" +
+	"\tsignature\x18\t \x01(\fR\tsignature\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"m\n" +
@@ -1156,57 +1257,59 @@ func file_weft_v1_module_proto_rawDescGZIP() []byte {
 	return file_weft_v1_module_proto_rawDescData
 }
 
-var file_weft_v1_module_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_weft_v1_module_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_weft_v1_module_proto_goTypes = []any{
 	(*Module)(nil),                // 0: weft.v1.Module
-	(*Subscription)(nil),          // 1: weft.v1.Subscription
-	(*Grants)(nil),                // 2: weft.v1.Grants
-	(*PushRequest)(nil),           // 3: weft.v1.PushRequest
-	(*PushHeader)(nil),            // 4: weft.v1.PushHeader
-	(*PushResponse)(nil),          // 5: weft.v1.PushResponse
-	(*GetModuleRequest)(nil),      // 6: weft.v1.GetModuleRequest
-	(*GetModuleResponse)(nil),     // 7: weft.v1.GetModuleResponse
-	(*ListModulesRequest)(nil),    // 8: weft.v1.ListModulesRequest
-	(*ListModulesResponse)(nil),   // 9: weft.v1.ListModulesResponse
-	(*DeleteModuleRequest)(nil),   // 10: weft.v1.DeleteModuleRequest
-	(*DeleteModuleResponse)(nil),  // 11: weft.v1.DeleteModuleResponse
-	(*PromoteRequest)(nil),        // 12: weft.v1.PromoteRequest
-	(*PromoteResponse)(nil),       // 13: weft.v1.PromoteResponse
-	(*SetGrantsRequest)(nil),      // 14: weft.v1.SetGrantsRequest
-	(*SetGrantsResponse)(nil),     // 15: weft.v1.SetGrantsResponse
-	nil,                           // 16: weft.v1.PushHeader.ConfigEntry
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Signature)(nil),             // 1: weft.v1.Signature
+	(*Subscription)(nil),          // 2: weft.v1.Subscription
+	(*Grants)(nil),                // 3: weft.v1.Grants
+	(*PushRequest)(nil),           // 4: weft.v1.PushRequest
+	(*PushHeader)(nil),            // 5: weft.v1.PushHeader
+	(*PushResponse)(nil),          // 6: weft.v1.PushResponse
+	(*GetModuleRequest)(nil),      // 7: weft.v1.GetModuleRequest
+	(*GetModuleResponse)(nil),     // 8: weft.v1.GetModuleResponse
+	(*ListModulesRequest)(nil),    // 9: weft.v1.ListModulesRequest
+	(*ListModulesResponse)(nil),   // 10: weft.v1.ListModulesResponse
+	(*DeleteModuleRequest)(nil),   // 11: weft.v1.DeleteModuleRequest
+	(*DeleteModuleResponse)(nil),  // 12: weft.v1.DeleteModuleResponse
+	(*PromoteRequest)(nil),        // 13: weft.v1.PromoteRequest
+	(*PromoteResponse)(nil),       // 14: weft.v1.PromoteResponse
+	(*SetGrantsRequest)(nil),      // 15: weft.v1.SetGrantsRequest
+	(*SetGrantsResponse)(nil),     // 16: weft.v1.SetGrantsResponse
+	nil,                           // 17: weft.v1.PushHeader.ConfigEntry
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_weft_v1_module_proto_depIdxs = []int32{
-	1,  // 0: weft.v1.Module.subscriptions:type_name -> weft.v1.Subscription
-	2,  // 1: weft.v1.Module.requested:type_name -> weft.v1.Grants
-	2,  // 2: weft.v1.Module.granted:type_name -> weft.v1.Grants
-	17, // 3: weft.v1.Module.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 4: weft.v1.PushRequest.header:type_name -> weft.v1.PushHeader
-	16, // 5: weft.v1.PushHeader.config:type_name -> weft.v1.PushHeader.ConfigEntry
-	0,  // 6: weft.v1.PushResponse.module:type_name -> weft.v1.Module
-	0,  // 7: weft.v1.GetModuleResponse.module:type_name -> weft.v1.Module
-	0,  // 8: weft.v1.ListModulesResponse.modules:type_name -> weft.v1.Module
-	0,  // 9: weft.v1.PromoteResponse.module:type_name -> weft.v1.Module
-	2,  // 10: weft.v1.SetGrantsRequest.grants:type_name -> weft.v1.Grants
-	0,  // 11: weft.v1.SetGrantsResponse.module:type_name -> weft.v1.Module
-	3,  // 12: weft.v1.ModuleService.Push:input_type -> weft.v1.PushRequest
-	6,  // 13: weft.v1.ModuleService.GetModule:input_type -> weft.v1.GetModuleRequest
-	8,  // 14: weft.v1.ModuleService.ListModules:input_type -> weft.v1.ListModulesRequest
-	10, // 15: weft.v1.ModuleService.DeleteModule:input_type -> weft.v1.DeleteModuleRequest
-	12, // 16: weft.v1.ModuleService.Promote:input_type -> weft.v1.PromoteRequest
-	14, // 17: weft.v1.ModuleService.SetGrants:input_type -> weft.v1.SetGrantsRequest
-	5,  // 18: weft.v1.ModuleService.Push:output_type -> weft.v1.PushResponse
-	7,  // 19: weft.v1.ModuleService.GetModule:output_type -> weft.v1.GetModuleResponse
-	9,  // 20: weft.v1.ModuleService.ListModules:output_type -> weft.v1.ListModulesResponse
-	11, // 21: weft.v1.ModuleService.DeleteModule:output_type -> weft.v1.DeleteModuleResponse
-	13, // 22: weft.v1.ModuleService.Promote:output_type -> weft.v1.PromoteResponse
-	15, // 23: weft.v1.ModuleService.SetGrants:output_type -> weft.v1.SetGrantsResponse
-	18, // [18:24] is the sub-list for method output_type
-	12, // [12:18] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	2,  // 0: weft.v1.Module.subscriptions:type_name -> weft.v1.Subscription
+	3,  // 1: weft.v1.Module.requested:type_name -> weft.v1.Grants
+	3,  // 2: weft.v1.Module.granted:type_name -> weft.v1.Grants
+	18, // 3: weft.v1.Module.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 4: weft.v1.Module.signature:type_name -> weft.v1.Signature
+	5,  // 5: weft.v1.PushRequest.header:type_name -> weft.v1.PushHeader
+	17, // 6: weft.v1.PushHeader.config:type_name -> weft.v1.PushHeader.ConfigEntry
+	0,  // 7: weft.v1.PushResponse.module:type_name -> weft.v1.Module
+	0,  // 8: weft.v1.GetModuleResponse.module:type_name -> weft.v1.Module
+	0,  // 9: weft.v1.ListModulesResponse.modules:type_name -> weft.v1.Module
+	0,  // 10: weft.v1.PromoteResponse.module:type_name -> weft.v1.Module
+	3,  // 11: weft.v1.SetGrantsRequest.grants:type_name -> weft.v1.Grants
+	0,  // 12: weft.v1.SetGrantsResponse.module:type_name -> weft.v1.Module
+	4,  // 13: weft.v1.ModuleService.Push:input_type -> weft.v1.PushRequest
+	7,  // 14: weft.v1.ModuleService.GetModule:input_type -> weft.v1.GetModuleRequest
+	9,  // 15: weft.v1.ModuleService.ListModules:input_type -> weft.v1.ListModulesRequest
+	11, // 16: weft.v1.ModuleService.DeleteModule:input_type -> weft.v1.DeleteModuleRequest
+	13, // 17: weft.v1.ModuleService.Promote:input_type -> weft.v1.PromoteRequest
+	15, // 18: weft.v1.ModuleService.SetGrants:input_type -> weft.v1.SetGrantsRequest
+	6,  // 19: weft.v1.ModuleService.Push:output_type -> weft.v1.PushResponse
+	8,  // 20: weft.v1.ModuleService.GetModule:output_type -> weft.v1.GetModuleResponse
+	10, // 21: weft.v1.ModuleService.ListModules:output_type -> weft.v1.ListModulesResponse
+	12, // 22: weft.v1.ModuleService.DeleteModule:output_type -> weft.v1.DeleteModuleResponse
+	14, // 23: weft.v1.ModuleService.Promote:output_type -> weft.v1.PromoteResponse
+	16, // 24: weft.v1.ModuleService.SetGrants:output_type -> weft.v1.SetGrantsResponse
+	19, // [19:25] is the sub-list for method output_type
+	13, // [13:19] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_module_proto_init() }
@@ -1214,7 +1317,7 @@ func file_weft_v1_module_proto_init() {
 	if File_weft_v1_module_proto != nil {
 		return
 	}
-	file_weft_v1_module_proto_msgTypes[3].OneofWrappers = []any{
+	file_weft_v1_module_proto_msgTypes[4].OneofWrappers = []any{
 		(*PushRequest_Header)(nil),
 		(*PushRequest_Chunk)(nil),
 	}
@@ -1224,7 +1327,7 @@ func file_weft_v1_module_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_module_proto_rawDesc), len(file_weft_v1_module_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
