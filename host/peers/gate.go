@@ -237,7 +237,7 @@ func (g *Gate) attempt(ctx context.Context, r weft.Request, p *peer, try int, en
 	if err := p.enter(ctx, r.Caller, o, try, ends); err != nil {
 		return weft.Response{}, err
 	}
-	defer p.leave(r.Caller)
+	defer p.leave(r.Caller, o)
 	now := time.Now()
 	base, pass, err := g.pick(r, p, now)
 	if err != nil {

@@ -213,6 +213,13 @@ func (g *Gate) settle(c *pass, o *Policy, sick error) {
 		live = g.service(p.ns, p.service).active()
 	}
 	p.mu.Lock()
+	switch sick {
+	case nil:
+		p.limits.back.answered(p.policy.Load().Bulkhead)
+	case errNothing:
+	default:
+		p.limits.back.failed(c.begun, now.Sub(g.begun))
+	}
 	if sick == errNothing {
 		c.gd.b.Forget(&c.call, now)
 	} else {
@@ -283,6 +290,9 @@ func (g *Gate) closedTo(r weft.Request, target string) error {
 			if open.Reason = "all have deregistered or lost their lease"; len(s.leases()) > 0 {
 				open.Reason = "all are draining"
 			}
+			p.mu.Lock()
+			p.limits.back.lose()
+			p.mu.Unlock()
 			return open
 		}
 	}
@@ -302,6 +312,7 @@ func (g *Gate) closedTo(r weft.Request, target string) error {
 			open.Reason, open.Until = gd.b.Reason(), until
 		}
 	}
+	p.limits.back.lose()
 	return open
 }
 

@@ -15,6 +15,7 @@ type limits struct {
 	own     map[string]time.Time // the same of modules with rates of their own
 	callers map[string]*bulkhead
 	retries share
+	back    recovery
 }
 
 // mayRetry reports whether a failed call may be tried again: retries are a
@@ -97,11 +98,13 @@ func (p *peer) enter(ctx context.Context, caller string, o *Policy, try int, end
 		return nil
 	case <-late.C:
 		p.counts.attempts[RefusedBulkhead].Add(1)
-		err = errNoRoom("%s has %d calls to %s in progress, the limit, and none ended before the deadline", caller, o.Bulkhead, p.service)
+		if err = p.recovering(); err == nil {
+			err = errNoRoom("%s has %d calls to %s in progress, the limit, and none ended before the deadline", caller, o.Bulkhead, p.service)
+		}
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	p.giveUp(caller, next)
+	p.giveUp(caller, o, next)
 	return err
 }
 
@@ -128,7 +131,7 @@ func (p *peer) place(caller string, o *Policy) (next chan struct{}, ok bool) {
 		p.limits.callers[caller] = b
 	}
 	switch {
-	case b.busy < o.Bulkhead:
+	case b.busy < p.limits.back.bound(o.Bulkhead):
 		b.busy++
 		return nil, true
 	case len(b.queue) >= queueMax:
@@ -140,7 +143,7 @@ func (p *peer) place(caller string, o *Policy) (next chan struct{}, ok bool) {
 }
 
 // giveUp leaves the queue, and the place if it has just come.
-func (p *peer) giveUp(caller string, next chan struct{}) {
+func (p *peer) giveUp(caller string, o *Policy, next chan struct{}) {
 	p.mu.Lock()
 	b := p.limits.callers[caller]
 	i := slices.Index(b.queue, next)
@@ -149,19 +152,21 @@ func (p *peer) giveUp(caller string, next chan struct{}) {
 	}
 	p.mu.Unlock()
 	if i < 0 {
-		p.leave(caller)
+		p.leave(caller, o)
 	}
 }
 
-// leave hands a place on to whoever has waited longest.
-func (p *peer) leave(caller string) {
+// leave hands the places that there are on to those who have waited longest.
+func (p *peer) leave(caller string, o *Policy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b := p.limits.callers[caller]
-	if len(b.queue) > 0 {
+	b.busy--
+	for bound := p.limits.back.bound(o.Bulkhead); len(b.queue) > 0 && b.busy < bound; b.busy++ {
 		close(b.queue[0])
 		b.queue = b.queue[1:]
-	} else if b.busy--; b.busy == 0 && len(p.limits.callers) > callersKept {
+	}
+	if b.busy == 0 && len(p.limits.callers) > callersKept {
 		delete(p.limits.callers, caller)
 	}
 }

@@ -26,15 +26,17 @@ type Result struct {
 	Late            time.Duration // from the end of the outage to the end of the last run
 }
 
-// The outage: one run begins every gap, the peer is away from the start on, and
-// then bears a few calls at once; more fail. Its bulkhead is below that, as an
-// operator sets it who knows the peer.
+// Peer is what the runs call, when it is there: it answers after a while, and
+// bears so many calls at once; more fail.
+type Peer struct {
+	Answer time.Duration
+	Room   int
+}
+
+// The outage: one run begins every gap, and the peer is away from the start on.
 const (
 	gap    = 100 * time.Millisecond
 	away   = 10 * time.Minute
-	answer = 50 * time.Millisecond
-	room   = 50
-	atOnce = 40
 	within = 2 * time.Hour
 )
 
@@ -51,8 +53,8 @@ do:
 // Run starts so many runs, and returns when none goes on. It must be called in
 // a bubble of testing/synctest. Where burn is true an open breaker is an error
 // like any other, as it is where nobody parks.
-func Run(ctx context.Context, dir string, runs int, burn bool) (r Result, err error) {
-	p := &payments{begun: time.Now()}
+func Run(ctx context.Context, dir string, runs int, peer Peer, burn bool) (r Result, err error) {
+	p := &payments{Peer: peer, begun: time.Now()}
 	db, err := store.Open(ctx, store.Options{Path: filepath.Join(dir, "weft.db"), Sync: "normal"})
 	if err != nil {
 		return r, err
@@ -64,10 +66,6 @@ func Run(ctx context.Context, dir string, runs int, burn bool) (r Result, err er
 		return r, err
 	}
 	defer gate.Close()
-	err = gate.SetPolicies(ctx, weft.DefaultNamespace, map[string]peers.Policy{"https://payments.example:443": {Bulkhead: atOnce}})
-	if err != nil {
-		return r, err
-	}
 	var out engine.Outbound = gate
 	if burn {
 		out = burning{gate}
@@ -121,6 +119,7 @@ func settle(ctx context.Context, db *store.DB, r *Result, runs int, begun time.T
 
 // payments is the peer.
 type payments struct {
+	Peer
 	begun             time.Time
 	calls, busy, peak atomic.Int64
 }
@@ -131,8 +130,8 @@ func (p *payments) send(context.Context, weft.Request, string, int64) (weft.Resp
 	defer p.busy.Add(-1)
 	for was := p.peak.Load(); now > was && !p.peak.CompareAndSwap(was, now); was = p.peak.Load() {
 	}
-	time.Sleep(answer)
-	if time.Since(p.begun) < away || now > room {
+	time.Sleep(p.Answer)
+	if time.Since(p.begun) < away || int(now) > p.Room {
 		return weft.Response{}, weft.Errorf(weft.Unavailable, "outage", "connection refused")
 	}
 	return weft.Response{Status: 200, Headers: map[string]string{}, Body: []byte(`{}`)}, nil
