@@ -10,8 +10,7 @@ import (
 
 var pack = flag.Bool("pack", false, "write go.txt anew")
 
-// The packed SDK is the one of sdk/go: its sources without tests, and without
-// the package for programs outside Wasm.
+// The packed SDK is the one of sdk/go: its sources without tests.
 func TestGoIsPacked(t *testing.T) {
 	var b strings.Builder
 	for _, pattern := range []string{"go.mod", "*.go", "wefttest/*.go"} {

@@ -21,7 +21,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weftrun/weft/sdk/go/lease"
+	peer "github.com/weftrun/weft/sdk/peer/go"
 )
 
 func main() {
@@ -97,7 +97,7 @@ func keep(ctx context.Context, o options) error {
 		<-ctx.Done()
 		return nil
 	}
-	return lease.Keep(ctx, lease.Options{
+	return peer.Keep(ctx, peer.Options{
 		Server: o.server, Namespace: o.namespace, Service: "payments", Instance: o.instance, URL: o.url,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})

@@ -140,7 +140,7 @@ func TestItRegistersAndLeaves(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if got := strings.Join(calls, ", "); got != "Register payments, Deregister payments" {
+	if got := strings.Join(calls, ", "); got != "Register payments, Drain payments, Deregister payments" {
 		t.Errorf("calls %s", got)
 	}
 }

@@ -1,12 +1,14 @@
-// Package lease keeps a program that runs outside Wasm registered with weft, so
-// that handlers and workflows find it by its service name:
+// Package peer keeps a program registered with weft, so that handlers and
+// workflows find it by its service name:
 //
-//	err := lease.Keep(ctx, lease.Options{
+//	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+//	err := peer.Keep(ctx, peer.Options{
 //		Server:  "http://127.0.0.1:8787",
 //		Service: "payments",
 //		URL:     "http://127.0.0.1:9090",
 //	})
-package lease
+//	server.Shutdown(context.Background()) // no call comes any more
+package peer
 
 import (
 	"bytes"
@@ -37,9 +39,10 @@ type Options struct {
 	Weight    int           // its share of calls, 1 to 1000; default 100
 	Health    string        // optional; what weft asks every 5 seconds: a path such as /healthz, grpc or grpc:SERVICE
 	TTL       time.Duration // default 15 s; weft forgets the instance so long after its last heartbeat
+	Linger    time.Duration // default 200 ms; at the end, for calls that are on their way when weft makes no more
 
 	RetryMin time.Duration // default 200 ms; wait after the first failure, doubled at each further one
-	RetryMax time.Duration // default 5 s
+	RetryMax time.Duration // default a third of TTL
 	Timeout  time.Duration // default 3 s; of one request to weft
 
 	HTTP *http.Client // default: one of its own
@@ -48,14 +51,15 @@ type Options struct {
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Server == "" || o.Service == "" || o.URL == "" {
-		return o, errors.New("lease: Server, Service and URL must be set")
+		return o, errors.New("peer: Server, Service and URL must be set")
 	}
 	o.Server = strings.TrimSuffix(o.Server, "/")
 	setDefault(&o.Namespace, "default")
 	setDefault(&o.Instance, o.Service+"-"+hostname()+"-"+chance())
 	setDefault(&o.TTL, 15*time.Second)
+	setDefault(&o.Linger, 200*time.Millisecond)
 	setDefault(&o.RetryMin, 200*time.Millisecond)
-	setDefault(&o.RetryMax, 5*time.Second)
+	setDefault(&o.RetryMax, o.TTL/3)
 	setDefault(&o.Timeout, 3*time.Second)
 	setDefault(&o.HTTP, &http.Client{})
 	setDefault(&o.Log, slog.New(slog.DiscardHandler))
@@ -83,10 +87,12 @@ func chance() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Keep registers the program and keeps it registered until ctx ends, then takes
-// the registration back. It returns nil then, and an error only when Options
-// are not usable: whatever weft does meanwhile (it is away, it restarts, it has
-// forgotten the lease) Keep goes on trying.
+// Keep registers the program and keeps it registered until ctx ends. Then it has
+// weft make no new calls, waits for those on their way to arrive, and takes the
+// registration back: the program may end when the calls in progress have. It
+// returns nil then, and an error only when Options are not usable: whatever weft
+// does meanwhile (it is away, it restarts, it has forgotten the lease) Keep goes
+// on trying.
 func Keep(ctx context.Context, o Options) error {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -114,7 +120,7 @@ func (k *keeper) beat(ctx context.Context) time.Duration {
 	err := k.renew(ctx)
 	if err == nil {
 		k.failures = 0
-		return k.interval
+		return k.interval - mathrand.N(k.interval/10+1) // many that began together do not stay together
 	}
 	if ctx.Err() != nil {
 		return 0
@@ -145,6 +151,7 @@ func (k *keeper) register(ctx context.Context) error {
 		Epoch    int64  `json:"epoch,string"`
 		Interval string `json:"heartbeatInterval"`
 	}
+	ctx = context.WithoutCancel(ctx) // who has registered without knowing it cannot take it back
 	if err := k.call(ctx, "Register", request, &answer); err != nil {
 		return err
 	}
@@ -160,12 +167,18 @@ func (k *keeper) register(ctx context.Context) error {
 	return nil
 }
 
-// leave takes the registration back, if there is one.
+// leave ends the calls that come, and takes the registration back, if there is one.
 func (k *keeper) leave(ctx context.Context) {
 	if k.epoch == 0 {
 		return
 	}
-	if err := k.call(context.WithoutCancel(ctx), "Deregister", k.name(), nil); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	err := k.call(ctx, "Drain", k.name(), nil)
+	if err == nil {
+		time.Sleep(k.Linger)
+		err = k.call(ctx, "Deregister", k.name(), nil)
+	}
+	if err != nil {
 		k.Log.Warn("lease not given back; it ends by itself", "service", k.Service, "error", err, "ttl", k.TTL)
 		return
 	}

@@ -1,0 +1,3 @@
+module github.com/weftrun/weft/sdk/peer/go
+
+go 1.26
