@@ -107,6 +107,8 @@ type Call struct {
 	Handler   Ref
 	Input     []byte
 	Headers   Header
+	HeadersOf func() Header // makes Headers for a handler that looks at them; nil where they are made
+	Key       string        // by which the outside knows a second try; default the header idempotency-key
 }
 
 // Result is what a handler answered. What it wrote and published is committed

@@ -26,6 +26,7 @@ var plainPaths = []string{"/events", "/handlers", "/healthz", "/metrics", "/read
 func (h *Host) Handler() http.Handler {
 	mux := http.NewServeMux()
 	own := impatient{h, mux}
+	modules := services.CORS(h.opts.Origins, h.typed) // not the API: a page that may call a module is not to upload one
 	connecthttp.Mount(own, h.server, rpc.MountOptions()...)
 	own.Handle("POST /events", h.plain(h.bus.ServeHTTP))
 	own.Handle("POST /handlers/{name}", h.plain(h.call))
@@ -36,7 +37,7 @@ func (h *Host) Handler() http.Handler {
 		})
 	}
 	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Catalog: h.cat, Wasm: h.wasm, Engine: h.engine, Store: h.db}))
-	mux.Handle("/", services.CORS(h.opts.Origins, h.typed)) // not the API: a page that may call a module is not to upload one
+	mux.Handle("/", modules)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := h.ready(); err != nil {
@@ -45,7 +46,13 @@ func (h *Host) Handler() http.Handler {
 		}
 		_, _ = io.WriteString(w, "ready\n")
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.typed.Has(r.URL.Path) { // to ask the mux takes longer than most else of such a call
+			modules.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // ready is nil while the host takes work.

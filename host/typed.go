@@ -106,12 +106,13 @@ type methods struct {
 func (i methods) Implements(procedure string) bool { return i.m.Has(procedure[1:]) }
 
 func (i methods) Call(ctx context.Context, c *services.Call) error {
-	headers := headersOf(ctx, c)
+	timeout := timeoutOf(ctx) // before there is an instance
 	handler, err := i.h.cat.HandlerOf(ctx, i.ns, i.m, c.Procedure[1:])
 	if err != nil {
 		return err
 	}
-	call := weft.Call{Namespace: i.ns, Handler: handler.Ref, Headers: headers}
+	call := weft.Call{Namespace: i.ns, Handler: handler.Ref, Key: c.Header("Idempotency-Key"),
+		HeadersOf: func() weft.Header { return headersOf(c, timeout) }}
 	if !c.Unary {
 		res, err := i.h.engine.Serve(ctx, handler, call, conversation{c})
 		return ended(c, res, err)
@@ -126,8 +127,17 @@ func (i methods) Call(ctx context.Context, c *services.Call) error {
 	return c.Send(res.Output)
 }
 
+// timeoutOf are the milliseconds that a call has left, "" where it has no end.
+func timeoutOf(ctx context.Context) string {
+	at, ok := ctx.Deadline()
+	if !ok {
+		return ""
+	}
+	return strconv.FormatInt(max(0, time.Until(at).Milliseconds()), 10)
+}
+
 // headersOf are the headers of a call as a handler sees them.
-func headersOf(ctx context.Context, c *services.Call) weft.Header {
+func headersOf(c *services.Call, timeout string) weft.Header {
 	headers := weft.Header{weft.HeaderProcedure: {c.Procedure}}
 	for name, values := range c.Headers() {
 		if name = strings.ToLower(name); name != "" && name[0] != ':' {
@@ -137,8 +147,8 @@ func headersOf(ctx context.Context, c *services.Call) weft.Header {
 	if q := c.Query(); q != nil {
 		headers.Set(weft.HeaderQuery, q.Encode())
 	}
-	if at, ok := ctx.Deadline(); ok {
-		headers.Set(weft.HeaderTimeout, strconv.FormatInt(max(0, time.Until(at).Milliseconds()), 10))
+	if timeout != "" {
+		headers.Set(weft.HeaderTimeout, timeout)
 	}
 	return headers
 }

@@ -74,8 +74,11 @@ func Panicked(p any) error { return fmt.Errorf("panic: %v\n%s", p, debug.Stack()
 // Shown is err as a caller may see it. What happened inside and is not for
 // callers becomes a reference, under which the log has the cause.
 func (e Edge) Shown(call string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var own *connect.Error // of the protocol, such as a message that cannot be read
-	if err == nil || errors.As(err, &own) || !inside(err) {
+	if errors.As(err, &own) || !inside(err) {
 		return err
 	}
 	reference := rand.Text()[:8]

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -40,6 +41,11 @@ type Call struct {
 
 // Headers are those of the request, names as HTTP writes them: Content-Type.
 func (c *Call) Headers() iter.Seq2[string, []string] { return c.info.RequestHeader().All() }
+
+// Header is one of them, its values joined by commas.
+func (c *Call) Header(name string) string {
+	return strings.Join(c.info.RequestHeader().Values(name), ", ")
+}
 
 // Query is that of a call that came by GET; nil for others.
 func (c *Call) Query() url.Values {
@@ -118,10 +124,11 @@ func (c *Call) add(to *connect.Header, name, value string) error {
 
 // own is an error of the stream as one of weft; of a call that is over, why.
 func (c *Call) own(err error) error {
+	if err == nil {
+		return nil
+	}
 	var theirs *connect.Error
 	switch {
-	case err == nil:
-		return nil
 	case c.ctx.Err() != nil:
 		return context.Cause(c.ctx)
 	case errors.As(err, &theirs):
@@ -145,7 +152,7 @@ func (v *version) method(m protoreflect.MethodDescriptor) connect.Method {
 	in, out := v.Schema.shape(m.Input()), v.Schema.shape(m.Output())
 	single := !m.IsStreamingServer()
 	return connect.Method{Spec: spec, Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
-		ctx, end := until(ctx, v.life)
+		ctx, end := weft.Until(ctx, v.life)
 		defer end(nil)
 		info, _ := connect.CallInfoForServerContext(ctx)
 		c := &Call{Procedure: spec.Procedure, Unary: spec.StreamType == connect.StreamTypeUnary, info: info, stream: stream, ctx: ctx, end: end, conn: connOf(ctx).ResponseController, in: message{shape: in}, out: message{shape: out}, single: single, most: v.opts.HeadersMax}

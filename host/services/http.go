@@ -55,6 +55,14 @@ func (s *Set) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Has reports whether a path is that of a method of a module which is called where
+// neither namespace nor version is named. It may be served by the set without a look
+// at what the process serves beside: that has other paths.
+func (s *Set) Has(path string) bool {
+	sp := (*s.now.Load())[weft.DefaultNamespace]
+	return sp != nil && sp.chosen[path].v != nil
+}
+
 // route finds who serves r, and at which path. No handler and no error means
 // that nobody does.
 func (s *Set) route(r *http.Request) (to route, path string, err error) {

@@ -10,6 +10,8 @@ import (
 	"connectrpc.com/grpcreflect/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/weftrun/weft"
 )
 
 // view is what reflection tells of: modules that are live together, and the
@@ -25,7 +27,7 @@ type view struct {
 func (s *Set) reflected(life context.Context, v view, to routes) {
 	server := connect.NewServer(func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
-			ctx, end := until(ctx, life)
+			ctx, end := weft.Until(ctx, life)
 			defer end(nil)
 			defer interrupt(ctx)()
 			err := next(ctx, spec, stream)

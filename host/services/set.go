@@ -424,12 +424,5 @@ func (v *version) drain(ctx context.Context, why error) {
 	<-v.quiet
 }
 
-// until is ctx, ended also when life is, for the reason that life has.
-func until(ctx, life context.Context) (context.Context, func(error)) {
-	ctx, end := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(life, func() { end(context.Cause(life)) })
-	return ctx, func(why error) { stop(); end(why) }
-}
-
 // ErrRemoved is what calls get that outlast their version.
 var ErrRemoved = weft.Errorf(weft.Unavailable, "services.Keep", "this version of the module was removed").WithHint("call again: another version may serve it")

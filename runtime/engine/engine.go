@@ -301,10 +301,8 @@ func (e *Engine) begin(op string) (func(), error) {
 }
 
 // within is ctx, ended also when the engine is cut off.
-func (e *Engine) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(e.life, cancel)
-	return ctx, func() { stop(); cancel() }
+func (e *Engine) within(ctx context.Context) (_ context.Context, end func(error)) {
+	return weft.Until(ctx, e.life)
 }
 
 func (e *Engine) now() time.Time { return time.Now() }

@@ -23,8 +23,8 @@ func (e *Engine) Accept(ctx context.Context, ns string, ev weft.Event, ack func(
 		return err
 	}
 	defer end()
-	ctx, cancel := e.within(ctx)
-	defer cancel()
+	ctx, cut := e.within(ctx)
+	defer cut(nil)
 	var caused []store.Ticket
 	if err := errors.Join(e.trigger(ctx, ns, ev, &caused), e.deliver(ctx, ns, ev, &caused)); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"strings"
@@ -272,7 +273,7 @@ func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
 
 // keyOf is the idempotency key of a call, a new one where it names none.
 func (e *Engine) keyOf(c weft.Call) (string, error) {
-	key := c.Headers.Get("idempotency-key")
+	key := cmp.Or(c.Key, c.Headers.Get("idempotency-key"))
 	if len(key) > KeyMax {
 		return "", weft.Errorf(weft.InvalidArgument, "engine.Engine.Call", "the idempotency key has %d bytes, the limit is %d", len(key), KeyMax)
 	}
@@ -285,8 +286,8 @@ func (e *Engine) keyOf(c weft.Call) (string, error) {
 // transact runs a handler and commits what it did, with ack, as one
 // transaction; again when its state changed meanwhile.
 func (e *Engine) transact(ctx context.Context, c weft.Call, key string, ack func(*store.Tx) error) (weft.Result, error) {
-	ctx, cancel := e.within(ctx)
-	defer cancel()
+	ctx, cut := e.within(ctx)
+	defer cut(nil)
 	h, err := e.cat.Handler(ctx, c.Namespace, c.Handler)
 	if err != nil {
 		return weft.Result{}, err
@@ -300,7 +301,7 @@ func (e *Engine) perform(ctx context.Context, h catalog.Handler, c weft.Call, ke
 	for try := 0; ; try++ {
 		out := &direct{e: e, key: key}
 		t := &txn{e: e, loss: e.losses.Load(), ns: c.Namespace, h: h, log: e.log, out: out, ids: key}
-		in := wasm.Input{Body: c.Input, Headers: c.Headers}
+		in := wasm.Input{Body: c.Input, Headers: c.Headers, HeadersOf: c.HeadersOf}
 		if k != nil {
 			k.begin(t)
 			in.Stream = k

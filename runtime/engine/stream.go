@@ -28,8 +28,8 @@ func (e *Engine) Serve(ctx context.Context, h catalog.Handler, c weft.Call, s wa
 		return weft.Result{}, err
 	}
 	defer end()
-	ctx, cancel := e.within(ctx)
-	defer cancel()
+	ctx, cut := e.within(ctx)
+	defer cut(nil)
 	key, err := e.keyOf(c)
 	if err != nil {
 		return weft.Result{}, err

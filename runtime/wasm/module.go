@@ -55,7 +55,10 @@ type Module struct {
 type Input struct {
 	Body    []byte
 	Headers weft.Header
-	Stream  Stream // nil for a call with one input and one output
+	// HeadersOf makes Headers when the guest asks for one, on the goroutine of the
+	// call; nil where they are made.
+	HeadersOf func() weft.Header
+	Stream    Stream // nil for a call with one input and one output
 }
 
 // Output is what a handler has answered.

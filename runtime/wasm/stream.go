@@ -170,12 +170,20 @@ func (c *call) details(err *weft.Error) *weft.Error {
 
 // header is one of the call's. The name :names lists the others.
 func (c *call) header(name string) (string, bool) {
+	c.in.fill()
 	if name != ":names" {
 		v, ok := c.in.Headers[name]
 		return strings.Join(v, ", "), ok
 	}
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(c.in.Headers)), func(n string) bool { return strings.HasPrefix(n, ":") })
 	return strings.Join(names, ", "), true
+}
+
+// fill makes the headers, unless they are made.
+func (in *Input) fill() {
+	if in.HeadersOf != nil {
+		in.Headers, in.HeadersOf = in.HeadersOf(), nil
+	}
 }
 
 // field adds a value to headers or trailers of the answer, name and value as an

@@ -41,6 +41,7 @@ type service struct {
 func (s *service) run(in Input) (out Output, err error) {
 	now := time.Now()
 	s.limit(now)
+	in.fill()
 	call := frame{kind: frameCall, parts: [][]byte{[]byte(s.export), nil, in.Body, packHeaders(in.Headers)}}
 	var with byte
 	if s.env != nil {
