@@ -23,10 +23,13 @@ build: need
 demo: build guests
 	KEEP=$(KEEP) bash tests/demo/run
 
-# Go code of the API from proto/weft/v1, and the SDK for Go as weft writes it.
+# Go code of the API from proto/weft/v1, of the order module from its .proto, of
+# what the SDK for Go has of Google's messages, and that SDK as weft writes it.
 generate: need
 	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf lint
 	cd proto && $(GO) run -modfile=../.ci/tools/go.mod github.com/bufbuild/buf/cmd/buf generate
+	$(GO) run ./cmd/weft module generate guests/order --lang go --descriptors guests/order/descriptors.binpb
+	$(GO) test ./host/stubs -run Known -args -pack
 	$(GO) test ./sdk -run Packed -args -pack
 
 # Benchmarks of the rooms, the figures, and the table of docs/PERFORMANCE.md.

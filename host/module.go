@@ -15,7 +15,6 @@ import (
 	"github.com/weftrun/weft/host/services"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/wasm"
-	"github.com/weftrun/weft/workflows/grpc"
 )
 
 // Languages are those that NewModule knows.
@@ -225,12 +224,5 @@ func descriptorsIn(ctx context.Context, dir string) ([]byte, error) {
 	if !errors.Is(err, os.ErrNotExist) {
 		return set, err
 	}
-	found, err := filepath.Glob(filepath.Join(dir, "*.proto"))
-	if err != nil || len(found) == 0 {
-		return nil, err
-	}
-	for i := range found {
-		found[i] = filepath.Base(found[i])
-	}
-	return grpc.Compile(ctx, os.DirFS(dir), found...)
+	return Descriptors(ctx, dir)
 }

@@ -13,7 +13,7 @@ var pack = flag.Bool("pack", false, "write go.txt anew")
 // The packed SDK is the one of sdk/go: its sources without tests.
 func TestGoIsPacked(t *testing.T) {
 	var b strings.Builder
-	for _, pattern := range []string{"go.mod", "*.go", "wefttest/*.go"} {
+	for _, pattern := range []string{"go.mod", "*.go", "known/*.go", "wefttest/*.go", "wire/*.go"} {
 		names, err := filepath.Glob(filepath.Join("go", pattern))
 		if err != nil {
 			t.Fatal(err)

@@ -51,7 +51,32 @@ func (a *app) authorCommands() []*cobra.Command {
 	inspect.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
 	inspect.Flags().StringVar(&signature, "signature", "", "`FILE` with the signature, over the one beside the module; empty for none")
 	inspect.Flags().StringArrayVar(&trusted, "trusted-key", nil, "`FILE` or text of a public key that may have signed it; repeat it")
-	return []*cobra.Command{a.newCommand(), build, inspect, a.tryCommand()}
+	return []*cobra.Command{a.newCommand(), a.generateCommand(), build, inspect, a.tryCommand()}
+}
+
+func (a *app) generateCommand() *cobra.Command {
+	var language, descriptors string
+	c := verb("generate [DIR]", "Write the code for the .proto of a module anew; a build does it by itself", func(ctx context.Context, args []string) error {
+		dir := append(args, ".")[0]
+		file, err := host.GenerateModule(ctx, dir, language)
+		if err != nil {
+			return err
+		}
+		if descriptors != "" {
+			set, err := host.Descriptors(ctx, dir)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(descriptors, set, 0o666); err != nil {
+				return err
+			}
+		}
+		return a.print(fields("file", file), "%s is there\n", file)
+	})
+	c.Args = cobra.MaximumNArgs(1)
+	c.Flags().StringVar(&language, "lang", "", "language; without it that of the folder")
+	c.Flags().StringVar(&descriptors, "descriptors", "", "file for the descriptors, which weft module push finds beside the module as FILE.binpb")
+	return c
 }
 
 func (a *app) newCommand() *cobra.Command {

@@ -10,6 +10,7 @@ var examples = map[string]string{
 	"weft completion":        "source <(weft completion bash)",
 	"weft module":            "weft module list",
 	"weft module new":        "weft module new --lang go greeter",
+	"weft module generate":   "weft module generate greeter",
 	"weft module build":      "weft module build greeter",
 	"weft module inspect":    "weft module inspect greeter/greeter.wasm",
 	"weft module run":        `weft module run greeter/greeter.wasm --input '{"name":"Ada"}'`,

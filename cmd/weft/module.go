@@ -79,7 +79,7 @@ func (a *app) pushCommand() *cobra.Command {
 	h := &weftv1.PushHeader{}
 	var manifest, descriptors, signature string
 	var c *cobra.Command
-	c = verb("push FILE.wasm", "Upload a module, with the manifest beside it (FILE.yaml or weft.yaml), and its signature (FILE.wasm.minisig)", func(ctx context.Context, args []string) (err error) {
+	c = verb("push FILE.wasm", "Upload a module, with the manifest beside it (FILE.yaml or weft.yaml), its descriptors (FILE.binpb) and its signature (FILE.wasm.minisig)", func(ctx context.Context, args []string) (err error) {
 		if descriptors != "" {
 			if h.Descriptors, err = os.ReadFile(descriptors); err != nil {
 				return err
@@ -116,6 +116,9 @@ func (a *app) pushCommand() *cobra.Command {
 func sidecars(wasm string) []string {
 	return []string{strings.TrimSuffix(wasm, ".wasm") + ".yaml", filepath.Join(filepath.Dir(wasm), "weft.yaml")}
 }
+
+// descriptorsBeside is where the descriptors of a module's services may be.
+func descriptorsBeside(wasm string) string { return strings.TrimSuffix(wasm, ".wasm") + ".binpb" }
 
 // sidecar is the manifest beside a module as JSON, nil when there is none.
 func sidecar(wasm, named string) ([]byte, error) {
@@ -170,6 +173,11 @@ func (a *app) push(ctx context.Context, h *weftv1.PushHeader, file, manifest str
 		return nil, err
 	}
 	h.Namespace, h.Size, h.Manifest = a.namespace, int64(len(wasm)), beside
+	if h.Descriptors == nil {
+		if h.Descriptors, err = os.ReadFile(descriptorsBeside(file)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
 	stream, err := a.modules().Push(ctx)
 	if err != nil {
 		return nil, err

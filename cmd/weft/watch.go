@@ -119,6 +119,7 @@ func (w *watcher) files() (map[string]string, error) {
 				stamps[file] += stamp(name)
 				delete(stamps, name)
 			}
+			stamps[file] += stamp(descriptorsBeside(file))
 		}
 	}
 	return stamps, nil

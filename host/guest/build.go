@@ -46,6 +46,12 @@ func Build(ctx context.Context, dir string, says io.Writer) ([]byte, error) {
 	return wasm, nil
 }
 
+// LanguageOf is the language of the module in a folder.
+func LanguageOf(dir string) (string, error) {
+	l, err := languageOf(dir)
+	return l.name, err
+}
+
 // languageOf tells the language of a folder by its files.
 func languageOf(dir string) (language, error) {
 	const op = "guest.Build"

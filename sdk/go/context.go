@@ -28,11 +28,17 @@ func (c *Context) Write(p []byte) (int, error) {
 // Recv waits for the next message of the call; io.EOF after the last. Of a call
 // without a stream the input is the only message.
 func (c *Context) Recv() ([]byte, error) {
+	v, err := c.recv()
+	return bytes.Clone(v), err
+}
+
+// recv is Recv whose bytes are valid until the next host call.
+func (c *Context) recv() ([]byte, error) {
 	v, err := c.host.recv()
 	if CodeOf(err) == OutOfRange {
 		return nil, io.EOF
 	}
-	return bytes.Clone(v), describe(err, "", "recv")
+	return v, describe(err, "", "recv")
 }
 
 // Send sends a message, and waits until there is room for it. A call without a

@@ -72,6 +72,10 @@ func OnEvent[Data any](n uint32, fn func(*Context, Event, Data) error) uint32 {
 
 // leaveWith answers with the error's message instead of the output.
 func leaveWith(ctx *Context, err error) Code {
+	var e *Error
+	if errors.As(err, &e) && e.tell != nil {
+		e.tell(ctx)
+	}
 	leave(ctx, []byte(err.Error()))
 	return CodeOf(err)
 }
@@ -133,6 +137,10 @@ func (c Code) String() string {
 type Error struct {
 	Code    Code
 	Message string
+
+	// tell adds the details. It is a func so that a module without any does not
+	// import error_detail.
+	tell func(*Context)
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -5,6 +5,7 @@ package grpc
 import (
 	"bytes"
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -181,11 +182,43 @@ func (m *Method) JSON(message []byte) ([]byte, error) {
 	return compact.Bytes(), err
 }
 
+// google are files that many services import and few have: the rules of REST, and
+// details of errors. Those of google/protobuf the compiler has itself.
+//
+//go:embed google
+var google embed.FS
+
 // Compile is the descriptor set of .proto files: those named, in a folder that
-// also has what they import. The files of google/protobuf are there besides.
+// also has what they import. Those of google/protobuf, and the common ones of
+// google/api and google/rpc, are there besides. Comments are kept, for OpenAPI.
 func Compile(ctx context.Context, dir fs.FS, names ...string) ([]byte, error) {
+	set, err := Sources(ctx, dir, names...)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range set.File {
+		if strings.HasPrefix(f.GetName(), "google/") {
+			f.SourceCodeInfo = nil
+			continue
+		}
+		info := f.GetSourceCodeInfo()
+		info.Location = slices.DeleteFunc(info.GetLocation(), func(l *descriptorpb.SourceCodeInfo_Location) bool { return l.GetLeadingComments() == "" })
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(set)
+}
+
+// Sources is Compile for those who read on, with all that the compiler tells of the
+// sources.
+func Sources(ctx context.Context, dir fs.FS, names ...string) (*descriptorpb.FileDescriptorSet, error) {
 	c := protocompile.Compiler{
-		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: func(path string) (io.ReadCloser, error) { return dir.Open(path) }}),
+		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: func(path string) (io.ReadCloser, error) {
+			f, err := dir.Open(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				return google.Open(path)
+			}
+			return f, err
+		}}),
+		SourceInfoMode: protocompile.SourceInfoStandard,
 	}
 	files, err := c.Compile(ctx, names...)
 	var wrong reporter.ErrorWithPos
@@ -196,17 +229,18 @@ func Compile(ctx context.Context, dir fs.FS, names ...string) ([]byte, error) {
 	case err != nil:
 		return nil, fail("%w", err)
 	}
-	all := collection{seen: map[string]bool{}}
+	all := collection{seen: map[string]bool{}, comments: true}
 	for _, f := range files {
 		all.add(f)
 	}
-	return all.bytes()
+	return &all.set, nil
 }
 
 // collection is a descriptor set in the making: what a file imports comes before it.
 type collection struct {
-	set  descriptorpb.FileDescriptorSet
-	seen map[string]bool
+	set      descriptorpb.FileDescriptorSet
+	seen     map[string]bool
+	comments bool
 }
 
 func (c *collection) add(f protoreflect.FileDescriptor) {
@@ -218,7 +252,9 @@ func (c *collection) add(f protoreflect.FileDescriptor) {
 		c.add(f.Imports().Get(i).FileDescriptor)
 	}
 	p := protodesc.ToFileDescriptorProto(f)
-	p.SourceCodeInfo = nil
+	if !c.comments {
+		p.SourceCodeInfo = nil
+	}
 	c.set.File = append(c.set.File, p)
 }
 
