@@ -31,19 +31,19 @@ const (
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// Item is one line of an order. Price is in cents, for one piece; it may be
+// item is one line of an order. Price is in cents, for one piece; it may be
 // left out when the order has a total.
-type Item struct {
+type item struct {
 	SKU      string `json:"sku"`
 	Quantity int    `json:"quantity"`
 	Price    int64  `json:"price,omitempty"`
 }
 
-// Order is what a customer wants. Total is in cents.
-type Order struct {
+// order is what a customer wants. Total is in cents.
+type order struct {
 	OrderID  string `json:"orderId"`
 	Customer string `json:"customer"`
-	Items    []Item `json:"items"`
+	Items    []item `json:"items"`
 	Total    int64  `json:"total"`
 	Currency string `json:"currency"`
 	Country  string `json:"country"`
@@ -64,22 +64,28 @@ const (
 
 // validate checks an order, fills in what may be left out, and accepts it. The
 // same order again is fine; another order with the same id is AlreadyExists.
-func validate(ctx *weft.Context, in Order) (Order, error) {
+func validate(ctx *weft.Context, in order) (order, error) {
+	o, _, err := accept(ctx, in)
+	return o, err
+}
+
+// accept is validate, and says whether the order is a new one.
+func accept(ctx *weft.Context, in order) (o order, fresh bool, err error) {
 	if err := in.check(); err != nil {
-		return Order{}, err
+		return order{}, false, err
 	}
-	known, found, err := weft.GetJSON[Order](ctx, orderKey(in.OrderID))
+	known, found, err := weft.GetJSON[order](ctx, orderKey(in.OrderID))
 	if err != nil {
-		return Order{}, err
+		return order{}, false, err
 	}
 	if found {
-		return known, same(known, in)
+		return known, false, same(known, in)
 	}
-	return in, weft.SetJSON(ctx, orderKey(in.OrderID), in)
+	return in, true, weft.SetJSON(ctx, orderKey(in.OrderID), in)
 }
 
 // check completes o: currency, country, total and status.
-func (o *Order) check() error {
+func (o *order) check() error {
 	switch {
 	case !idForm.MatchString(o.OrderID):
 		return weft.Errorf(weft.InvalidArgument, "orderId %q is not an id: letters, digits, dots and dashes, at most 64", o.OrderID)
@@ -110,7 +116,7 @@ func (o *Order) check() error {
 }
 
 // sum adds up the items, and says whether each of them has a price.
-func sum(items []Item) (total int64, priced bool, err error) {
+func sum(items []item) (total int64, priced bool, err error) {
 	priced = true
 	for i, item := range items {
 		switch {
@@ -127,7 +133,7 @@ func sum(items []Item) (total int64, priced bool, err error) {
 	return total, priced, nil
 }
 
-func same(known, in Order) error {
+func same(known, in order) error {
 	known.Status, known.Reason = in.Status, in.Reason
 	if !reflect.DeepEqual(known, in) {
 		return weft.Errorf(weft.AlreadyExists, "orderId %s belongs to another order already", in.OrderID)
@@ -140,11 +146,11 @@ type statusInput struct {
 }
 
 // status answers with an order as it is now.
-func status(ctx *weft.Context, in statusInput) (Order, error) {
+func status(ctx *weft.Context, in statusInput) (order, error) {
 	if in.OrderID == "" {
-		return Order{}, weft.Errorf(weft.InvalidArgument, "orderId is missing")
+		return order{}, weft.Errorf(weft.InvalidArgument, "orderId is missing")
 	}
-	o, found, err := weft.GetJSON[Order](ctx, orderKey(in.OrderID))
+	o, found, err := weft.GetJSON[order](ctx, orderKey(in.OrderID))
 	if err == nil && !found {
 		err = weft.Errorf(weft.NotFound, "there is no order %s", in.OrderID)
 	}
@@ -160,7 +166,7 @@ type news struct {
 // track keeps the status of an order as the saga reports it. Orders that this
 // module has never accepted are none of its business.
 func track(ctx *weft.Context, e weft.Event, n news) error {
-	o, found, err := weft.GetJSON[Order](ctx, orderKey(n.OrderID))
+	o, found, err := weft.GetJSON[order](ctx, orderKey(n.OrderID))
 	if err != nil || !found {
 		return err
 	}

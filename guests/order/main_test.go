@@ -56,7 +56,7 @@ func TestAnOrderWithoutPricesHasATotal(t *testing.T) {
 	h := wefttest.New()
 	in := wish("items", []object{{"sku": "tea", "quantity": 2}})
 	in["total"] = 1998
-	var got Order
+	var got order
 	if err := h.Call(validateOrder, in, &got); err != nil || got.Total != 1998 || got.Currency != "EUR" || got.Country != "DE" {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -79,7 +79,7 @@ func TestAnOrderIsFollowed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got Order
+			var got order
 			if err := h.Call(orderStatus, object{"orderId": "o1"}, &got); err != nil || got.Status != s.status || got.Reason != s.reason {
 				t.Errorf("got %+v, %v", got, err)
 			}
