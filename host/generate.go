@@ -1,13 +1,19 @@
 package host
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io/fs"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/guest"
 	"github.com/weftrun/weft/host/stubs"
+	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/workflows/grpc"
 )
 
@@ -35,11 +41,96 @@ func GenerateModule(ctx context.Context, dir, language string) (file string, err
 	if err != nil {
 		return "", err
 	}
-	file = filepath.Join(dir, name)
+	file = filepath.Join(dir, filepath.FromSlash(name))
+	if old, err := os.ReadFile(file); err == nil && bytes.Equal(old, text) {
+		return file, nil
+	}
 	if err := os.WriteFile(file, text, 0o666); err != nil {
 		return "", weft.Errorf(weft.Unavailable, op, "write the code: %w", err)
 	}
 	return file, nil
+}
+
+// regenerate is GenerateModule where there is generated code.
+func regenerate(ctx context.Context, dir string) error {
+	for _, pattern := range []string{"*.weft.*", "src/*.weft.*"} {
+		if found, err := filepath.Glob(filepath.Join(dir, pattern)); err != nil || len(found) > 0 {
+			_, err = GenerateModule(ctx, dir, "")
+			return err
+		}
+	}
+	return nil
+}
+
+// NewService is NewModule of one that serves what a .proto says. What that imports
+// is looked for in root, which is its own folder where it is empty, and comes along.
+func NewService(ctx context.Context, dir, name, language, proto, root string) (test string, err error) {
+	if err := catalog.CheckName(name); err != nil {
+		return "", err
+	}
+	files, err := protosOf(ctx, proto, root)
+	if err != nil {
+		return "", err
+	}
+	temp, err := os.MkdirTemp("", "weft-new")
+	if err != nil {
+		return "", weft.Errorf(weft.Unavailable, "host.NewService", "a folder for the code: %w", err)
+	}
+	defer os.RemoveAll(temp)
+	if err := guest.Write(temp, files); err != nil {
+		return "", err
+	}
+	names := []string{filepath.Base(proto)}
+	set, err := grpc.Sources(ctx, os.DirFS(temp), names...)
+	if err != nil {
+		return "", err
+	}
+	o := stubs.Options{Language: language, Module: name}
+	skeleton, err := stubs.Skeleton(set, names, o)
+	if err != nil {
+		return "", err
+	}
+	generated, text, err := stubs.Generate(set, names, o)
+	if err != nil {
+		return "", err
+	}
+	files[generated] = text
+	maps.Copy(files, skeleton)
+	return guest.NewService(dir, name, language, guest.Service{Names: stubs.Services(set, names), Proto: names[0], Generated: generated, Files: files})
+}
+
+// protosOf are a .proto, by its bare name, and what it imports of root, each by
+// the name it is imported by.
+func protosOf(ctx context.Context, proto, root string) (map[string][]byte, error) {
+	const op = "host.NewService"
+	if root == "" {
+		root = filepath.Dir(proto)
+	}
+	main, err := filepath.Rel(root, proto)
+	if err != nil || !filepath.IsLocal(main) {
+		return nil, weft.Errorf(weft.InvalidArgument, op, "%s is not in %s", proto, root).WithHint("give --proto-path the folder that imports are named from")
+	}
+	main = filepath.ToSlash(main)
+	set, err := grpc.Sources(ctx, os.DirFS(root), main)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, f := range set.File {
+		name := f.GetName()
+		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // one that everybody has
+			continue
+		case err != nil:
+			return nil, weft.Errorf(weft.Unavailable, op, "read %s: %w", name, err)
+		}
+		if name == main {
+			name = path.Base(main)
+		}
+		files[name] = text
+	}
+	return files, nil
 }
 
 // Descriptors is the descriptor set of the *.proto of a module's folder, which

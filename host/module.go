@@ -151,7 +151,7 @@ const (
 
 // BuildModule builds the module in a folder with the toolchain of its language,
 // puts what weft.yaml and *.proto, or descriptors.binpb, say into it, and checks
-// it as InspectModule does. What the tools write goes to says. The module is in
+// it as InspectModule does. Generated code is written anew before. What the tools write goes to says. The module is in
 // the file that it returns, of the name in weft.yaml.
 func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, i Inspection, err error) {
 	const op = "host.BuildModule"
@@ -161,6 +161,9 @@ func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, 
 	}
 	descriptors, err := descriptorsIn(ctx, dir)
 	if err != nil {
+		return "", i, err
+	}
+	if err := regenerate(ctx, dir); err != nil {
 		return "", i, err
 	}
 	code, err := guest.Build(ctx, dir, says)

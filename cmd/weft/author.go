@@ -80,15 +80,25 @@ func (a *app) generateCommand() *cobra.Command {
 }
 
 func (a *app) newCommand() *cobra.Command {
-	var language string
-	c := verb("new NAME", "Write a first module into a new folder", func(_ context.Context, args []string) error {
-		test, err := host.NewModule(filepath.FromSlash(args[0]), filepath.Base(args[0]), language)
+	var language, proto, root string
+	c := verb("new NAME", "Write a first module into a new folder", func(ctx context.Context, args []string) error {
+		dir, name := filepath.FromSlash(args[0]), filepath.Base(args[0])
+		if proto != "" {
+			test, err := host.NewService(ctx, dir, name, language, proto, root)
+			if err != nil {
+				return err
+			}
+			return a.print(fields("folder", args[0], "language", language, "test", test), "%s is there: the methods of %s, their tests, and a README\n\n  cd %s && %s\n  weft module build %s\n", args[0], filepath.Base(proto), args[0], test, args[0])
+		}
+		test, err := host.NewModule(dir, name, language)
 		if err != nil {
 			return err
 		}
 		return a.print(fields("folder", args[0], "language", language, "test", test), "%s is there: a handler, its test, and a README\n\n  cd %s && %s\n  weft module build %s\n", args[0], args[0], test, args[0])
 	})
 	c.Flags().StringVar(&language, "lang", "go", strings.Join(host.Languages(), ", "))
+	c.Flags().StringVar(&proto, "proto", "", "a .proto whose services it is to serve")
+	c.Flags().StringVar(&root, "proto-path", "", "folder that the imports of the .proto are named from; without it the folder of that")
 	_ = c.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(host.Languages(), cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 	return c
 }

@@ -419,9 +419,9 @@ type OrderService interface {
 
 // ServeOrderService makes impl what answers shop.v1.OrderService. Call it in an init function: of a
 // module main does not run.
-func ServeOrderService(impl OrderService) { orderService = impl }
+func ServeOrderService(impl OrderService) { orderServiceImpl = impl }
 
-var orderService OrderService = UnimplementedOrderService{}
+var orderServiceImpl OrderService = UnimplementedOrderService{}
 
 // UnimplementedOrderService refuses every method. Embed it to write them one by one.
 type UnimplementedOrderService struct{}
@@ -452,18 +452,22 @@ func (UnimplementedOrderService) QuoteOrders(*weft.Context, iter.Seq2[*QuoteOrde
 }
 
 //go:wasmexport shop.v1.OrderService/PlaceOrder
-func orderServicePlaceOrder(n uint32) uint32 { return weft.Unary(n, orderService.PlaceOrder) }
+func orderServicePlaceOrder(n uint32) uint32 { return weft.Unary(n, orderServiceImpl.PlaceOrder) }
 
 //go:wasmexport shop.v1.OrderService/GetOrder
-func orderServiceGetOrder(n uint32) uint32 { return weft.Unary(n, orderService.GetOrder) }
+func orderServiceGetOrder(n uint32) uint32 { return weft.Unary(n, orderServiceImpl.GetOrder) }
 
 //go:wasmexport shop.v1.OrderService/ImportOrders
 func orderServiceImportOrders(n uint32) uint32 {
-	return weft.ClientStream(n, orderService.ImportOrders)
+	return weft.ClientStream(n, orderServiceImpl.ImportOrders)
 }
 
 //go:wasmexport shop.v1.OrderService/ListOrders
-func orderServiceListOrders(n uint32) uint32 { return weft.ServerStream(n, orderService.ListOrders) }
+func orderServiceListOrders(n uint32) uint32 {
+	return weft.ServerStream(n, orderServiceImpl.ListOrders)
+}
 
 //go:wasmexport shop.v1.OrderService/QuoteOrders
-func orderServiceQuoteOrders(n uint32) uint32 { return weft.BidiStream(n, orderService.QuoteOrders) }
+func orderServiceQuoteOrders(n uint32) uint32 {
+	return weft.BidiStream(n, orderServiceImpl.QuoteOrders)
+}

@@ -208,6 +208,13 @@ func (b *builder) service(d protoreflect.ServiceDescriptor) {
 	b.Services = append(b.Services, s)
 }
 
+func (m *Model) serviceNames() (names []string) {
+	for _, s := range m.Services {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
 // pathOf are the names from the outermost definition to d.
 func pathOf(d protoreflect.Descriptor) (names []string) {
 	for ; d.Parent() != nil; d = d.Parent() {

@@ -16,12 +16,15 @@ import (
 	"github.com/weftrun/weft"
 )
 
-// languages are the writers by language. Each gives the text of one file.
-var languages = map[string]struct {
-	suffix string
-	write  func(*Model, Options) ([]byte, error)
-}{
-	"go": {".weft.go", golang},
+// language writes the code of a guest.
+type language struct {
+	suffix   string // of the file's name
+	write    func(*Model, Options) ([]byte, error)
+	skeleton func(*Model, Options) (map[string][]byte, error) // a first module over it, with its test
+}
+
+var languages = map[string]language{
+	"go": {".weft.go", golang, goSkeleton},
 }
 
 // Languages are those that Generate knows.
@@ -31,30 +34,60 @@ func Languages() []string { return slices.Sorted(maps.Keys(languages)) }
 type Options struct {
 	Language string // "" is Go
 	Package  string // of Go; "" is main
+	Module   string // name of the module, for Skeleton
 }
 
 // Generate writes the one file that a guest needs for these files of the set: all
 // that they define, and what that needs of the files they import. It is named
 // after the first. What cannot be written is InvalidArgument, with its name.
 func Generate(set *descriptorpb.FileDescriptorSet, files []string, o Options) (name string, text []byte, err error) {
-	const op = "stubs.Generate"
+	lang, m, err := read(set, files, o)
+	if err != nil {
+		return "", nil, err
+	}
+	text, err = lang.write(m, o)
+	return path.Join(path.Dir(lang.suffix), strings.TrimSuffix(path.Base(files[0]), ".proto")+path.Base(lang.suffix)), text, err
+}
+
+// Skeleton writes a first module over what Generate writes: each method, which is
+// Unimplemented, and its test.
+func Skeleton(set *descriptorpb.FileDescriptorSet, files []string, o Options) (map[string][]byte, error) {
+	lang, m, err := read(set, files, o)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Services) == 0 {
+		return nil, refuse("%s has no service", strings.Join(files, ", ")).WithHint("write one into it, such as service OrderService { rpc PlaceOrder(PlaceOrderRequest) returns (PlaceOrderResponse); }")
+	}
+	return lang.skeleton(m, o)
+}
+
+// Services are the names of the services in these files of the set.
+func Services(set *descriptorpb.FileDescriptorSet, files []string) (names []string) {
+	for _, f := range set.File {
+		if slices.Contains(files, f.GetName()) {
+			for _, s := range f.Service {
+				names = append(names, strings.TrimPrefix(f.GetPackage()+"."+s.GetName(), "."))
+			}
+		}
+	}
+	return names
+}
+
+func read(set *descriptorpb.FileDescriptorSet, files []string, o Options) (language, *Model, error) {
 	if o.Language == "" {
 		o.Language = "go"
 	}
 	lang, ok := languages[o.Language]
 	if !ok {
-		return "", nil, weft.Errorf(weft.InvalidArgument, op, "there is no generator for %q", o.Language).WithHint("write one of %s", strings.Join(Languages(), ", "))
+		return lang, nil, refuse("there is no generator for %q", o.Language).WithHint("write one of %s", strings.Join(Languages(), ", "))
 	}
 	linked, err := protodesc.NewFiles(set)
 	if err != nil {
-		return "", nil, weft.Errorf(weft.InvalidArgument, op, "the descriptors: %w", err).WithHint("give a set with all that the files import")
+		return lang, nil, refuse("the descriptors: %w", err).WithHint("give a set with all that the files import")
 	}
 	m, err := modelOf(linked, files)
-	if err != nil {
-		return "", nil, err
-	}
-	text, err = lang.write(m, o)
-	return strings.TrimSuffix(path.Base(files[0]), ".proto") + lang.suffix, text, err
+	return lang, m, err
 }
 
 func refuse(format string, args ...any) *weft.Error {

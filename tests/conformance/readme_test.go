@@ -23,7 +23,7 @@ var sdks = map[string]struct {
 }{
 	"assemblyscript": {tools: []tool{node, asc}},
 	"c":              {[]tool{cc, clang}, `cc -Wall -Wextra -Werror -I . -o "$OUT/host_test" host_test.c && "$OUT/host_test"`},
-	"go":             {},
+	"go":             {tools: []tool{program}},
 	"rust":           {[]tool{rustc, rustdoc, cargo}, `CARGO_TARGET_DIR="$OUT" cargo test --offline`},
 	"zig":            {[]tool{zig}, "zig test host_test.zig"},
 }
@@ -37,6 +37,8 @@ var (
 	// Those of another rustc, first in the PATH, would not do.
 	rustdoc = tool{"rustdoc", `r=$(./find-rustc); command -v "${r%/*}/rustdoc"`, "the rustdoc of that rustc"}
 	cargo   = tool{"cargo", `r=$(./find-rustc); command -v "${r%/*}/cargo"`, "the cargo of that rustc (apt-get install cargo)"}
+
+	program = tool{"weft", `cd .. && go build -o .cache/weft ./cmd/weft && echo "$PWD/.cache/weft"`, "a weft that builds"}
 
 	node = tool{"node", "command -v node", "node 20 or newer (apt-get install nodejs npm)"}
 	asc  = tool{"asc", "./find-npm-tool asc", "node 20 or newer and AssemblyScript (apt-get install nodejs npm, then make toolchains)"}
