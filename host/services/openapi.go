@@ -12,8 +12,8 @@ import (
 	"github.com/weftrun/weft"
 )
 
-// openAPIPath is where descriptions are: /openapi lists them, and
-// /openapi/{module}/{version}.json is one.
+// openAPIPath is where descriptions are: /openapi lists them,
+// /openapi/{module}/{version}.json is one, and .binpb its descriptors.
 const openAPIPath = "/openapi"
 
 // parametersMax is how many parameters of a query are described.
@@ -196,20 +196,24 @@ func (d *description) query(r *rule, to []jsonObject, md protoreflect.MessageDes
 func (s *Set) serveOpenAPI(w http.ResponseWriter, r *http.Request) {
 	namespace := weft.NamespaceOr(r.Header.Get(NamespaceHeader))
 	var all []id
-	var found *version
+	var found, described *version
 	s.mu.Lock()
 	for of, v := range s.live {
 		if of.namespace != namespace {
 			continue
 		}
 		all = append(all, of)
-		if r.URL.Path == of.openAPI() {
+		switch r.URL.Path {
+		case of.openAPI():
 			found = v
+		case of.descriptors():
+			described = v
 		}
 	}
 	s.mu.Unlock()
 	var answer []byte
 	var err error
+	kind := "application/json"
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
@@ -217,11 +221,14 @@ func (s *Set) serveOpenAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	case found != nil:
 		answer, err = found.described()
+	case described != nil:
+		kind = "application/x-protobuf"
+		answer, err = described.Schema.Descriptors()
 	case r.URL.Path == openAPIPath:
 		list := make([]jsonObject, 0, len(all))
 		slices.SortFunc(all, func(a, b id) int { return strings.Compare(a.String(), b.String()) })
 		for _, of := range all {
-			list = append(list, jsonObject{"module": of.name, "version": of.version, "path": of.openAPI()})
+			list = append(list, jsonObject{"module": of.name, "version": of.version, "path": of.openAPI(), "descriptors": of.descriptors()})
 		}
 		answer, err = json.Marshal(jsonObject{"descriptions": list})
 	default:
@@ -231,8 +238,9 @@ func (s *Set) serveOpenAPI(w http.ResponseWriter, r *http.Request) {
 		refuseREST(w, wire(err))
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", kind)
 	_, _ = w.Write(answer) // the caller has gone
 }
 
-func (of id) openAPI() string { return openAPIPath + "/" + of.name + "/" + of.version + ".json" }
+func (of id) openAPI() string     { return openAPIPath + "/" + of.name + "/" + of.version + ".json" }
+func (of id) descriptors() string { return openAPIPath + "/" + of.name + "/" + of.version + ".binpb" }

@@ -37,7 +37,7 @@ func TestOpenAPIDescribesWhatIsLive(t *testing.T) {
 	add(t, set, library(t))
 	add(t, set, ordersModule(t, "2.0.0"))
 	url := serve(t, set)
-	if _, list := ask(t, url, "GET", "/openapi", ""); list != `{"descriptions":[{"module":"library","path":"/openapi/library/1.json","version":"1"},{"module":"orders","path":"/openapi/orders/2.0.0.json","version":"2.0.0"}]}` {
+	if _, list := ask(t, url, "GET", "/openapi", ""); list != `{"descriptions":[{"descriptors":"/openapi/library/1.binpb","module":"library","path":"/openapi/library/1.json","version":"1"},{"descriptors":"/openapi/orders/2.0.0.binpb","module":"orders","path":"/openapi/orders/2.0.0.json","version":"2.0.0"}]}` {
 		t.Errorf("the list: %s", list)
 	}
 	if w, _ := ask(t, url, "GET", "/openapi/orders/1.0.0.json", ""); w.StatusCode != 404 {

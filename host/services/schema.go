@@ -36,6 +36,7 @@ const (
 // touches the registry of the process, so that two modules, or two versions of
 // one, may use the same names. It does not change.
 type Schema struct {
+	module   string
 	files    *protoregistry.Files
 	types    *dynamicpb.Types
 	services []protoreflect.ServiceDescriptor
@@ -64,7 +65,7 @@ func Link(module string, set []byte) (*Schema, error) {
 	if err != nil {
 		return nil, refused("the descriptors do not link: %w", err).WithHint("the set has to hold all imports: protoc --include_imports")
 	}
-	s := &Schema{files: files, types: dynamicpb.NewTypes(files), shapes: map[protoreflect.FullName]*shape{}}
+	s := &Schema{module: module, files: files, types: dynamicpb.NewTypes(files), shapes: map[protoreflect.FullName]*shape{}}
 	s.plans = plans{types: s.types, made: map[protoreflect.FullName]*plan{}, enums: map[protoreflect.FullName]*planEnum{}}
 	files.RangeFiles(func(fd protoreflect.FileDescriptor) bool {
 		for i := range fd.Services().Len() {
