@@ -1,77 +1,52 @@
 package conformance
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/tests/page"
 )
 
 // sdks are the folders of sdk with the tools that their READMEs use: each by the
 // name it has there, what finds it from guests, and how it is got. own are the
 // SDK's tests of itself, run in its folder; those of Go are make's.
 var sdks = map[string]struct {
-	tools []tool
+	tools []page.Tool
 	own   string
 }{
-	"assemblyscript": {tools: []tool{node, asc}},
-	"c":              {[]tool{cc, clang}, `cc -Wall -Wextra -Werror -I . -o "$OUT/host_test" host_test.c && "$OUT/host_test"`},
-	"go":             {tools: []tool{program}},
-	"rust":           {[]tool{rustc, rustdoc, cargo}, `CARGO_TARGET_DIR="$OUT" cargo test --offline`},
-	"zig":            {[]tool{zig}, "zig test host_test.zig"},
+	"assemblyscript": {tools: []page.Tool{node, asc}},
+	"c":              {[]page.Tool{cc, clang}, `cc -Wall -Wextra -Werror -I . -o "$OUT/host_test" host_test.c && "$OUT/host_test"`},
+	"go":             {tools: []page.Tool{program}},
+	"rust":           {[]page.Tool{rustc, rustdoc, cargo}, `CARGO_TARGET_DIR="$OUT" cargo test --offline`},
+	"zig":            {[]page.Tool{zig}, "zig test host_test.zig"},
 }
-
-type tool struct{ name, find, missing string }
 
 var (
-	cc    = tool{"cc", "command -v cc", "a C compiler (apt-get install gcc libc6-dev)"}
-	clang = tool{"clang", "./find-clang", "a clang that links for wasm32 (apt-get install clang lld)"}
-	rustc = tool{"rustc", "./find-rustc", "a rustc with the target wasm32-unknown-unknown (apt-get install rustc cargo libstd-rust-dev-wasm32)"}
+	cc    = page.Tool{Name: "cc", Find: "command -v cc", Missing: "a C compiler (apt-get install gcc libc6-dev)"}
+	clang = page.Tool{Name: "clang", Find: "./find-clang", Missing: "a clang that links for wasm32 (apt-get install clang lld)"}
+	rustc = page.Tool{Name: "rustc", Find: "./find-rustc", Missing: "a rustc with the target wasm32-unknown-unknown (apt-get install rustc cargo libstd-rust-dev-wasm32)"}
 	// Those of another rustc, first in the PATH, would not do.
-	rustdoc = tool{"rustdoc", `r=$(./find-rustc); command -v "${r%/*}/rustdoc"`, "the rustdoc of that rustc"}
-	cargo   = tool{"cargo", `r=$(./find-rustc); command -v "${r%/*}/cargo"`, "the cargo of that rustc (apt-get install cargo)"}
+	rustdoc = page.Tool{Name: "rustdoc", Find: `r=$(./find-rustc); command -v "${r%/*}/rustdoc"`, Missing: "the rustdoc of that rustc"}
+	cargo   = page.Tool{Name: "cargo", Find: `r=$(./find-rustc); command -v "${r%/*}/cargo"`, Missing: "the cargo of that rustc (apt-get install cargo)"}
 
-	program = tool{"weft", `cd .. && go build -o .cache/weft ./cmd/weft && echo "$PWD/.cache/weft"`, "a weft that builds"}
+	program = page.Tool{Name: "weft", Find: `cd .. && go build -o .cache/weft ./cmd/weft && echo "$PWD/.cache/weft"`, Missing: "a weft that builds"}
 
-	node = tool{"node", "command -v node", "node 20 or newer (apt-get install nodejs npm)"}
-	asc  = tool{"asc", "./find-npm-tool asc", "node 20 or newer and AssemblyScript (apt-get install nodejs npm, then make toolchains)"}
-	zig  = tool{"zig", "./find-npm-tool zig", "Zig 0.11 (make toolchains)"}
+	node = page.Tool{Name: "node", Find: "command -v node", Missing: "node 20 or newer (apt-get install nodejs npm)"}
+	asc  = page.Tool{Name: "asc", Find: "./find-npm-tool asc", Missing: "node 20 or newer and AssemblyScript (apt-get install nodejs npm, then make toolchains)"}
+	zig  = page.Tool{Name: "zig", Find: "./find-npm-tool zig", Missing: "Zig 0.11 (make toolchains)"}
 )
-
-// at is where a tool is, or empty.
-func (l tool) at(t *testing.T) string {
-	t.Helper()
-	look := exec.Command("sh", "-c", l.find)
-	look.Dir = guests
-	found, _ := look.Output() // not found is an error too
-	path := strings.TrimSpace(string(found))
-	if path != "" && !filepath.IsAbs(path) {
-		path, _ = exec.LookPath(path)
-	}
-	return path
-}
 
 // shell runs commands in dir with these tools before all others in the PATH.
 // WEFT_SDK is the folder of the SDK, and OUT one of .cache.
-func shell(t *testing.T, dir, sdk, commands string, tools []tool) {
+func shell(t *testing.T, dir, sdk, commands string, tools []page.Tool) {
 	t.Helper()
-	bin := t.TempDir()
-	for _, l := range tools {
-		path := l.at(t)
-		if path == "" {
-			t.Skipf("missing: %s", l.missing)
-		}
-		if err := os.Symlink(path, filepath.Join(bin, l.name)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	bin := page.Path(t, guests, tools...)
 	cache := absolute(t, "../../.cache")
 	out := filepath.Join(cache, "sdk", filepath.Base(sdk))
 	if err := os.MkdirAll(out, 0o700); err != nil {
@@ -94,9 +69,6 @@ func absolute(t *testing.T, path string) string {
 	}
 	return path
 }
-
-// fence is a block of code with the words after its language.
-var fence = regexp.MustCompile("(?ms)^```(\\w+) ([^\n]+)\n(.*?)^```$")
 
 // TestREADMEs does what the README of each SDK says, from its first handler to a
 // module, which must then answer as its test does.
@@ -122,14 +94,14 @@ func TestREADMEs(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir, ran := t.TempDir(), false
-			for _, f := range fence.FindAllSubmatch(text, -1) {
-				if name, is := strings.CutPrefix(string(f[2]), "file="); is {
-					write(t, filepath.Join(dir, name), f[3])
-				} else if string(f[1])+" "+string(f[2]) == "sh run" {
-					shell(t, dir, folder, string(f[3]), sdk.tools)
+			for _, b := range page.Blocks(string(text)) {
+				if name, is := b.File(); is {
+					page.Write(t, filepath.Join(dir, name), b.Text)
+				} else if b.Language+" "+b.Words == "sh run" {
+					shell(t, dir, folder, b.Text, sdk.tools)
 					ran = true
 				} else {
-					t.Errorf("a block is neither a file nor run: %s %s", f[1], f[2])
+					t.Errorf("a block is neither a file nor run: %s %s", b.Language, b.Words)
 				}
 			}
 			if !ran {
@@ -137,16 +109,6 @@ func TestREADMEs(t *testing.T) {
 			}
 			greets(t, r, language, filepath.Join(dir, "greet.wasm"))
 		})
-	}
-}
-
-func write(t *testing.T, file string, text []byte) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -193,7 +155,7 @@ func TestMissingToolchainsAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A rustc is looked for outside the PATH too.
-		write(t, filepath.Join(dir, "guests", file), bytes.ReplaceAll(text, []byte("/usr/bin/rustc"), nil))
+		page.Write(t, filepath.Join(dir, "guests", file), strings.ReplaceAll(string(text), "/usr/bin/rustc", ""))
 		if err := os.Chmod(filepath.Join(dir, "guests", file), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +165,7 @@ func TestMissingToolchainsAreNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(dir, "bin", ".keep"), nil)
+		page.Write(t, filepath.Join(dir, "bin", ".keep"), "")
 		if err := os.Symlink(path, filepath.Join(dir, "bin", name)); err != nil {
 			t.Fatal(err)
 		}
