@@ -14,6 +14,9 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // what details of errors mostly are
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
@@ -157,7 +160,7 @@ func (v *version) method(m protoreflect.MethodDescriptor) connect.Method {
 		info, _ := connect.CallInfoForServerContext(ctx)
 		c := &Call{Procedure: spec.Procedure, Unary: spec.StreamType == connect.StreamTypeUnary, info: info, stream: stream, ctx: ctx, end: end, conn: connOf(ctx).ResponseController, in: message{shape: in}, out: message{shape: out}, single: single, most: v.opts.HeadersMax}
 		defer interrupt(ctx)()
-		return wire(v.opts.Shown(c.Procedure, v.run(ctx, c)))
+		return v.Schema.wire(v.opts.Shown(c.Procedure, v.run(ctx, c)))
 	}}
 }
 
@@ -181,7 +184,11 @@ func (v *version) run(ctx context.Context, c *Call) (err error) {
 }
 
 // wire is err as connect sends it: the codes are connect's own.
-func wire(err error) error {
+func wire(err error) error { return (*Schema)(nil).wire(err) }
+
+// wire is an error of a method. Details that are messages of the module have JSON
+// beside them, for callers without its types; those of google.rpc get it from connect.
+func (s *Schema) wire(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -198,7 +205,27 @@ func wire(err error) error {
 	}
 	e := connect.NewError(connect.Code(own.Code), text)
 	for _, d := range own.Details {
-		e = e.WithDetail(&connect.ErrorDetail{Type: d.Type, Value: d.Value})
+		e = e.WithDetail(&connect.ErrorDetail{Type: d.Type, Value: d.Value, Debug: s.json(d)})
 	}
 	return e
+}
+
+// json is a detail as text, or nil where its type is not the module's.
+func (s *Schema) json(d weft.Detail) []byte {
+	if s == nil {
+		return nil
+	}
+	t, err := s.types.FindMessageByName(protoreflect.FullName(d.Type))
+	if err != nil {
+		return nil
+	}
+	m := t.New().Interface()
+	if proto.Unmarshal(d.Value, m) != nil {
+		return nil
+	}
+	text, err := protojson.MarshalOptions{Resolver: s.types}.Marshal(m)
+	if err != nil {
+		return nil
+	}
+	return text
 }
