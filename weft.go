@@ -4,6 +4,7 @@
 package weft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,11 +58,12 @@ func CheckNamespace(ns string) error {
 	return Errorf(InvalidArgument, "weft.CheckNamespace", "%.80q is not a namespace", ns).WithHint("it has lower-case letters, digits and dashes, at most 63")
 }
 
-// Ref names a handler as a workflow calls it: name:version@catalog.
+// Ref names a handler as a workflow calls it: name:version@catalog. The name of a
+// method of a service is package.Service/Method.
 type Ref struct {
 	Name    string
 	Version string // semver, a prefix of one such as "2", or empty for the newest
-	Catalog string // "default" where none is written
+	Catalog string // "default" where none is written; of a method, else the peer that has it
 }
 
 // DefaultCatalog is the catalog that a Ref means when it names none.
@@ -69,19 +71,29 @@ const DefaultCatalog = "default"
 
 var refForm = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9_-]{0,62})(?::([0-9]+(?:\.[0-9]+){0,2}(?:-[0-9A-Za-z.-]+)?))?(?:@([a-z0-9][a-z0-9-]{0,62}))?$`)
 
+var methodRefForm = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*)(?::([0-9]+(?:\.[0-9]+){0,2}(?:-[0-9A-Za-z.-]+)?))?(?:@([A-Za-z0-9][A-Za-z0-9._-]{0,127}))?$`)
+
 // ParseRef reads "name", "name:version" or "name:version@catalog". A name
 // starts with a letter and has at most 63 letters, digits, dashes and
-// underscores.
+// underscores, or is that of a method as IsProcedure has it. A method of a peer,
+// package.Service/Method@peer, has no version.
 func ParseRef(s string) (Ref, error) {
 	m := refForm.FindStringSubmatch(s)
 	if m == nil {
+		m = methodRefForm.FindStringSubmatch(s)
+	}
+	if m == nil || strings.Contains(m[1], "/") && !IsProcedure(m[1]) {
 		return Ref{}, Errorf(InvalidArgument, "weft.ParseRef", "%q is not a handler reference: write name:version@default", s)
 	}
-	if m[3] == "" {
-		m[3] = DefaultCatalog
+	r := Ref{Name: m[1], Version: m[2], Catalog: cmp.Or(m[3], DefaultCatalog)}
+	if r.Elsewhere() && IsProcedure(r.Name) && r.Version != "" {
+		return Ref{}, Errorf(InvalidArgument, "weft.ParseRef", "%q has the version of a module and the name of a peer", s).WithHint("leave the version out: a peer's method has none")
 	}
-	return Ref{Name: m[1], Version: m[2], Catalog: m[3]}, nil
+	return r, nil
 }
+
+// Elsewhere reports whether r is none of the host's own handlers.
+func (r Ref) Elsewhere() bool { return r.Catalog != "" && r.Catalog != DefaultCatalog }
 
 var procedureForm = regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_]*\.)*[A-Za-z_][A-Za-z0-9_]*/[A-Za-z_][A-Za-z0-9_]*$`)
 
@@ -137,6 +149,11 @@ func (h Header) Get(name string) string { return strings.Join(h[name], ", ") }
 
 // Set makes value the only one of its name.
 func (h Header) Set(name, value string) { h[name] = []string{value} }
+
+// IsJSON reports whether the body of a call is JSON and not protobuf: it begins
+// with { or [, as protobuf does only where its first field is a group with the number
+// 15 or 11.
+func IsJSON(body []byte) bool { return len(body) > 0 && (body[0] == '{' || body[0] == '[') }
 
 // Request is one call to the outside. It goes through the gate, whoever makes it.
 type Request struct {

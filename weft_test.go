@@ -34,3 +34,28 @@ func TestTargetsOfRequests(t *testing.T) {
 		}
 	}
 }
+
+func TestRefsNameHandlersAndMethods(t *testing.T) {
+	for text, want := range map[string]weft.Ref{
+		"charge-card":                                     {Name: "charge-card", Catalog: "default"},
+		"charge-card:2":                                   {Name: "charge-card", Version: "2", Catalog: "default"},
+		"charge-card:2.0.1-rc.1@shared":                   {Name: "charge-card", Version: "2.0.1-rc.1", Catalog: "shared"},
+		"shop.v1.OrderService/Place":                      {Name: "shop.v1.OrderService/Place", Catalog: "default"},
+		"shop.v1.OrderService/Place:2@default":            {Name: "shop.v1.OrderService/Place", Version: "2", Catalog: "default"},
+		"shop.v1.OrderService/Place@shop.v1.OrderService": {Name: "shop.v1.OrderService/Place", Catalog: "shop.v1.OrderService"},
+		"Orders/Place@eu-orders":                          {Name: "Orders/Place", Catalog: "eu-orders"},
+	} {
+		got, err := weft.ParseRef(text)
+		if err != nil || got != want {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+		if again, err := weft.ParseRef(got.String()); err != nil || again != got {
+			t.Errorf("%s is written as %s: %+v, %v", text, got, again, err)
+		}
+	}
+	for _, text := range []string{"", "1st", "charge card", "charge-card:two", "charge-card@shop.v1", "/Place", "shop.v1.OrderService/", "shop..v1/Place", "a/b/c", ".a/B", "a/B:1@peer"} {
+		if got, err := weft.ParseRef(text); err == nil {
+			t.Errorf("%q is %+v", text, got)
+		}
+	}
+}

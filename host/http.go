@@ -21,7 +21,7 @@ import (
 var plainPaths = []string{"/events", "/handlers", "/healthz", "/metrics", "/readyz"}
 
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
-// handlers at /handlers/{name}, health, metrics and reflection, and what modules
+// handlers at /handlers/{name}, methods too, health, metrics and reflection, and what modules
 // serve at all other paths.
 func (h *Host) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -29,8 +29,8 @@ func (h *Host) Handler() http.Handler {
 	modules := services.CORS(h.opts.Origins, h.typed) // not the API: a page that may call a module is not to upload one
 	connecthttp.Mount(own, h.server, rpc.MountOptions()...)
 	own.Handle("POST /events", h.plain(h.bus.ServeHTTP))
-	own.Handle("POST /handlers/{name}", h.plain(h.call))
-	for _, path := range []string{"/events", "/handlers/{name}"} {
+	own.Handle("POST /handlers/{name...}", h.plain(h.call))
+	for _, path := range []string{"/events", "/handlers/{name...}"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", http.MethodPost)
 			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)

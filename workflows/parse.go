@@ -430,11 +430,11 @@ func (p *parser) durationFields(n *node, what string) *Duration {
 func (p *parser) ref(n *node, text, pointer string) weft.Ref {
 	r, err := weft.ParseRef(text)
 	if err != nil {
-		hint := "write charge-card, charge-card:2 or charge-card:2.0.1; without a version it is the newest; or the name of a function of use.functions"
+		hint := "write charge-card, charge-card:2 or charge-card:2.0.1; without a version it is the newest; a method is package.Service/Method; or the name of a function of use.functions"
 		p.wrong(n, "call", hint, "%q is not a handler reference", text)
 		return r
 	}
-	if r.Catalog != weft.DefaultCatalog {
+	if r.Elsewhere() && !weft.IsProcedure(r.Name) {
 		hint := "name it under use.catalogs, or upload a handler and write @default"
 		if p.elsewhere() {
 			hint = "call it by its address: " + aloneHint

@@ -9,6 +9,7 @@ import (
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/workflows"
+	"github.com/weftrun/weft/workflows/grpc"
 )
 
 // Handler is one handler of one version of a module, ready to be called.
@@ -17,6 +18,7 @@ type Handler struct {
 	Spec   weft.HandlerSpec
 	Module *Module
 	Code   Code
+	Method *grpc.Method // whose messages it takes and gives; nil where these are any bytes
 }
 
 // Code runs handlers: a *wasm.Module, or functions of a simulator.
@@ -37,19 +39,24 @@ type Subscriber struct {
 	Subscription weft.Subscription
 }
 
-// Handler finds the handler that ref means, and loads its module on first use.
+// Handler finds the handler that ref means, and loads its module on first use. That
+// of a method which streams is an error.
 func (c *Catalog) Handler(ctx context.Context, ns string, ref weft.Ref) (Handler, error) {
 	info, err := c.find(ns, ref)
 	if err != nil {
 		return Handler{}, err
 	}
+	method, err := info.Module.method(ref.Name)
+	if err != nil {
+		return Handler{}, err
+	}
 	code, err := c.load(ctx, info.Module)
-	return Handler{Ref: info.Ref, Spec: info.Spec, Module: info.Module, Code: code}, err
+	return Handler{Ref: info.Ref, Spec: info.Spec, Module: info.Module, Code: code, Method: method}, err
 }
 
 func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 	const op = "catalog.Catalog.Handler"
-	if ref.Catalog != weft.DefaultCatalog && ref.Catalog != "" {
+	if ref.Elsewhere() {
 		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "no catalog %q", ref.Catalog).WithHint("handlers on this host are in the catalog %s", weft.DefaultCatalog)
 	}
 	s := c.space(ns)
@@ -64,6 +71,9 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 	err := weft.Errorf(weft.NotFound, op, "no handler %q in namespace %s", ref.Name, ns)
 	if near := workflows.Nearest(ref.Name, slices.Sorted(maps.Keys(s.handlers))); near != "" {
 		return HandlerInfo{}, err.WithHint("did you mean %s?", near)
+	}
+	if service, _, method := strings.Cut(ref.Name, "/"); method {
+		return HandlerInfo{}, err.WithHint("push the module that serves it: weft module push; a step calls a peer's as %s@%s", ref.Name, service)
 	}
 	return HandlerInfo{}, err.WithHint("push the module that has it: weft module push")
 }

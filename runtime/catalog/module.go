@@ -16,6 +16,7 @@ import (
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows/grpc"
 )
 
 // Module is one version of a module. Its fields must not be changed.
@@ -32,6 +33,9 @@ type Module struct {
 	Isolation             weft.Isolation // where it runs
 	Signature             *Signature     // by a key that was trusted at its upload; nil for none
 	Signed                bool           // that key is trusted now
+
+	namespace string                         // whose it is
+	services  func() (*grpc.Services, error) // of Descriptors, read once
 }
 
 // Push is one upload.
@@ -89,6 +93,7 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 	}
 	maps.Copy(m.Config, p.Config)
 	c.settle(ns, m)
+	m.link()
 	pushed, err := c.add(ctx, ns, m, p)
 	pushed.Doubts = report.Doubts
 	if doubt != "" {
@@ -299,6 +304,7 @@ func (c *Catalog) moduleOf(row store.Module) (*Module, error) {
 		}
 	}
 	c.settle(row.Namespace, m)
+	m.link()
 	return m, nil
 }
 

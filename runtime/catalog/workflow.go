@@ -69,11 +69,11 @@ func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definitio
 	}
 	w := &workflow{def: def, digest: digest(src), created: time.Now().Truncate(time.Millisecond)}
 	pinned, err := def.Pin(func(use workflows.HandlerUse) (weft.Ref, error) {
-		info, err := c.find(ns, use.Ref)
+		ref, err := c.pin(ns, use.Ref)
 		if err == nil {
-			a.Pinned = append(a.Pinned, Pin{use.Ref, info.Ref})
+			a.Pinned = append(a.Pinned, Pin{use.Ref, ref})
 		}
-		return info.Ref, err
+		return ref, err
 	})
 	if err != nil {
 		return Applied{}, err
@@ -99,6 +99,19 @@ func (c *Catalog) apply(ctx context.Context, ns string, def *workflows.Definitio
 	}
 	c.update(ns, func(s *space) { s.addWorkflow(w) })
 	return a, nil
+}
+
+// pin is the one handler that ref means, and that a step can call. What a peer has
+// is found when it is called.
+func (c *Catalog) pin(ns string, ref weft.Ref) (weft.Ref, error) {
+	if ref.Elsewhere() {
+		return ref, nil
+	}
+	info, err := c.find(ns, ref)
+	if err == nil {
+		_, err = info.Module.method(ref.Name)
+	}
+	return info.Ref, err
 }
 
 // there reports whether the version is there with this text already; with another

@@ -69,6 +69,10 @@ func (k *call) make() {
 		k.script()
 		return
 	}
+	if k.c.Handler.Elsewhere() {
+		k.peer()
+		return
+	}
 	for try := 0; ; try++ {
 		k.ordinal, k.reached = 0, false
 		stale := k.handler()
@@ -96,7 +100,7 @@ func (k *call) handler() (stale bool) {
 		k.fail(err)
 		return false
 	}
-	out, err := h.Call(k.ctx, t, wasm.Input{Body: input, Headers: k.headers()})
+	out, err := h.Typed(true).Call(k.ctx, t, wasm.Input{Body: input, Headers: k.headers()})
 	if errors.Is(err, errStale) {
 		return true
 	}
@@ -112,6 +116,35 @@ func (k *call) handler() (stale bool) {
 		t.events[i].Data = k.hidden(t.events[i].Data)
 	}
 	return k.finish(k.hidden(out.Body), t)
+}
+
+// peer calls a method of a peer, in JSON.
+func (k *call) peer() {
+	input := k.c.Input
+	if len(input) == 0 || string(input) == "null" {
+		input = []byte("{}")
+	}
+	r := weft.Request{Namespace: k.a.row.Namespace, Caller: k.a.row.Workflow + "/" + k.c.Name, Peer: k.c.Handler.Catalog, Procedure: "/" + k.c.Handler.Name, Headers: map[string]string{}, Body: input}
+	res, err := k.ask(k.ctx, r, store.Ticket{}, func(res weft.Response) (weft.Response, error) {
+		if !json.Valid(res.Body) {
+			return weft.Response{}, weft.Errorf(weft.Internal, "engine.call.peer", "the answer of %s is not JSON", k.c.Handler).WithHint("a peer that a step calls answers in JSON, as Connect does")
+		}
+		return res, nil
+	}, nil)
+	k.conclude(res.Body, err)
+}
+
+// conclude ends a call that is no handler's.
+func (k *call) conclude(output []byte, err error) {
+	var abort *wasm.Abort
+	if errors.As(err, &abort) {
+		err = abort.Err
+	}
+	if err != nil {
+		k.fail(err)
+		return
+	}
+	k.finish(output, &txn{e: k.a.e, loss: k.a.e.losses.Load()})
 }
 
 func (k *call) headers() weft.Header {

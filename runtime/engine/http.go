@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"hash"
 	"maps"
 	"net/url"
@@ -15,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/weftrun/weft"
-	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
 	"github.com/weftrun/weft/workflows"
 	"github.com/weftrun/weft/workflows/machine"
@@ -23,16 +21,7 @@ import (
 
 // http makes the call of a task call: http or call: openapi.
 func (k *call) http() {
-	data, err := k.answer(k.c.HTTP)
-	var abort *wasm.Abort
-	if errors.As(err, &abort) {
-		err = abort.Err
-	}
-	if err != nil {
-		k.fail(err)
-		return
-	}
-	k.finish(data, &txn{e: k.a.e, loss: k.a.e.losses.Load()})
+	k.conclude(k.answer(k.c.HTTP))
 }
 
 // answer is what the machine is told of the call.

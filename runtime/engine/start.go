@@ -257,7 +257,8 @@ func (a *actor) checkCommand(kind machine.Kind) error {
 
 // Call calls a handler outside a workflow. Its writes and events are durable
 // when Call returns, and so is all that it has read. An Idempotency-Key header
-// goes to the peers that the handler calls.
+// goes to the peers that the handler calls. A method of a service takes JSON, and
+// gives it, or protobuf.
 func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
 	end, err := e.begin("engine.Engine.Call")
 	if err != nil {
@@ -292,7 +293,20 @@ func (e *Engine) transact(ctx context.Context, c weft.Call, key string, ack func
 	if err != nil {
 		return weft.Result{}, err
 	}
-	return e.perform(ctx, h, c, key, ack, nil)
+	return e.perform(ctx, h.Typed(speaksJSON(c)), c, key, ack, nil)
+}
+
+// speaksJSON reports whether a call of a method is one in JSON: as its content type
+// says, or else as it looks.
+func speaksJSON(c weft.Call) bool {
+	kind, _, _ := strings.Cut(c.Headers.Get("content-type"), ";")
+	switch strings.TrimSpace(kind) {
+	case "application/json":
+		return true
+	case "application/proto", "application/protobuf", "application/x-protobuf":
+		return false
+	}
+	return len(c.Input) == 0 || weft.IsJSON(c.Input)
 }
 
 // perform is transact with a handler that has been found; k is nil where there is

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 
@@ -33,7 +34,10 @@ const SourceMax = 1 << 20
 
 // Method is one method of a service, with one message each way. It is safe for
 // use by several goroutines.
-type Method struct{ desc protoreflect.MethodDescriptor }
+type Method struct {
+	desc  protoreflect.MethodDescriptor
+	types *dynamicpb.Types // that a google.protobuf.Any may hold
+}
 
 // Describe reads a description, the text of a .proto file or a descriptor set
 // as protoc and buf write it, and gives as much of it as Open needs for a
@@ -58,7 +62,7 @@ func Describe(ctx context.Context, source []byte, from, service string) ([]byte,
 	return nil, fail("%s has no service %s, only %s", from, service, some(known))
 }
 
-func fail(format string, args ...any) error {
+func fail(format string, args ...any) *weft.Error {
 	return weft.Errorf(weft.InvalidArgument, "grpc", format, args...)
 }
 
@@ -125,31 +129,73 @@ func compile(ctx context.Context, source []byte, from string) ([]protoreflect.Fi
 
 // Open finds a method in what Describe gave.
 func Open(description []byte, service, method string) (*Method, error) {
-	set := &descriptorpb.FileDescriptorSet{}
-	if err := proto.Unmarshal(description, set); err != nil {
-		return nil, weft.Errorf(weft.DataLoss, "grpc.Open", "the description of %s cannot be read: %w", service, err)
-	}
-	files, err := protodesc.NewFiles(set)
+	services, err := Read(description)
 	if err != nil {
-		return nil, fail("the description of %s: %w", service, err)
+		return nil, err
 	}
-	d, err := files.FindDescriptorByName(protoreflect.FullName(service))
-	s, ok := d.(protoreflect.ServiceDescriptor)
+	return services.Method(service, method)
+}
+
+// Services are those of a descriptor set. They are safe for use by several
+// goroutines.
+type Services struct{ files *protoregistry.Files }
+
+// Read reads an encoded descriptor set. Files of google/protobuf that it imports
+// may be left out.
+func Read(set []byte) (*Services, error) {
+	all := &descriptorpb.FileDescriptorSet{}
+	if err := proto.Unmarshal(set, all); err != nil {
+		return nil, weft.Errorf(weft.DataLoss, "grpc.Read", "a descriptor set cannot be read: %w", err)
+	}
+	have := map[string]bool{}
+	for _, f := range all.File {
+		have[f.GetName()] = true
+	}
+	for i := 0; i < len(all.File); i++ { // it grows
+		for _, path := range all.File[i].Dependency {
+			if have[path] || !strings.HasPrefix(path, "google/protobuf/") {
+				continue
+			}
+			if f, err := protoregistry.GlobalFiles.FindFileByPath(path); err == nil {
+				have[path] = true
+				all.File = append(all.File, protodesc.ToFileDescriptorProto(f))
+			}
+		}
+	}
+	files, err := protodesc.NewFiles(all)
+	if err != nil {
+		return nil, fail("the descriptor set: %w", err)
+	}
+	return &Services{files}, nil
+}
+
+// Has reports whether there is such a method.
+func (s *Services) Has(service, method string) bool {
+	d, err := s.files.FindDescriptorByName(protoreflect.FullName(service + "." + method))
+	_, ok := d.(protoreflect.MethodDescriptor)
+	return err == nil && ok
+}
+
+// Method finds a method by the full name of its service and its own. One that
+// streams is refused.
+func (s *Services) Method(service, method string) (*Method, error) {
+	d, err := s.files.FindDescriptorByName(protoreflect.FullName(service))
+	of, ok := d.(protoreflect.ServiceDescriptor)
 	if err != nil || !ok {
-		return nil, weft.Errorf(weft.DataLoss, "grpc.Open", "the description has no service %s", service)
+		return nil, weft.Errorf(weft.NotFound, "grpc.Services.Method", "the description has no service %s", service)
 	}
-	m := s.Methods().ByName(protoreflect.Name(method))
+	m := of.Methods().ByName(protoreflect.Name(method))
 	if m == nil {
 		names := map[string]bool{}
-		for i := range s.Methods().Len() {
-			names[string(s.Methods().Get(i).Name())] = true
+		for i := range of.Methods().Len() {
+			names[string(of.Methods().Get(i).Name())] = true
 		}
 		return nil, fail("%s has no method %s, only %s", service, method, some(slices.Collect(maps.Keys(names))))
 	}
 	if m.IsStreamingClient() || m.IsStreamingServer() {
-		return nil, fail("%s/%s is a stream; only a method with one message each way can be called", service, method)
+		return nil, fail("%s/%s is a stream; only a method with one message each way can be called", service, method).WithHint("give the service a method that takes and gives one message, or call it from a client")
 	}
-	return &Method{m}, nil
+	return &Method{m, dynamicpb.NewTypes(s.files)}, nil
 }
 
 // Path is where a server has the method, such as /orders.v1.Orders/Place.
@@ -160,7 +206,7 @@ func (m *Method) Path() string {
 // Message is what the method is sent, from JSON as protobuf maps it.
 func (m *Method) Message(arguments []byte) ([]byte, error) {
 	in := dynamicpb.NewMessage(m.desc.Input())
-	if err := protojson.Unmarshal(arguments, in); err != nil {
+	if err := (protojson.UnmarshalOptions{Resolver: m.types}).Unmarshal(arguments, in); err != nil {
 		return nil, fail("the arguments of %s: %w", m.Path(), err)
 	}
 	return proto.MarshalOptions{Deterministic: true}.Marshal(in)
@@ -173,7 +219,7 @@ func (m *Method) JSON(message []byte) ([]byte, error) {
 	if err := proto.Unmarshal(message, out); err != nil {
 		return nil, weft.Errorf(weft.Internal, "grpc", "the answer of %s is no %s", m.Path(), m.desc.Output().FullName())
 	}
-	text, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(out)
+	text, err := protojson.MarshalOptions{EmitDefaultValues: true, Resolver: m.types}.Marshal(out)
 	if err != nil {
 		return nil, weft.Errorf(weft.Internal, "grpc", "the answer of %s: %w", m.Path(), err)
 	}

@@ -140,3 +140,55 @@ func TestFilesOfAFolderAreOneDescriptorSet(t *testing.T) {
 		}
 	}
 }
+
+func TestTheServicesOfASetAreCalledByTheirNames(t *testing.T) {
+	set := compiled(t, `syntax = "proto3"; package a; import "google/protobuf/any.proto"; import "google/protobuf/empty.proto";
+		message M { string text = 1; google.protobuf.Any any = 2; }
+		service S { rpc Do(M) returns (M); rpc None(google.protobuf.Empty) returns (M); rpc In(stream M) returns (M); rpc Out(M) returns (stream M); }`)
+	services, err := grpc.Read(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := services.Method("a.S", "Do")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = `{"text":"t","any":{"@type":"x/a.M","text":"inside","any":null}}`
+	wire, err := m.Message([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := m.JSON(wire); err != nil || string(out) != strings.Replace(text, `,"any":null`, "", 1) {
+		t.Errorf("%s, %v", out, err)
+	}
+	for _, c := range []struct{ service, method, want string }{
+		{"a.S", "In", "a.S/In is a stream; only a method with one message each way can be called; give the service a method"},
+		{"a.S", "Out", "a.S/Out is a stream"},
+		{"a.S", "Undo", "a.S has no method Undo, only Do, In, None, Out"},
+		{"a.T", "Do", "no service a.T"},
+		{"a.M", "Do", "no service a.M"},
+	} {
+		if _, err := services.Method(c.service, c.method); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s/%s: %v", c.service, c.method, err)
+		}
+	}
+}
+
+// compiled is the descriptor set of a file, as protoc writes it without imports.
+func compiled(t *testing.T, source string) []byte {
+	t.Helper()
+	whole, err := grpc.Compile(t.Context(), fstest.MapFS{"api.proto": {Data: []byte(source)}}, "api.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := &descriptorpb.FileDescriptorSet{}
+	if err := proto.Unmarshal(whole, set); err != nil {
+		t.Fatal(err)
+	}
+	set.File = set.File[len(set.File)-1:]
+	alone, err := proto.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return alone
+}
