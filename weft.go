@@ -225,6 +225,7 @@ type Manifest struct {
 	Description   string            `json:"description,omitempty"`
 	Handlers      []HandlerSpec     `json:"handlers,omitempty"`
 	Subscriptions []Subscription    `json:"subscriptions,omitempty"`
+	Bind          []Binding         `json:"bind,omitempty"`
 	Grants        Grants            `json:"grants,omitzero"`
 	Limits        Limits            `json:"limits,omitzero"`
 	Lifecycle     Lifecycle         `json:"lifecycle,omitempty"` // default pool
@@ -346,6 +347,23 @@ func (e *Event) SetAttribute(name, value string) (err error) {
 	}
 	return err
 }
+
+// Binding has calls of a method of the module's services answered by runs of a
+// workflow, and not by a handler.
+type Binding struct {
+	Method   string      `json:"method"`           // orders.v1.OrderService/Place
+	Workflow string      `json:"workflow"`         // name or space/name, with :version or for the newest at upload
+	Mode     BindingMode `json:"mode,omitempty"`   // default wait
+	Pinned   string      `json:"pinned,omitempty"` // space/name:version: what the host has found
+}
+
+// BindingMode says what a call waits for.
+type BindingMode string
+
+const (
+	BindWait  BindingMode = "wait"  // the run: its output is the answer, unless the caller asks not to wait
+	BindAsync BindingMode = "async" // that the run is durable: its id is the answer
+)
 
 // Grants is what a module may reach. An entry matches whole, or as a prefix
 // when it ends in *. An empty list allows nothing.

@@ -18,10 +18,10 @@ import (
 
 // plainPaths are those that the port has beside the services: no rule of a module
 // may begin with one.
-var plainPaths = []string{"/events", "/handlers", "/healthz", "/metrics", "/readyz"}
+var plainPaths = []string{"/events", "/handlers", "/healthz", "/metrics", "/readyz", "/workflows"}
 
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
-// handlers at /handlers/{name}, methods too, health, metrics and reflection, and what modules
+// handlers at /handlers/{name}, methods too, workflows at /workflows/{name}, health, metrics and reflection, and what modules
 // serve at all other paths.
 func (h *Host) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -30,7 +30,8 @@ func (h *Host) Handler() http.Handler {
 	connecthttp.Mount(own, h.server, rpc.MountOptions()...)
 	own.Handle("POST /events", h.plain(h.bus.ServeHTTP))
 	own.Handle("POST /handlers/{name...}", h.plain(h.call))
-	for _, path := range []string{"/events", "/handlers/{name...}"} {
+	own.Handle("POST /workflows/{name...}", h.plain(h.run))
+	for _, path := range []string{"/events", "/handlers/{name...}", "/workflows/{name...}"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", http.MethodPost)
 			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)

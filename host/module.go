@@ -151,8 +151,9 @@ const (
 
 // BuildModule builds the module in a folder with the toolchain of its language,
 // puts what weft.yaml and *.proto, or descriptors.binpb, say into it, and checks
-// it as InspectModule does. Generated code is written anew before. What the tools write goes to says. The module is in
-// the file that it returns, of the name in weft.yaml.
+// it as InspectModule does. Generated code is written anew before. What the tools
+// write goes to says. The module is in the file that it returns, of the name in
+// weft.yaml. Where workflows answer all methods there need be no sources.
 func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, i Inspection, err error) {
 	const op = "host.BuildModule"
 	manifest, err := manifestIn(dir)
@@ -167,6 +168,9 @@ func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, 
 		return "", i, err
 	}
 	code, err := guest.Build(ctx, dir, says)
+	if weft.CodeOf(err) == weft.NotFound && descriptors != nil && bindsAlone(manifest) {
+		code, err = []byte("\x00asm\x01\x00\x00\x00"), nil // a module without anything in it
+	}
 	if err != nil {
 		return "", i, err
 	}
@@ -199,6 +203,12 @@ func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, 
 		return "", i, weft.Errorf(weft.Unavailable, op, "write the module: %w", err)
 	}
 	return file, i, nil
+}
+
+// bindsAlone reports whether a manifest has workflows answer, and no handler.
+func bindsAlone(manifest []byte) bool {
+	m, err := wasm.ParseManifest(manifest)
+	return err == nil && len(m.Bind) > 0 && len(m.Handlers) == 0
 }
 
 // manifestIn is weft.yaml as JSON; nil where there is none.

@@ -24,7 +24,7 @@ func routed(t *testing.T, path string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(map[string]string{
+	return compiledSet(t, map[string]string{
 		"annotations.proto": string(annotations),
 		"api.proto": fmt.Sprintf(`syntax = "proto3"; package say.v1; import "annotations.proto";
 			message Said { string text = 1; }
@@ -32,9 +32,15 @@ func routed(t *testing.T, path string) []byte {
 				rpc Echo(Said) returns (Said) { option (google.api.http) = { get: %q }; }
 				rpc Fail(Said) returns (Said);
 			}`, path),
-	})})}
+	})
+}
+
+// compiledSet is the encoded descriptors of files, by name and source.
+func compiledSet(t *testing.T, sources map[string]string) []byte {
+	t.Helper()
+	c := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(sources)})}
 	var set descriptorpb.FileDescriptorSet
-	for _, name := range []string{"annotations.proto", "api.proto"} {
+	for name := range sources {
 		files, err := c.Compile(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)

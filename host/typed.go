@@ -49,7 +49,7 @@ func (h *Host) admit(ns string, m *catalog.Module) error {
 // served is a version of a module as it serves in h, or, without one, would.
 func served(h *Host, ns string, m *catalog.Module) (services.Module, error) {
 	schema, err := services.Link(m.Name, m.Descriptors)
-	return services.Module{Namespace: ns, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{h, ns, m}}, err
+	return services.Module{Namespace: ns, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{h, ns, m}, Bound: boundOf(m)}, err
 }
 
 // offer makes what modules serve what the catalog has. A version that has gone
@@ -96,16 +96,23 @@ func (h *Host) linked(ns string, m *catalog.Module) (services.Module, error) {
 	return served(h, ns, m)
 }
 
-// methods runs those of a version of a module: each by the handler of its name.
+// methods runs those of a version of a module: each by the handler of its name, or
+// by a run of the workflow that it is bound to.
 type methods struct {
 	h  *Host
 	ns string
 	m  *catalog.Module
 }
 
-func (i methods) Implements(procedure string) bool { return i.m.Has(procedure[1:]) }
+func (i methods) Implements(procedure string) bool {
+	_, bound := i.m.BoundTo(procedure[1:])
+	return bound || i.m.Has(procedure[1:])
+}
 
 func (i methods) Call(ctx context.Context, c *services.Call) error {
+	if b, ok := i.m.BoundTo(c.Procedure[1:]); ok {
+		return i.start(ctx, c, b)
+	}
 	timeout := timeoutOf(ctx) // before there is an instance
 	handler, err := i.h.cat.HandlerOf(ctx, i.ns, i.m, c.Procedure[1:])
 	if err != nil {

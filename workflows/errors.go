@@ -32,6 +32,39 @@ func NormalErrorType(t string) string {
 	return t
 }
 
+// CodeOfStatus is the code that callers get of an error with this status, which
+// may be one of an author's own.
+func CodeOfStatus(status int) weft.Code {
+	switch status {
+	case 400, 422:
+		return weft.InvalidArgument
+	case 401:
+		return weft.Unauthenticated
+	case 403:
+		return weft.PermissionDenied
+	case 404, 410:
+		return weft.NotFound
+	case 408, 504:
+		return weft.DeadlineExceeded
+	case 409:
+		return weft.Aborted
+	case 412, 428:
+		return weft.FailedPrecondition
+	case 413, 429:
+		return weft.ResourceExhausted
+	case 499:
+		return weft.Canceled
+	case 501:
+		return weft.Unimplemented
+	case 502, 503:
+		return weft.Unavailable
+	}
+	if status >= 400 && status < 500 {
+		return weft.FailedPrecondition
+	}
+	return weft.Internal
+}
+
 // StandardError is the type and the status of the standard error that an
 // error of this code becomes in a workflow.
 func StandardError(code weft.Code) (errorType string, status int) {

@@ -74,6 +74,9 @@ func (a *app) showService(s *weftv1.Service) {
 			}
 			a.printf("    route     %s %s%s\n", r.Verb, r.Path, body)
 		}
+		if m.Workflow != "" {
+			a.printf("    workflow  %s%s\n", m.Workflow, map[bool]string{true: ", not waited for"}[m.Async])
+		}
 		a.printf("    example   %s\n", m.ExampleJson)
 	}
 }

@@ -118,7 +118,8 @@ func stepsOf(steps []machine.Step) (out []*weftv1.Step, omitted uint32) {
 func serviceOf(o services.Offer, examples bool) *weftv1.Service {
 	out := &weftv1.Service{Name: o.Name, Module: o.Module, Version: o.Version, Current: o.Current, Description: o.Comment}
 	for _, m := range o.Methods {
-		to := &weftv1.Method{Name: m.Name, Description: m.Comment, Procedure: m.Procedure, ClientStream: m.ClientStream, ServerStream: m.ServerStream, Request: m.Request, Response: m.Response}
+		to := &weftv1.Method{Name: m.Name, Description: m.Comment, Procedure: m.Procedure, ClientStream: m.ClientStream, ServerStream: m.ServerStream, Request: m.Request, Response: m.Response,
+			Workflow: m.Bound.Workflow, Async: m.Bound.Async}
 		if examples {
 			to.ExampleJson = string(m.Example)
 		}

@@ -86,11 +86,11 @@ func (e Edge) Shown(call string, err error) error {
 	return weft.Errorf(weft.Internal, "rpc.Edge", "internal error, reference %s", reference).WithHint("the log of weft has the cause under this reference")
 }
 
-// inside reports whether err came about inside weft. What a handler answered,
-// and how it trapped, is for its callers, whatever its code.
+// inside reports whether err came about inside weft. What a handler or a workflow
+// answered, and how a guest trapped, is for callers, whatever its code.
 func inside(err error) bool {
 	var e *weft.Error
-	if errors.As(err, &e) && (strings.HasPrefix(e.Op, "handler ") || e.Op == "wasm.Module.Call") {
+	if errors.As(err, &e) && (strings.HasPrefix(e.Op, "handler ") || strings.HasPrefix(e.Op, "workflow ") || e.Op == "wasm.Module.Call") {
 		return false
 	}
 	switch weft.CodeOf(err) {

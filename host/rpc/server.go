@@ -236,23 +236,12 @@ func (r runs) Start(ctx context.Context, q *weftv1.StartRequest) (*weftv1.StartR
 	}
 	run, existed, err := r.Engine.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: q.Workflow, Version: q.Version, Input: input, Key: q.IdempotencyKey})
 	if err == nil && q.Wait {
-		run, err = r.wait(ctx, run)
+		run, err = Wait(ctx, r.Drain, r.Engine, run)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &weftv1.StartResponse{Run: runOf(run), Existed: existed}, nil
-}
-
-// wait does not hold up a drain: the run goes on later, and its caller can ask then.
-func (r runs) wait(ctx context.Context, run engine.Run) (engine.Run, error) {
-	ctx, end := untilDrain(ctx, r.Drain)
-	defer end()
-	ended, err := r.Engine.Wait(ctx, run.Namespace, run.ID)
-	if err != nil && context.Cause(ctx) == ErrDraining {
-		err = weft.Errorf(weft.Unavailable, "rpc.Start", "weft is shutting down").WithHint("run %s goes on after the restart: watch it then", run.ID)
-	}
-	return ended, err
 }
 
 func (r runs) GetRun(ctx context.Context, q *weftv1.GetRunRequest) (*weftv1.GetRunResponse, error) {

@@ -103,6 +103,46 @@ func (c *Call) SendWithin(ctx context.Context, msg []byte) error {
 	return c.Send(msg)
 }
 
+// RecvJSON is the one message of a call, in JSON.
+func (c *Call) RecvJSON() ([]byte, error) {
+	msg, err := c.Recv()
+	if err != nil {
+		return nil, err
+	}
+	text, err := c.in.shape.toJSON(nil, msg)
+	if err != nil {
+		return nil, weft.Errorf(weft.InvalidArgument, "services.RecvJSON", "the request is no %s", c.in.shape.desc.FullName())
+	}
+	return text, nil
+}
+
+// SendJSON is Send of a message in JSON. null stands for one without fields. What
+// the message does not have is an error that names it.
+func (c *Call) SendJSON(text []byte) error {
+	p := c.out.shape.plan
+	if p.form == object && string(text) == "null" {
+		text = []byte("{}")
+	}
+	msg, err := p.exactly(text)
+	if err != nil {
+		return weft.Errorf(weft.Internal, "services.SendJSON", "no %s: %w", p.desc.FullName(), err)
+	}
+	return c.Send(msg)
+}
+
+// Answers reports whether the message that is answered has a text of that name.
+func (c *Call) Answers(field protoreflect.Name) bool {
+	fd := c.out.shape.desc.Fields().ByName(field)
+	return fd != nil && fd.Kind() == protoreflect.StringKind && !fd.IsList()
+}
+
+// Accepted says that the answer is about work that goes on: by REST it is a 202.
+func (c *Call) Accepted() {
+	if a, ok := c.info.TransportInfo.(*restAnswer); ok {
+		a.status = http.StatusAccepted
+	}
+}
+
 // SendHeaders sends what AddHeader has added before there is a message. Where a
 // method does not stream they wait for the answer.
 func (c *Call) SendHeaders() error { return c.own(c.stream.SendHeaders()) }

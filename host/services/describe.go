@@ -31,6 +31,7 @@ type Method struct {
 	Request      string          // full name of the message, a key of the schemas
 	Response     string          // the same
 	Example      json.RawMessage // of a request
+	Bound        Binding         // the workflow that answers; none where a handler does
 }
 
 // Route is a binding to REST.

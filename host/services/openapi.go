@@ -21,9 +21,9 @@ const parametersMax = 50
 
 // OpenAPI describes the services of a schema by OpenAPI 3.1: the paths of Connect
 // of methods that do not stream, and those of REST. The same schema gives the
-// same text.
-func (s *Schema) OpenAPI(title, version string) ([]byte, error) {
-	d := description{schemas: schemas{at: "#/components/schemas/", made: jsonObject{}}, paths: jsonObject{}, names: map[string][]string{}}
+// same text. Of a method that is bound it names the workflow.
+func (s *Schema) OpenAPI(title, version string, bound map[string]Binding) ([]byte, error) {
+	d := description{bound: bound, schemas: schemas{at: "#/components/schemas/", made: jsonObject{}}, paths: jsonObject{}, names: map[string][]string{}}
 	d.schemas.made["connect.error"] = jsonObject{
 		"type":     "object",
 		"required": []string{"code"},
@@ -54,17 +54,22 @@ func (s *Schema) OpenAPI(title, version string) ([]byte, error) {
 
 // description is what is written of a schema.
 type description struct {
+	bound   map[string]Binding // by procedure
 	schemas schemas
 	paths   jsonObject
 	names   map[string][]string // of the parameters of a path, by what it has for them: those of the first rule
 }
 
 func (d *description) operation(m protoreflect.MethodDescriptor, id string) jsonObject {
-	return described(m, jsonObject{
+	op := described(m, jsonObject{
 		"operationId": id,
 		"tags":        []string{string(m.Parent().FullName())},
 		"responses":   jsonObject{"default": d.answer("application/json", jsonObject{"$ref": d.schemas.at + "connect.error"})},
 	})
+	if b, ok := d.bound[procedure(m)]; ok {
+		op["x-weft-workflow"] = b.Workflow
+	}
+	return op
 }
 
 func (d *description) answer(kind string, schema jsonObject) jsonObject {
@@ -97,7 +102,15 @@ func (d *description) rule(r *rule, id string) {
 		parameters = d.query(r, parameters, in, nil)
 	}
 	op["parameters"] = parameters
-	op["responses"].(jsonObject)["200"] = d.answered(r)
+	b, ok := d.bound[procedure(r.method)]
+	if ok {
+		accepted := d.answered(r)
+		accepted["description"] = "The run goes on: Weft-Run is its id, Location what became of it."
+		op["responses"].(jsonObject)["202"] = accepted
+	}
+	if !b.Async {
+		op["responses"].(jsonObject)["200"] = d.answered(r)
+	}
 	item, _ := d.paths[path].(jsonObject)
 	if item == nil {
 		item = jsonObject{}

@@ -68,11 +68,11 @@ func TestOpenAPIDescribesWhatIsLive(t *testing.T) {
 
 func TestOpenAPIHasPathsSchemasAndComments(t *testing.T) {
 	raw := librarySet(t)
-	text, err := link(t, "library", raw).OpenAPI("library", "1")
+	text, err := link(t, "library", raw).OpenAPI("library", "1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := link(t, "library", raw).OpenAPI("library", "1")
+	again, err := link(t, "library", raw).OpenAPI("library", "1", nil)
 	if err != nil || !bytes.Equal(text, again) {
 		t.Errorf("it is not the same again: %v", err)
 	}

@@ -168,6 +168,16 @@ func wireOf(k protoreflect.Kind) protowire.Type {
 	return protowire.VarintType
 }
 
+// exactly is a message in JSON as protobuf. A field that it does not have is an
+// error: what is answered is not to be lost in silence.
+func (p *plan) exactly(text []byte) ([]byte, error) {
+	m := dynamicpb.NewMessage(p.desc)
+	if err := (protojson.UnmarshalOptions{Resolver: p.types}).Unmarshal(text, m); err != nil {
+		return nil, err
+	}
+	return proto.Marshal(m)
+}
+
 // byMessage appends a message in JSON to dst as protobuf, by a message.
 func (p *plan) byMessage(dst, text []byte) ([]byte, error) {
 	m := dynamicpb.NewMessage(p.desc)

@@ -48,7 +48,8 @@ func (f found) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, values := range r.Header {
 		info.RequestHeader().SetValues(name, values)
 	}
-	a := &restAnswer{rule: f.rule, w: w, info: info, msg: msg}
+	a := &restAnswer{rule: f.rule, w: w, info: info, msg: msg, status: http.StatusOK}
+	info.TransportInfo = a
 	a.events = strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "text/event-stream")
 	a.finish(f.v.server.Call(ctx, procedure(f.rule.method), info, a))
 }
@@ -270,6 +271,7 @@ type restAnswer struct {
 	begun  bool   // the headers are out
 	body   []byte // the one answer
 	kind   string // its content type
+	status int    // of the one answer
 }
 
 var _ connect.ServerStream = (*restAnswer)(nil)
@@ -382,6 +384,7 @@ func (a *restAnswer) finish(err error) {
 		a.headers("", a.info.ResponseHeader())
 		a.headers("Trailer-", a.info.ResponseTrailer())
 		a.w.Header().Set("Content-Type", a.kind)
+		a.w.WriteHeader(a.status)
 		_, _ = a.w.Write(a.body) // the caller has gone
 		return
 	}

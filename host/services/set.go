@@ -67,6 +67,14 @@ type Module struct {
 	Version   string
 	Schema    *Schema
 	Impl      Implementation
+	Bound     map[string]Binding // by procedure: methods that a workflow answers
+}
+
+// Binding is what answers a method instead of a handler, for those who ask what
+// a service is.
+type Binding struct {
+	Workflow string // space/name:version
+	Async    bool   // calls do not wait for the run
 }
 
 // Implementation runs the methods of one version of a module. Its methods are
@@ -204,10 +212,19 @@ func (m Module) check() error {
 	if len(m.Schema.services) == 0 {
 		return weft.Errorf(weft.InvalidArgument, "services.Add", "the descriptors of %s have no service", m.Name)
 	}
+	bound := maps.Clone(m.Bound)
 	for method := range m.Schema.methods() {
-		if p := procedure(method); !m.Impl.Implements(p) {
-			return weft.Errorf(weft.InvalidArgument, "services.Add", "module %s has no handler for %s", m.Name, p).WithHint("export one, or leave the method out of the descriptors")
+		p := procedure(method)
+		if _, is := bound[p]; is && (method.IsStreamingClient() || method.IsStreamingServer()) {
+			return weft.Errorf(weft.InvalidArgument, "services.Add", "module %s binds %s to a workflow, and it streams", m.Name, p).WithHint("a workflow has one input and one output")
 		}
+		delete(bound, p)
+		if !m.Impl.Implements(p) {
+			return weft.Errorf(weft.InvalidArgument, "services.Add", "module %s has no handler for %s", m.Name, p).WithHint("export one, bind it to a workflow, or leave the method out of the descriptors")
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(bound)) {
+		return weft.Errorf(weft.InvalidArgument, "services.Add", "module %s binds %s, which its descriptors do not have", m.Name, p).WithHint("write package.Service/Method as the descriptors do")
 	}
 	return nil
 }
@@ -371,9 +388,14 @@ func (s *Set) version(m Module) *version {
 	v := &version{Module: m, opts: &s.opts, server: connect.NewServer(), routes: routes{}, rest: &tree{}, quiet: make(chan struct{})}
 	v.life, v.end = context.WithCancelCause(context.Background())
 	v.rest.add(v)
-	v.described = sync.OnceValues(func() ([]byte, error) { return m.Schema.OpenAPI(m.Name, m.Version) })
+	v.described = sync.OnceValues(func() ([]byte, error) { return m.Schema.OpenAPI(m.Name, m.Version, m.Bound) })
 	v.explained = sync.OnceValues(func() (e explanation, err error) {
 		e.services, e.schemas, err = m.Schema.Describe()
+		for _, s := range e.services {
+			for i := range s.Methods {
+				s.Methods[i].Bound = m.Bound[s.Methods[i].Procedure]
+			}
+		}
 		return e, err
 	})
 	streams, unary := map[string]bool{}, map[string]bool{}

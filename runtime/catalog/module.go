@@ -59,7 +59,7 @@ type Pushed struct {
 // Limits of a manifest.
 const (
 	manifestMax = 1 << 20 // bytes of the whole as JSON
-	handlersMax = 1000    // handlers, and subscriptions
+	handlersMax = 1000    // handlers, subscriptions and bindings
 )
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
@@ -170,14 +170,14 @@ func check(m weft.Manifest, report wasm.Report) error {
 	if m.Isolation != "" && m.Isolation != weft.Process {
 		return refuse("ask for "+string(weft.Process)+", or leave it to the operator", "the manifest asks for isolation %q", m.Isolation)
 	}
-	if n := len(jsonOf(m)); n > manifestMax || len(m.Handlers) > handlersMax || len(m.Subscriptions) > handlersMax {
-		return weft.Errorf(weft.ResourceExhausted, "catalog.Catalog.Push", "the manifest has %d bytes, %d handlers and %d subscriptions; the limits are %d, %d and %d",
-			n, len(m.Handlers), len(m.Subscriptions), manifestMax, handlersMax, handlersMax)
+	if n := len(jsonOf(m)); n > manifestMax || max(len(m.Handlers), len(m.Subscriptions), len(m.Bind)) > handlersMax {
+		return weft.Errorf(weft.ResourceExhausted, "catalog.Catalog.Push", "the manifest has %d bytes, %d handlers, %d subscriptions and %d bindings; the limits are %d, and %d of each",
+			n, len(m.Handlers), len(m.Subscriptions), len(m.Bind), manifestMax, handlersMax)
 	}
 	if err := m.Lifecycle.Check("catalog.Catalog.Push"); err != nil {
 		return err
 	}
-	if len(m.Handlers) == 0 {
+	if len(m.Handlers) == 0 && len(m.Bind) == 0 {
 		return refuse("export a function with one i32 parameter and an i32 result", "module %s has no handler", m.Name)
 	}
 	names := map[string]bool{}
@@ -193,6 +193,9 @@ func check(m weft.Manifest, report wasm.Report) error {
 			return refuse("handlers of this module: "+strings.Join(report.Handlers, ", "),
 				"handler %s: the module exports no function %q with one i32 parameter and an i32 result", h.Name, exportOf(h))
 		}
+	}
+	if err := checkBindings(m.Bind, names); err != nil {
+		return err
 	}
 	for _, s := range m.Subscriptions {
 		if !names[s.Handler] || s.Type == "" {
@@ -215,6 +218,11 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 	defer c.mu.Unlock()
 	s := c.space(ns)
 	was := slices.IndexFunc(s.modules[m.Name], func(o *Module) bool { return o.Version == m.Version })
+	if was < 0 {
+		if err := c.bind(ns, m); err != nil {
+			return Pushed{}, err
+		}
+	}
 	if was < 0 && m.Descriptors != nil && c.admit != nil {
 		if err := c.admit(ns, m); err != nil {
 			return Pushed{}, err
@@ -228,7 +236,7 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 	}
 	if was >= 0 {
 		was := s.modules[m.Name][was]
-		if was.Digest == m.Digest && string(jsonOf(was.Manifest)) == string(jsonOf(m.Manifest)) && bytes.Equal(was.Descriptors, m.Descriptors) && (len(p.Config) == 0 || maps.Equal(was.Config, m.Config)) {
+		if was.Digest == m.Digest && string(jsonOf(written(was.Manifest))) == string(jsonOf(m.Manifest)) && bytes.Equal(was.Descriptors, m.Descriptors) && (len(p.Config) == 0 || maps.Equal(was.Config, m.Config)) {
 			return c.again(ctx, ns, was, m.Signature, p.Grant)
 		}
 		return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "%s:%s is there with other bytes, descriptors, manifest or configuration (digest %.12s)", m.Name, m.Version, was.Digest).

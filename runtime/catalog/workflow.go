@@ -296,6 +296,10 @@ func (c *Catalog) removeWorkflow(ctx context.Context, ns string, w *workflow, li
 			}
 		}
 	}
+	if module, method := c.space(ns).binds(w); module != "" {
+		return weft.Errorf(weft.FailedPrecondition, "catalog.Catalog.RemoveWorkflow", "module %s answers %s by %s:%s", module, method, w.key(), i.Version).
+			WithHint("remove that version of the module first")
+	}
 	busy, err := c.db.LiveRuns(ctx, ns, i.Space, i.Name, i.Version, live)
 	if err != nil {
 		return err

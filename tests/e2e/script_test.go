@@ -40,7 +40,7 @@ const patience = time.Minute
 //	let NAME PATTERN          keeps what the group of PATTERN matches in the output
 //	json weft ...             runs weft with --json: its output must be JSON
 //	terminal PROGRAM ...      runs a program on a terminal
-//	post PATH JSON            asks a method; with ! it must fail
+//	post PATH JSON [HEADER VALUE]...  asks a method; with ! it must fail
 //	json -                    the latest output must be JSON
 //	sign KEY FILE [COMMENT]   does what minisign -S -p KEY.pub -m FILE does, and makes the key first if need be
 //	killworkers               kills the worker processes of weft, of which there must be some

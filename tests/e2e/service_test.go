@@ -52,13 +52,19 @@ func talker(t *testing.T) map[string][]byte {
 
 // post sends JSON as curl does. The answer is the output.
 func post(ts *testscript.TestScript, not bool, args []string) {
-	res, err := http.Post(ts.Getenv("WEFT_SERVER")+args[0], "application/json", strings.NewReader(args[1]))
+	q, err := http.NewRequest(http.MethodPost, ts.Getenv("WEFT_SERVER")+args[0], strings.NewReader(args[1]))
+	ts.Check(err)
+	q.Header.Set("Content-Type", "application/json")
+	for i := 2; i < len(args); i += 2 {
+		q.Header.Set(args[i], args[i+1])
+	}
+	res, err := http.DefaultClient.Do(q)
 	ts.Check(err)
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
 	ts.Check(err)
 	fmt.Fprintf(ts.Stdout(), "%s\n", answer)
-	if ok := res.StatusCode == http.StatusOK; ok == not {
+	if ok := res.StatusCode == http.StatusOK || res.StatusCode == http.StatusAccepted; ok == not {
 		ts.Fatalf("%s: %s %s", args[0], res.Status, answer)
 	}
 }

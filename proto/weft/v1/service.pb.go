@@ -118,6 +118,8 @@ type Method struct {
 	Request       string                 `protobuf:"bytes,7,opt,name=request,proto3" json:"request,omitempty"` // full name of the message
 	Response      string                 `protobuf:"bytes,8,opt,name=response,proto3" json:"response,omitempty"`
 	ExampleJson   string                 `protobuf:"bytes,9,opt,name=example_json,json=exampleJson,proto3" json:"example_json,omitempty"` // of a request, its fields in their order
+	Workflow      string                 `protobuf:"bytes,10,opt,name=workflow,proto3" json:"workflow,omitempty"`                         // space/name:version, whose runs answer; empty where a handler does
+	Async         bool                   `protobuf:"varint,11,opt,name=async,proto3" json:"async,omitempty"`                              // calls get the id of the run, and do not wait for its end
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -213,6 +215,20 @@ func (x *Method) GetExampleJson() string {
 		return x.ExampleJson
 	}
 	return ""
+}
+
+func (x *Method) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *Method) GetAsync() bool {
+	if x != nil {
+		return x.Async
+	}
+	return false
 }
 
 // Route is a binding to REST.
@@ -513,7 +529,7 @@ const file_weft_v1_service_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x18\n" +
 	"\acurrent\x18\x04 \x01(\bR\acurrent\x12 \n" +
 	"\vdescription\x18\x05 \x01(\tR\vdescription\x12)\n" +
-	"\amethods\x18\x06 \x03(\v2\x0f.weft.v1.MethodR\amethods\"\xa7\x02\n" +
+	"\amethods\x18\x06 \x03(\v2\x0f.weft.v1.MethodR\amethods\"\xd9\x02\n" +
 	"\x06Method\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1c\n" +
@@ -523,7 +539,10 @@ const file_weft_v1_service_proto_rawDesc = "" +
 	"\x06routes\x18\x06 \x03(\v2\x0e.weft.v1.RouteR\x06routes\x12\x18\n" +
 	"\arequest\x18\a \x01(\tR\arequest\x12\x1a\n" +
 	"\bresponse\x18\b \x01(\tR\bresponse\x12!\n" +
-	"\fexample_json\x18\t \x01(\tR\vexampleJson\"C\n" +
+	"\fexample_json\x18\t \x01(\tR\vexampleJson\x12\x1a\n" +
+	"\bworkflow\x18\n" +
+	" \x01(\tR\bworkflow\x12\x14\n" +
+	"\x05async\x18\v \x01(\bR\x05async\"C\n" +
 	"\x05Route\x12\x12\n" +
 	"\x04verb\x18\x01 \x01(\tR\x04verb\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
