@@ -203,8 +203,12 @@ func (h *Host) subscribe() {
 	}
 }
 
-// DrainMax is how long Serve lets calls in progress end.
-const DrainMax = 10 * time.Second
+// DrainMax is how long Serve lets calls in progress end. partTime of it is for
+// those who call meanwhile to hear that they are refused.
+const (
+	DrainMax = 10 * time.Second
+	partTime = 250 * time.Millisecond
+)
 
 // Serve serves until ctx ends, then drains and closes the host: it refuses new
 // calls, ends streams, stops consuming events, lets what is in flight end, and
@@ -212,7 +216,7 @@ const DrainMax = 10 * time.Second
 func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	calls, cut := context.WithCancelCause(context.Background())
 	defer cut(nil)
-	s := services.Server(h.Handler())
+	s := services.Server(h.parting(h.Handler()))
 	s.ErrorLog = slog.NewLogLogger(h.log.Handler(), slog.LevelWarn)
 	s.BaseContext = func(net.Listener) context.Context { return calls }
 	self, err := h.announce(context.WithoutCancel(ctx), l.Addr())
@@ -232,6 +236,9 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	h.beginDrain()
 	late := time.AfterFunc(DrainMax/2, func() { cut(rpc.ErrDraining) })
 	defer late.Stop()
+	if err == nil {
+		time.Sleep(partTime)
+	}
 	if s.Shutdown(drain) != nil {
 		s.Close()
 	}

@@ -56,6 +56,18 @@ func (h *Host) Handler() http.Handler {
 	})
 }
 
+// parting has whoever calls while the host drains leave the connection. One that
+// the server closes by itself may just carry a call, and then nobody could say
+// whether that was begun.
+func (h *Host) parting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.drain.Err() != nil {
+			w.Header().Set("Connection", "close") // of HTTP/2: no further calls on it
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // ready is nil while the host takes work.
 func (h *Host) ready() error {
 	if h.drain.Err() != nil {

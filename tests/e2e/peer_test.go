@@ -21,17 +21,17 @@ import (
 	"github.com/weftrun/weft/store"
 )
 
-// process is a weft, or a program beside it.
+// process is a program beside weft.
 type process struct {
 	t   *testing.T
 	cmd *exec.Cmd
 	log *bytes.Buffer // to be read when it has ended
 }
 
-func start(t *testing.T, dir string, env []string, program string, args ...string) *process {
+func start(t *testing.T, dir string, program string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(program, args...), log: &bytes.Buffer{}}
-	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = dir, append(os.Environ(), env...), p.log, p.log
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -53,23 +53,6 @@ func (p *process) end(sig syscall.Signal) {
 	if err := p.cmd.Wait(); err != nil && sig == syscall.SIGTERM {
 		p.t.Fatalf("%v: %s", err, p.log)
 	}
-}
-
-// startWeft starts `weft dev` and waits until it is ready.
-func startWeft(t *testing.T, address, db string) *process {
-	t.Helper()
-	p := start(t, filepath.Dir(db), []string{"WEFT_LISTEN=" + address, "WEFT_DB=" + db, "WEFT_CACHE=" + filepath.Join(filepath.Dir(db), "cache")}, weftPath, "dev")
-	if !within(func() bool {
-		res, err := http.Get("http://" + address + "/readyz")
-		if err != nil {
-			return false
-		}
-		res.Body.Close()
-		return res.StatusCode == http.StatusOK
-	}) {
-		t.Fatal("weft is not ready")
-	}
-	return p
 }
 
 // ask asks a method in JSON.
@@ -125,8 +108,9 @@ func TestPeersOfEachLanguage(t *testing.T) {
 				return strings.NewReplacer("127.0.0.1:8787", address, "127.0.0.1:9090", at, `listen(9090, "127.0.0.1")`, `listen(`+at[strings.LastIndexByte(at, ':')+1:]+`, "127.0.0.1")`,
 					`("127.0.0.1", 9090)`, `("127.0.0.1", `+at[strings.LastIndexByte(at, ':')+1:]+`)`).Replace(text)
 			})
-			l := &leaseTest{t: t, address: address, db: filepath.Join(t.TempDir(), "weft.db"), at: at}
-			l.weft = startWeft(t, address, l.db)
+			l := &leaseTest{&talking{t: t, dir: t.TempDir(), address: address}, at}
+			l.start()
+			t.Cleanup(func() { _ = l.end(syscall.SIGKILL) })
 			l.readme(dir, folder, commands)
 			for _, file := range []string{"main.go", "greeter.mjs", "greeter.py"} {
 				text, err := os.ReadFile(filepath.Join(dir, file))
@@ -178,9 +162,8 @@ func unpack(t *testing.T, readme, dir string, change func(string) string) (comma
 
 // leaseTest is a weft with a peer.
 type leaseTest struct {
-	t               *testing.T
-	address, db, at string
-	weft            *process
+	*talking
+	at string // where the peer serves
 }
 
 func (l *leaseTest) readme(dir, folder, commands string) {
@@ -251,7 +234,7 @@ func (l *leaseTest) stays(epoch string) {
 // lives tries a program that keeps a lease of two seconds.
 func (l *leaseTest) lives(dir string, run []string) {
 	l.t.Helper()
-	peer := start(l.t, dir, nil, run[0], run[1:]...)
+	peer := start(l.t, dir, run[0], run[1:]...)
 	first := l.after("")
 	var greeted struct{ Greeting string }
 	if !within(func() bool { return ask("http://"+l.at+"/greet.v1.Greeter/Greet", `{"name":"Ada"}`, &greeted) == nil }) || greeted.Greeting != "hello Ada" {
@@ -260,9 +243,9 @@ func (l *leaseTest) lives(dir string, run []string) {
 	l.stays(first)
 
 	// weft is killed, and away for longer than a lease.
-	l.weft.end(syscall.SIGKILL)
+	_ = l.end(syscall.SIGKILL)
 	time.Sleep(3 * time.Second)
-	l.weft = startWeft(l.t, l.address, l.db)
+	l.start()
 	l.stays(first) // for every lease has its whole time again
 
 	// Somebody removes it, and it registers again.
@@ -279,13 +262,15 @@ func (l *leaseTest) lives(dir string, run []string) {
 	if !within(func() bool { return l.epoch() == "" }) {
 		l.t.Error("a killed peer stays registered")
 	}
-	peer = start(l.t, dir, nil, run[0], run[1:]...)
+	peer = start(l.t, dir, run[0], run[1:]...)
 	third := l.after(second)
 	peer.end(syscall.SIGTERM)
 	if now := l.epoch(); now != "" {
 		l.t.Errorf("after SIGTERM it is registered with epoch %s, begun with %s", now, third)
 	}
-	l.weft.end(syscall.SIGTERM)
+	if err := l.end(syscall.SIGTERM); err != nil {
+		l.t.Error(err)
+	}
 	want := []peers.ChangeKind{peers.Registered, peers.Drained, peers.Deregistered, // as the README says
 		peers.Registered, peers.Deregistered, peers.Registered, peers.Expired, peers.Registered, peers.Drained, peers.Deregistered}
 	if got := l.history(); !slices.Equal(got, want) {
@@ -296,7 +281,7 @@ func (l *leaseTest) lives(dir string, run []string) {
 // history is what the file of a weft that has ended knows of the peer.
 func (l *leaseTest) history() (kinds []peers.ChangeKind) {
 	l.t.Helper()
-	db, err := store.Open(l.t.Context(), store.Options{Path: l.db})
+	db, err := store.Open(l.t.Context(), store.Options{Path: filepath.Join(l.dir, "weft.db")})
 	if err != nil {
 		l.t.Fatal(err)
 	}
