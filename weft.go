@@ -144,6 +144,9 @@ const (
 	HeaderTimeout   = ":timeout"   // milliseconds that the caller gave, where it gave any
 )
 
+// HeaderDepth tells a peer how many calls of handlers and runs its call is inside of.
+const HeaderDepth = "weft-depth"
+
 // Get is the values of a name as one, as RFC 9110 joins them.
 func (h Header) Get(name string) string { return strings.Join(h[name], ", ") }
 
@@ -169,9 +172,19 @@ type Request struct {
 
 	Headers        map[string]string
 	Body           []byte
+	Depth          int    // calls of handlers and runs that this one is inside of
 	IdempotencyKey string // same key, same call: the gate may send it again
 	NoRedirect     bool   // plain HTTP only: hand redirects back
 	GRPC           bool   // with a URL: Body is a message of gRPC, and so is the body of the answer
+}
+
+// Names are those by which a grant lets r through to its peer: the peer's own, and
+// with it what is called, as SplitProcedure takes it.
+func (r Request) Names() [2]string {
+	if whole := strings.TrimPrefix(r.Procedure, "/"); strings.HasPrefix(whole, r.Peer+"/") {
+		return [2]string{r.Peer, whole}
+	}
+	return [2]string{r.Peer, r.Peer + r.Procedure}
 }
 
 // Target is the name of whom a request goes to, as breakers and parked runs

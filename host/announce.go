@@ -19,20 +19,30 @@ const (
 
 var unfit = regexp.MustCompile(`[^A-Za-z0-9.-]+|^[^A-Za-z0-9]+`)
 
+// hostname is that of the machine.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return hostsService
+	}
+	return name
+}
+
+// hostID is the name under which a host registers in its own registry.
+func hostID() string {
+	id := unfit.ReplaceAllString(hostname(), "x")
+	return id[:min(len(id), 128)]
+}
+
 // announce registers this host as a peer and keeps its lease while it lives.
 // Its name is that of the machine, so one that was killed is replaced.
 func (h *Host) announce(ctx context.Context, at net.Addr) (peers.Instance, error) {
-	name, err := os.Hostname()
-	if err != nil {
-		name = hostsService
-	}
 	address := at.String()
 	if tcp, ok := at.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		_, port, _ := net.SplitHostPort(address)
-		address = net.JoinHostPort(name, port)
+		address = net.JoinHostPort(hostname(), port)
 	}
-	id := unfit.ReplaceAllString(name, "x")
-	self, err := h.gate.Register(ctx, peers.Instance{Namespace: hostsNamespace, Service: hostsService, ID: id[:min(len(id), 128)], URL: "http://" + address, Zone: h.opts.Zone, Health: "/healthz"})
+	self, err := h.gate.Register(ctx, peers.Instance{Namespace: hostsNamespace, Service: hostsService, ID: hostID(), URL: "http://" + address, Zone: h.opts.Zone, Health: "/healthz"})
 	if err != nil {
 		return self, err
 	}

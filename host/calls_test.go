@@ -3,8 +3,10 @@ package host_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weftrun/weft/host"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
@@ -29,8 +31,8 @@ func stepping(name, task string) string {
 	return fmt.Sprintf("document: { dsl: '1.0.3', namespace: test, name: %s, version: '1.0.0' }\ndo:\n  - ask: %s\n", name, task)
 }
 
-// apply deploys a workflow and says what came of it.
-func (s *served) apply(source string) string {
+// applied deploys a workflow and says what came of it.
+func (s *served) applied(source string) string {
 	s.t.Helper()
 	return compact(s.must("/weft.v1.WorkflowService/Apply", `{"source":`+quoted(source)+`}`))
 }
@@ -44,7 +46,7 @@ func (s *served) run(name, input string) string {
 func TestAStepCallsAMethodByItsName(t *testing.T) {
 	s := serve(t, host.Options{})
 	s.deployChat("1.0.0")
-	if answer := s.apply(stepping("echo", `{ call: chat.v1.ChatService/Echo, with: { text: '${ .who }', times: 3 } }`)); !strings.Contains(answer, `"pinned":["chat.v1.ChatService/Echo:1.0.0@default"]`) {
+	if answer := s.applied(stepping("echo", `{ call: chat.v1.ChatService/Echo, with: { text: '${ .who }', times: 3 } }`)); !strings.Contains(answer, `"pinned":["chat.v1.ChatService/Echo:1.0.0@default"]`) {
 		t.Errorf("applied: %s", answer)
 	}
 	s.deployChat("1.1.0")
@@ -57,7 +59,7 @@ func TestAStepCallsAMethodByItsName(t *testing.T) {
 		"an error of the method":                       {`{ call: 'chat.v1.ChatService/Fail:1', with: { text: why } }`, `null`, `"status":500`},
 	} {
 		flow := strings.ReplaceAll(strings.ReplaceAll(name, " ", "-"), ",", "")
-		s.apply(stepping(flow, c.task))
+		s.applied(stepping(flow, c.task))
 		if answer := s.run(flow, c.input); !strings.Contains(answer, c.says) {
 			t.Errorf("%s: %s", name, answer)
 		}
@@ -84,7 +86,7 @@ func TestAMethodThatAStepCannotCallIsRefusedWhenItIsApplied(t *testing.T) {
 		"'chat.v1.ChatService/Echo:1.0.0@far'": "is not a handler reference",
 		"chat.v1./Echo":                        "a method is package.Service/Method",
 	} {
-		if answer := s.apply(stepping("a", `{ call: `+call+` }`)); !strings.Contains(answer, says) || !strings.Contains(answer, `"line":3`) {
+		if answer := s.applied(stepping("a", `{ call: `+call+` }`)); !strings.Contains(answer, says) || !strings.Contains(answer, `"line":3`) {
 			t.Errorf("%s: %s", call, answer)
 		}
 	}
@@ -129,5 +131,140 @@ func TestAMethodIsCalledAsAHandler(t *testing.T) {
 	}
 	if res, err = handlers.Call(t.Context(), &weftv1.CallRequest{Handler: "chat.v1.ChatService/Echo", Body: []byte(wire)}); err != nil || string(res.Body) != wire {
 		t.Errorf("by the API in protobuf: %v, %v", res, err)
+	}
+}
+
+// deployAsker uploads a module whose handler ask calls the procedure.
+func (s *served) deployAsker(procedure, peers string) {
+	s.t.Helper()
+	manifest := fmt.Sprintf(`{"name":"asker","version":"1.0.0","handlers":[{"name":"ask"}],"grants":{"peers":[%q]}}`, peers)
+	if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: []byte(manifest), Grant: true}, guestAsking(procedure, "idempotency-key"), 256); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestAHandlerCallsAMethodOfAnotherModuleInProcess(t *testing.T) {
+	const method = "chat.v1.ChatService/Echo"
+	for name, c := range map[string]struct {
+		calls, grant, input string
+		status              int
+		answer              string
+	}{
+		"in JSON":                            {method, "chat.v1.ChatService", `{"text":"hi"}`, 200, `{"text":"hi"}`},
+		"in protobuf":                        {method, "chat.v1.*", "\n\x02hi\x10\x02", 200, "\n\x02hi\x10\x02"},
+		"with nothing, which is protobuf":    {method, method, "", 200, ""},
+		"by a grant of its methods":          {method, "chat.v1.ChatService/*", `{}`, 200, `{}`},
+		"of a version":                       {method + ":1.0", "chat.v1.ChatService", `{"times":1}`, 200, `{"times":1}`},
+		"of a version that there is not":     {method + ":2", "chat.v1.ChatService", `{}`, 404, "has no version 2"},
+		"without a grant":                    {method, "chat.v2.ChatService", `{}`, 403, "asker@1.0.0 may not reach peer chat.v1.ChatService/Echo; ask for it under grants"},
+		"with a grant of another method":     {method, "chat.v1.ChatService/Fail", `{}`, 403, "may not reach peer chat.v1.ChatService/Echo"},
+		"an error of the method":             {"chat.v1.ChatService/Fail", "*", `{"text":"why"}`, 500, "internal"},
+		"a method that there is not":         {"chat.v1.ChatService/Ecko", "*", `{}`, 501, "/chat.v1.ChatService/Ecko"},
+		"a method that streams":              {"chat.v1.ChatService/Talk", "*", `{}`, 501, "one that streams cannot be called from here"},
+		"a service that nobody has":          {"chat.v3.ChatService/Echo", "*", `{}`, 404, `no peer \"chat.v3.ChatService\" was ever registered`},
+		"JSON that is none of its messages":  {method, "*", `{"text":7}`, 400, "chat.v1.Said"},
+		"a peer by the name that it has too": {method + "@chat.v1.ChatService", "chat.v1.ChatService/chat.v1.*", `{}`, 403, "may not reach"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, host.Options{})
+			s.deployChat("1.0.0")
+			s.deployAsker(c.calls, c.grant)
+			if status, answer := s.ask("/handlers/ask", c.input); status != c.status || c.status == 200 && answer != c.answer || !strings.Contains(answer, c.answer) {
+				t.Errorf("%d %q", status, answer)
+			}
+		})
+	}
+}
+
+func TestWhatACallInProcessTellsItsMethod(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for header, want := range map[string]string{"idempotency-key": "order-7/0", "traceparent": trace, "weft-depth": "1", "weft-caller": "asker@1.0.0", ":procedure": "/chat.v1.ChatService/Echo", ":timeout": ""} {
+		s := serve(t, host.Options{})
+		manifest := []byte(`{"name":"chat","version":"1.0.0","handlers":[{"name":"chat.v1.ChatService/Echo","export":"key"}]}`)
+		set := said(t, `syntax = "proto3"; package chat.v1; message Said {} service ChatService { rpc Echo(Said) returns (Said); }`)
+		if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: manifest, Descriptors: set}, guestAsking("none/none", header), 256); err != nil {
+			t.Fatal(err)
+		}
+		s.deployAsker("chat.v1.ChatService/Echo", "*")
+		status, answer := s.ask("/handlers/ask", "", "Idempotency-Key", "order-7", "Traceparent", trace)
+		if ms, err := strconv.Atoi(answer); header == ":timeout" && (err != nil || ms < 1 || ms > 2000) {
+			t.Errorf("%s: %q", header, answer)
+		}
+		if status != http.StatusOK || header != ":timeout" && answer != want {
+			t.Errorf("%s: %d %q", header, status, answer)
+		}
+	}
+}
+
+func TestHandlersThatCallEachOtherInACircleAreStopped(t *testing.T) {
+	s := serve(t, host.Options{})
+	manifest := []byte(`{"name":"circle","version":"1.0.0","handlers":[{"name":"ring.v1.Ring/Go","export":"ask"}],"grants":{"peers":["ring.v1.Ring"]}}`)
+	set := said(t, `syntax = "proto3"; package ring.v1; message M {} service Ring { rpc Go(M) returns (M); }`)
+	if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: manifest, Descriptors: set, Grant: true}, guestAsking("ring.v1.Ring/Go", "x"), 256); err != nil {
+		t.Fatal(err)
+	}
+	for path, depth := range map[string]string{"/ring.v1.Ring/Go": "", "/handlers/ring.v1.Ring/Go": "", "/ring.v1.Ring/Go?": "31"} {
+		if status, answer := s.ask(path, `{}`, "Weft-Depth", depth); status != http.StatusTooManyRequests || !strings.Contains(answer, "32 calls are inside each other, and no more may be; look for handlers that call each other in a circle") {
+			t.Errorf("%s: %d %s", path, status, answer)
+		}
+	}
+}
+
+func TestAServiceOfAnotherHostIsCalledByTheRegistry(t *testing.T) {
+	a, b := serve(t, host.Options{}), serve(t, host.Options{})
+	b.deployChat("1.0.0")
+	a.deployAsker("chat.v1.ChatService/Echo", "chat.v1.ChatService")
+	register := func(b *served) {
+		a.must("/weft.v1.RegistryService/Register", fmt.Sprintf(`{"service":"chat.v1.ChatService","instance":"b","url":%q}`, b.url))
+	}
+	register(b)
+	a.applied(stepping("echo", `{ call: chat.v1.ChatService/Echo@chat.v1.ChatService, with: { text: hi } }`))
+	a.applied(stepping("asked", `{ call: ask, with: { text: hi } }`))
+	for _, flow := range []string{"echo", "asked"} {
+		if answer := a.run(flow, `null`); !strings.Contains(answer, `"output":{"text":"hi"}`) {
+			t.Errorf("%s: %s", flow, answer)
+		}
+	}
+	for input, want := range map[string]string{`{"times":2}`: `{"times":2}`, "\x10\x02": "\x10\x02"} {
+		if status, answer := a.ask("/handlers/ask", input); status != 200 || answer != want {
+			t.Errorf("%q: %d %q", input, status, answer)
+		}
+	}
+	// It drains: nobody is called, and a step waits until somebody else is there.
+	live := compact(a.must("/weft.v1.RegistryService/Lookup", `{"service":"chat.v1.ChatService"}`))
+	epoch := live[strings.Index(live, `"epoch":"`)+9:]
+	a.must("/weft.v1.RegistryService/Drain", `{"service":"chat.v1.ChatService","instance":"b","epoch":`+quoted(epoch[:strings.Index(epoch, `"`)])+`}`)
+	if status, answer := a.ask("/handlers/ask", `{}`); status != http.StatusServiceUnavailable || !strings.Contains(answer, "all are draining") {
+		t.Errorf("while it drains: %d %s", status, answer)
+	}
+	var ids []string
+	for _, flow := range []string{"echo", "asked"} {
+		started := compact(a.must("/weft.v1.RunService/Start", fmt.Sprintf(`{"workflow":%q}`, flow)))
+		id := started[strings.Index(started, `"id":"`)+6:]
+		ids = append(ids, id[:strings.Index(id, `"`)])
+	}
+	for _, id := range ids {
+		wait(t, func() bool {
+			return strings.Contains(a.must("/weft.v1.RunService/GetRun", `{"id":`+quoted(id)+`}`), "all are draining")
+		})
+	}
+	next := serve(t, host.Options{})
+	next.deployChat("1.0.0")
+	register(next)
+	for _, id := range ids {
+		wait(t, func() bool {
+			answer := compact(a.must("/weft.v1.RunService/GetRun", `{"id":`+quoted(id)+`}`))
+			return strings.Contains(answer, `"output":{"text":"hi"}`) && strings.Contains(answer, `"attempt":1`)
+		})
+	}
+}
+
+// wait waits until it is so.
+func wait(t *testing.T, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it was not so in 20 s")
+		}
 	}
 }

@@ -9,15 +9,19 @@ import "encoding/binary"
 //	fail  answers with the code internal, and its input as the message
 //	boom  traps
 //	key   answers with the idempotency key of its call
-//	ask   answers with what the peer "peer" answers to its input
+//	ask   answers with what the peer "peer" answers to its input, or why it does not
 //	page  answers with its input as HTML, and lies about its length
-func guest() []byte {
+func guest() []byte { return guestAsking("peer/ask", "idempotency-key") }
+
+// guestAsking is the guest with another procedure that ask calls, and another header
+// that key tells.
+func guestAsking(path, key string) []byte {
 	const ( // where things are in its memory
-		keyAt, key   = 0, "idempotency-key"
-		pathAt, path = 16, "peer/ask"
+		keyAt        = 0
 		typeAt, kind = 32, "content-type"
 		htmlAt, html = 48, "text/html"
 		lenAt, size  = 64, "content-length"
+		pathAt       = 128
 		inputAt      = 1 << 10
 		answerAt     = 2 << 20
 		answerMax    = 1 << 20
@@ -28,7 +32,8 @@ func guest() []byte {
 		inputType, outputType                        = 0, 1
 		headerType, callType, handlerType, setType   = 2, 3, 4, 5
 		inputFn, outputFn, headerFn, callFn, setFn   = 0, 1, 2, 3, 4
-		echoFn, failFn, boomFn, keyFn, askFn, pageFn = 5, 6, 7, 8, 9, 10
+		resultFn                                     = 5
+		echoFn, failFn, boomFn, keyFn, askFn, pageFn = 6, 7, 8, 9, 10, 11
 	)
 	signature := func(result []byte, params ...byte) []byte { return join([]byte{0x60}, vector(params), vector(result)) }
 	imported := func(name string, kind byte) []byte {
@@ -48,10 +53,12 @@ func guest() []byte {
 	}
 	refused := join(result, num(0), []byte{0x48, 0x04, 0x40}, num(0), result, []byte{0x6b, 0x0f, 0x0b}) // if result < 0 { return -result }
 
+	told := join(result, num(0), []byte{0x48, 0x04, 0x40}, write(answerAt, join(num(answerAt), num(answerMax), num(0), call(resultFn))), num(0), result, []byte{0x6b, 0x0f, 0x0b}) // and why
+
 	return join([]byte("\x00asm\x01\x00\x00\x00"),
 		section(1, signature([]byte{asI32}, asI32, asI32, asI32), signature(nil, asI32, asI32), signature([]byte{asI64}, asI32, asI32, asI32, asI32),
 			signature([]byte{asI64}, asI32, asI32, asI32, asI32, asI32, asI32), signature([]byte{asI32}, asI32), signature(nil, asI32, asI32, asI32, asI32)),
-		section(2, imported("input", inputType), imported("output", outputType), imported("header_get", headerType), imported("call", callType), imported("header_set", setType)),
+		section(2, imported("input", inputType), imported("output", outputType), imported("header_get", headerType), imported("call", callType), imported("header_set", setType), imported("result", inputType)),
 		section(3, []byte{handlerType}, []byte{handlerType}, []byte{handlerType}, []byte{handlerType}, []byte{handlerType}, []byte{handlerType}),
 		section(5, []byte{0, pages}),
 		section(7, exported("memory", 2, 0), exported("echo", 0, echoFn), exported("fail", 0, failFn), exported("boom", 0, boomFn), exported("key", 0, keyFn), exported("ask", 0, askFn), exported("page", 0, pageFn)),
@@ -60,7 +67,7 @@ func guest() []byte {
 			code(read, write(inputAt, n), num(13), end),
 			code([]byte{0x00}, end),
 			code(num(keyAt), num(len(key)), num(answerAt), num(answerMax), call(headerFn), wrap, keep, refused, write(answerAt, result), num(0), end),
-			code(read, num(pathAt), num(len(path)), num(inputAt), n, num(answerAt), num(answerMax), call(callFn), wrap, keep, refused, write(answerAt, result), num(0), end),
+			code(read, num(pathAt), num(len(path)), num(inputAt), n, num(answerAt), num(answerMax), call(callFn), wrap, keep, told, write(answerAt, result), num(0), end),
 			code(read, set(typeAt, len(kind), htmlAt, len(html)), set(lenAt, len(size), htmlAt, 4), write(inputAt, n), num(0), end)),
 		section(11, placed(keyAt, key), placed(pathAt, path), placed(typeAt, kind), placed(htmlAt, html), placed(lenAt, size)))
 }

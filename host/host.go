@@ -134,7 +134,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.opts.Secrets != "" {
 		h.opts.Engine.Secret = secretsIn(h.opts.Secrets)
 	}
-	if h.gate, err = peers.Open(ctx, h.db, peers.Options{Secret: h.opts.Engine.Secret, HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
+	if h.gate, err = peers.Open(ctx, h.db, peers.Options{Secret: h.opts.Engine.Secret, Here: h.here, Self: hostID(), HTTPAllow: h.opts.HTTPAllow, Zone: h.opts.Zone, Log: h.log, OnAvailable: h.available}); err != nil {
 		return err
 	}
 	if h.cat, err = catalog.Open(ctx, h.db, h.wasm, catalog.Options{Log: h.log, Scripts: h.opts.Engine.Scripts, Out: h.gate, Admit: h.admit, Isolation: h.opts.Isolation, Trusted: h.opts.Trusted, RequireSignature: h.opts.Signed}); err != nil {

@@ -165,7 +165,7 @@ func (h *Host) callHandler(w http.ResponseWriter, r *http.Request) (weft.Result,
 		return weft.Result{}, err
 	}
 	headers := weft.Header{}
-	for _, name := range []string{"content-type", "idempotency-key", "traceparent"} {
+	for _, name := range []string{"content-type", "idempotency-key", "traceparent", weft.HeaderDepth} {
 		if v := r.Header.Get(name); v != "" {
 			headers.Set(name, v)
 		}

@@ -40,6 +40,12 @@ type Options struct {
 	Log         *slog.Logger
 	OnAvailable func(ns, peer string) // the peer may answer again
 
+	// Here serves a service that this host has itself, nil where it has none of that
+	// name. It is called before the instances in the registry, in process, and has a
+	// breaker like them, under the name Self: that by which this host registers.
+	Here func(ns, service string) http.Handler
+	Self string // default here
+
 	// Secret gives a secret that the TLS of a peer names. Default: there are none.
 	Secret func(ns, name string) ([]byte, error)
 
@@ -57,6 +63,10 @@ func (o *Options) fill() {
 	set(&o.Bulkhead, 64)
 	set(&o.BodyMax, 4<<20)
 	set(&o.Peers, 20_000)
+	o.Self = cmp.Or(o.Self, "here")
+	if o.Here == nil {
+		o.Here = func(string, string) http.Handler { return nil }
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -199,8 +209,8 @@ func (g *Gate) target(r weft.Request) (string, error) {
 		return weft.Errorf(weft.PermissionDenied, op, "%s may not reach %s %s", r.Caller, kind, name).WithHint("ask for it under grants in the manifest, and grant it")
 	}
 	if r.Peer != "" {
-		if r.Grants != nil && !weft.Allows(r.Grants.Peers, r.Peer) {
-			return "", denied("peer", r.Peer)
+		if names := r.Names(); r.Grants != nil && !weft.Allows(r.Grants.Peers, names[0]) && !weft.Allows(r.Grants.Peers, names[1]) {
+			return "", denied("peer", names[1])
 		}
 		if !strings.HasPrefix(r.Procedure, "/") {
 			return "", weft.Errorf(weft.InvalidArgument, op, "procedure %q does not begin with a slash", r.Procedure)
@@ -282,7 +292,16 @@ func (g *Gate) pick(r weft.Request, p *peer, now time.Time) (base string, c pass
 		}
 		return "", c, g.notNow(r, p.service)
 	}
+	here := g.opts.Here(r.Namespace, p.service) != nil
+	if here {
+		if c, ok := g.allow(p, &lease{Instance: Instance{ID: g.opts.Self}}, now); ok {
+			return hereURL, c, nil
+		}
+	}
 	s := g.service(r.Namespace, p.service)
+	if s == nil && here {
+		return "", c, g.notNow(r, p.service)
+	}
 	if s == nil {
 		return "", c, weft.Errorf(weft.NotFound, "peers.Gate.Do", "no peer %q was ever registered in namespace %s", p.service, r.Namespace).WithHint("weft peer list shows what there is")
 	}
@@ -336,6 +355,9 @@ func (g *Gate) send(ctx context.Context, r weft.Request, base string, bodyMax in
 	}
 	if r.Peer != "" {
 		q.Header.Set("Content-Type", "application/json")
+		if !weft.IsJSON(r.Body) {
+			q.Header.Set("Content-Type", "application/proto")
+		}
 	}
 	for name, v := range r.Headers {
 		q.Header.Set(name, v)
@@ -385,6 +407,9 @@ func propagate(ctx context.Context, r weft.Request, h http.Header) {
 	}
 	h.Set("Weft-Caller", r.Caller)
 	h.Set("Weft-Namespace", r.Namespace)
+	if r.Depth > 0 {
+		h.Set(weft.HeaderDepth, strconv.Itoa(r.Depth))
+	}
 	if h.Get("Traceparent") == "" {
 		h.Set("Traceparent", fmt.Sprintf("00-%016x%016x-%016x-00", rand.Uint64(), rand.Uint64()|1, rand.Uint64()|1))
 	}
@@ -436,6 +461,9 @@ func answered(status int, body []byte) error {
 	var e struct{ Code, Message string }
 	if json.Unmarshal(body, &e) == nil && e.Code != "" {
 		return weft.Errorf(weft.ParseCode(e.Code), "peers.Gate.Do", "%s", e.Message)
+	}
+	if status == http.StatusUnsupportedMediaType || status == http.StatusHTTPVersionNotSupported {
+		return weft.Errorf(weft.Unimplemented, "peers.Gate.Do", "it takes no message of this kind (status %d)", status).WithHint("call a method that takes and gives one message: one that streams cannot be called from here")
 	}
 	code := map[int]weft.Code{400: weft.Internal, 401: weft.Unauthenticated, 403: weft.PermissionDenied, 404: weft.Unimplemented,
 		429: weft.ResourceExhausted, 502: weft.Unavailable, 503: weft.Unavailable, 504: weft.Unavailable}[status]

@@ -210,7 +210,7 @@ func (g *Gate) settle(c *pass, o *Policy, sick error) {
 	}
 	live := []*lease{c.lease}
 	if sick != nil && c.gd.instance != "" {
-		live = g.service(p.ns, p.service).active()
+		live = g.takers(p.ns, p.service)
 	}
 	p.mu.Lock()
 	switch sick {
@@ -285,9 +285,8 @@ func (g *Gate) closedTo(r weft.Request, target string) error {
 	open := &weft.OpenError{Namespace: r.Namespace, Peer: target}
 	live := []*lease{{}}
 	if r.Peer != "" {
-		s := g.service(r.Namespace, target)
-		if live = s.active(); len(live) == 0 {
-			if open.Reason = "all have deregistered or lost their lease"; len(s.leases()) > 0 {
+		if live = g.takers(r.Namespace, target); len(live) == 0 {
+			if open.Reason = "all have deregistered or lost their lease"; len(g.service(r.Namespace, target).leases()) > 0 {
 				open.Reason = "all are draining"
 			}
 			p.mu.Lock()

@@ -315,7 +315,7 @@ func TestAPeerIsToldWhoCallsAndHowLongItHas(t *testing.T) {
 		w.register("one")
 		var got http.Header
 		w.SetTransport(network(func(q *http.Request) (*http.Response, error) { got = q.Header; return answer(200, `{}`) }))
-		r := weft.Request{Namespace: ns, Caller: "order@1.0.0", Peer: "bank", Procedure: "/x", IdempotencyKey: "k", Headers: map[string]string{"weft-caller": "forged"}}
+		r := weft.Request{Namespace: ns, Caller: "order@1.0.0", Peer: "bank", Procedure: "/x", IdempotencyKey: "k", Body: []byte(`{}`), Headers: map[string]string{"weft-caller": "forged"}}
 		if _, err := w.Do(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -324,6 +324,10 @@ func TestAPeerIsToldWhoCallsAndHowLongItHas(t *testing.T) {
 		want := http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {"k"}, "Connect-Timeout-Ms": {"2000"}, "Weft-Caller": {"order@1.0.0"}, "Weft-Namespace": {ns}}
 		if !reflect.DeepEqual(got, want) || len(trace) != 55 {
 			t.Errorf("%v, trace %q", got, trace)
+		}
+		r.Body, r.Depth = []byte{8, 1}, 3
+		if _, err := w.Do(t.Context(), r); err != nil || got.Get("Content-Type") != "application/proto" || got.Get("Weft-Depth") != "3" {
+			t.Errorf("with protobuf, from within a call: %v, %v", got, err)
 		}
 		const own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		r.Headers = map[string]string{"traceparent": own}

@@ -152,6 +152,12 @@ func (s *ways) config(k serviceKey, t TLS) (c *tls.Config, sum [sha256.Size]byte
 // over are the connections for a request: those of its peer, if that has its own.
 func (g *Gate) over(r weft.Request, base string) (http.RoundTripper, error) {
 	k := serviceKey{r.Namespace, r.Target()}
+	if base == hereURL {
+		if h := g.opts.Here(r.Namespace, r.Peer); h != nil {
+			return here{h}, nil
+		}
+		return nil, weft.Errorf(weft.Unavailable, "peers.Gate.Do", "%s is no longer served here", r.Peer).WithHint("call again: another host may serve it")
+	}
 	if r.Peer != "" {
 		return g.toInstance(k, base, false)
 	}

@@ -29,6 +29,12 @@ func (s *Set) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, context.Cause(s.life))
 		return
 	}
+	s.Inside(w, r)
+}
+
+// Inside is ServeHTTP for calls from within the process: what is in progress makes
+// them also while no more calls are taken.
+func (s *Set) Inside(w http.ResponseWriter, r *http.Request) {
 	if s.calls.Add(1); s.calls.Load() > int64(s.opts.CallsMax) {
 		s.calls.Add(-1)
 		refuse(w, r, weft.Errorf(weft.ResourceExhausted, "services.ServeHTTP", "there are %d calls in progress, and no more are taken", s.opts.CallsMax).WithHint("try again in a moment"))

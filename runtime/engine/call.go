@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -152,6 +153,14 @@ func (k *call) headers() weft.Header {
 	return weft.Header{"weft-run": v[0:1:1], "weft-step": v[1:2:2], "weft-attempt": v[2:3:3], "idempotency-key": v[3:4:4]}
 }
 
+// trace is what a peer is told that an outbound call belongs to: a trace for each
+// run, and a part of it for each call, the same after a restart.
+// Source: https://www.w3.org/TR/trace-context/#traceparent-header
+func (k *call) trace(ordinal int) string {
+	run, call := sha256.Sum256([]byte(k.a.id)), sha256.Sum256([]byte(k.id("/")+"/"+strconv.Itoa(ordinal)))
+	return fmt.Sprintf("00-%x-%x-00", run[:16], call[:8])
+}
+
 // id names this attempt of this step; the same after a restart.
 func (k *call) id(sep string) string {
 	return k.a.id + sep + strconv.Itoa(int(k.c.Step)) + sep + strconv.Itoa(int(k.c.Attempt))
@@ -235,6 +244,9 @@ func (k *call) ask(ctx context.Context, r weft.Request, seen store.Ticket, keep 
 	hash := hashOf(r)
 	if n < len(k.known) {
 		return k.replay(n, hash)
+	}
+	if err := inside(&r, k.a.row.Depth, k.trace(n)); err != nil {
+		return weft.Response{}, err
 	}
 	if err := k.barrier(ctx, seen); err != nil {
 		return weft.Response{}, &wasm.Abort{Err: err}
@@ -332,8 +344,8 @@ func hashOf(r weft.Request) uint64 {
 		fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
-		if name == "authorization" {
-			continue // who calls is no part of what is asked, and a hash of it would tell
+		if name == "authorization" || name == headerModule {
+			continue // who calls is no part of what is asked, and a hash of it would tell; a newer version is no other call
 		}
 		fmt.Fprintf(h, "%d:%s=%d:%s", len(name), name, len(r.Headers[name]), r.Headers[name])
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/workflows/machine"
 )
 
 // Bounds of one handler call.
@@ -142,16 +143,42 @@ func (t *txn) Publish(eventType string, data []byte) error {
 	return nil
 }
 
-// Call reaches a peer through the gate.
+// Call reaches a peer through the gate, or a method of a service, by the name that a
+// step has for it too.
 func (t *txn) Call(ctx context.Context, procedure string, request []byte) ([]byte, error) {
-	peer, path, err := weft.SplitProcedure(procedure)
+	r := weft.Request{Namespace: t.ns, Caller: t.caller(), Grants: t.grants(), Headers: map[string]string{}, Body: request}
+	var err error
+	if ref, no := weft.ParseRef(strings.TrimPrefix(procedure, "/")); no == nil && weft.IsProcedure(ref.Name) {
+		err = t.method(ctx, ref, &r)
+	} else {
+		r.Peer, r.Procedure, err = weft.SplitProcedure(procedure)
+	}
 	if err != nil {
 		return nil, err
 	}
-	res, err := t.out.carry(ctx, weft.Request{Namespace: t.ns, Caller: t.caller(), Grants: t.grants(), Peer: peer, Procedure: path,
-		Headers: map[string]string{}, Body: request}, t.seen)
+	res, err := t.out.carry(ctx, r, t.seen)
 	return res.Body, err
 }
+
+// method makes r a call of a method. A version is one of this host's.
+func (t *txn) method(ctx context.Context, ref weft.Ref, r *weft.Request) error {
+	r.Peer, _, _ = strings.Cut(ref.Name, "/")
+	r.Procedure = "/" + ref.Name
+	if ref.Elsewhere() {
+		r.Peer = ref.Catalog
+	}
+	if ref.Version == "" {
+		return nil
+	}
+	h, err := t.e.cat.Handler(ctx, t.ns, ref)
+	if err == nil {
+		r.Headers[headerModule] = h.Module.Name + "@" + h.Module.Version
+	}
+	return err
+}
+
+// headerModule says which version of a module is called.
+const headerModule = "weft-module"
 
 func (t *txn) caller() string { return t.h.Module.Name + "@" + t.h.Module.Version }
 
@@ -231,15 +258,43 @@ func (t *txn) prepare() (change *store.Change, ok bool, err error) {
 // direct carries the calls of a handler that runs outside a workflow.
 type direct struct {
 	e     *Engine
-	key   string // idempotency key of the whole call
+	key   string      // idempotency key of the whole call
+	from  weft.Header // of the call
 	calls int
 }
 
 func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error) {
+	depth, _ := strconv.Atoi(d.from.Get(weft.HeaderDepth)) // none is the outermost
+	if err := inside(&r, max(depth, 0), d.from.Get(headerTrace)); err != nil {
+		return weft.Response{}, err
+	}
 	if err := seen.Wait(ctx); err != nil {
 		return weft.Response{}, err
 	}
 	r.IdempotencyKey = d.key + "/" + strconv.Itoa(d.calls)
 	d.calls++
 	return d.e.out.Do(ctx, r)
+}
+
+// CallDepthMax bounds how deep calls of handlers are inside each other, on one host or
+// on several.
+const CallDepthMax = machine.RunDepthMax
+
+const headerTrace = "traceparent"
+
+// inside makes r a call from within one that is so deep, and has its peer told of
+// the trace.
+func inside(r *weft.Request, depth int, trace string) error {
+	if r.Peer == "" {
+		return nil
+	}
+	if r.Depth = depth + 1; r.Depth >= CallDepthMax {
+		return weft.Errorf(weft.ResourceExhausted, "engine.inside", "%d calls are inside each other, and no more may be", CallDepthMax).WithHint("look for handlers that call each other in a circle")
+	}
+	if trace != "" {
+		headers := map[string]string{headerTrace: trace}
+		maps.Copy(headers, r.Headers)
+		r.Headers = headers
+	}
+	return nil
 }
