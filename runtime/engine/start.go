@@ -313,7 +313,7 @@ func speaksJSON(c weft.Call) bool {
 // no stream.
 func (e *Engine) perform(ctx context.Context, h catalog.Handler, c weft.Call, key string, ack func(*store.Tx) error, k *talk) (weft.Result, error) {
 	for try := 0; ; try++ {
-		out := &direct{e: e, key: key, from: c.Headers}
+		out := &direct{e: e, key: key, from: c}
 		t := &txn{e: e, loss: e.losses.Load(), ns: c.Namespace, h: h, log: e.log, out: out, ids: key}
 		in := wasm.Input{Body: c.Input, Headers: c.Headers, HeadersOf: c.HeadersOf}
 		if k != nil {

@@ -258,14 +258,18 @@ func (t *txn) prepare() (change *store.Change, ok bool, err error) {
 // direct carries the calls of a handler that runs outside a workflow.
 type direct struct {
 	e     *Engine
-	key   string      // idempotency key of the whole call
-	from  weft.Header // of the call
+	key   string // idempotency key of the whole call
+	from  weft.Call
 	calls int
 }
 
 func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error) {
-	depth, _ := strconv.Atoi(d.from.Get(weft.HeaderDepth)) // none is the outermost
-	if err := inside(&r, max(depth, 0), d.from.Get(headerTrace)); err != nil {
+	headers := d.from.Headers
+	if d.from.HeadersOf != nil {
+		headers = d.from.HeadersOf()
+	}
+	depth, _ := strconv.Atoi(headers.Get(weft.HeaderDepth)) // none is the outermost
+	if err := inside(&r, max(depth, 0), headers.Get(headerTrace)); err != nil {
 		return weft.Response{}, err
 	}
 	if err := seen.Wait(ctx); err != nil {
