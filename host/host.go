@@ -16,6 +16,7 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/bus"
+	"github.com/weftrun/weft/host/hooks"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/host/rpc"
 	"github.com/weftrun/weft/host/services"
@@ -66,6 +67,7 @@ type Host struct {
 	gate   *peers.Gate
 	engine *engine.Engine
 	bus    *bus.Bus
+	hooks  *hooks.Hooks
 	server *connect.Server // of the API
 	typed  *services.Set   // what modules serve
 
@@ -145,6 +147,9 @@ func (h *Host) open(ctx context.Context) (err error) {
 	h.engine = engine.New(h.db, h.cat, h.gate, h.opts.Engine)
 	h.mu.Unlock()
 	h.bus = bus.New(h.db, bus.Options{Log: h.log, RetainAge: h.opts.RetainEvents, RetainBytes: h.opts.RetainBytes, Shown: h.shown})
+	if h.hooks, err = hooks.Open(ctx, h.db, h.bus, hooks.Options{Log: h.log, Secret: h.opts.Engine.Secret, Shown: h.shown}); err != nil {
+		return err
+	}
 	h.register()
 	return h.engine.Start(ctx)
 }

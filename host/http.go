@@ -18,10 +18,11 @@ import (
 
 // plainPaths are those that the port has beside the services: no rule of a module
 // may begin with one.
-var plainPaths = []string{"/events", "/handlers", "/healthz", "/metrics", "/readyz", "/workflows"}
+var plainPaths = []string{"/events", "/handlers", "/healthz", "/hooks", "/metrics", "/readyz", "/workflows"}
 
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
-// handlers at /handlers/{name}, methods too, workflows at /workflows/{name}, health, metrics and reflection, and what modules
+// handlers at /handlers/{name}, methods too, workflows at /workflows/{name}, webhooks at
+// /hooks, health, metrics and reflection, and what modules
 // serve at all other paths.
 func (h *Host) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -31,13 +32,15 @@ func (h *Host) Handler() http.Handler {
 	own.Handle("POST /events", h.plain(h.bus.ServeHTTP))
 	own.Handle("POST /handlers/{name...}", h.plain(h.call))
 	own.Handle("POST /workflows/{name...}", h.plain(h.run))
-	for _, path := range []string{"/events", "/handlers/{name...}", "/workflows/{name...}"} {
+	own.Handle("POST /hooks/{name}", h.plain(h.hooks.ServeHTTP))
+	own.Handle("POST /hooks/{namespace}/{name}", h.plain(h.hooks.ServeHTTP))
+	for _, path := range []string{"/events", "/handlers/{name...}", "/workflows/{name...}", "/hooks/{name}", "/hooks/{namespace}/{name}"} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", http.MethodPost)
 			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 		})
 	}
-	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Catalog: h.cat, Wasm: h.wasm, Engine: h.engine, Store: h.db}))
+	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Catalog: h.cat, Wasm: h.wasm, Engine: h.engine, Hooks: h.hooks, Store: h.db}))
 	mux.Handle("/", modules)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

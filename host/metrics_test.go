@@ -59,12 +59,17 @@ func busied(t *testing.T) *served {
 	s.ask("/handlers/ask", `{}`)
 	s.must("/weft.v1.WorkflowService/Apply", `{"file":"hello.yaml","source":"document: {dsl: '1.0.3', namespace: shop, name: hello, version: 1.0.0}\ndo: [{a: {set: {x: 1}}}]\n"}`)
 	s.must("/weft.v1.RunService/Start", `{"workflow":"shop/hello","wait":true}`)
+	s.must("/weft.v1.HookService/ApplyHooks", `{"source":"hooks: [{name: github, scheme: github, secret: s}]"}`)
+	s.ask("/hooks/github", `{}`)
+	s.ask("/hooks/nobody", `{}`)
 	return s
 }
 
 func TestMetricsTellWhatHasHappened(t *testing.T) {
 	text, _ := busied(t).scrape()
 	for what, line := range map[string]string{
+		"a webhook without signature":  `weft_hook_calls_total{hook="github",namespace="default",outcome="refused"} 1`,
+		"a webhook that there is not":  `weft_hook_calls_unknown_total 1`,
 		"calls that went well":         `weft_peer_attempts_total{namespace="default",outcome="ok",peer="peer"} 2`,
 		"calls that failed":            `weft_peer_attempts_total{namespace="default",outcome="failed",peer="peer"} 3`,
 		"retries":                      `weft_peer_retries_total{namespace="default",peer="peer"} 2`,

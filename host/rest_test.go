@@ -100,7 +100,7 @@ func TestAnUploadHasItsRoutesItsDescriptionAndPagesThatCallIt(t *testing.T) {
 
 func TestNoRouteBeginsWithAPathOfWeftItself(t *testing.T) {
 	s := serve(t, host.Options{})
-	for _, path := range []string{"/events", "/handlers/{text}", "/healthz", "/readyz/{text}", "/metrics", "/openapi/{text}", "/weft.v1.RunService/{text}"} {
+	for _, path := range []string{"/events", "/handlers/{text}", "/hooks/{text}", "/workflows/{text}", "/healthz", "/readyz/{text}", "/metrics", "/openapi/{text}", "/weft.v1.RunService/{text}"} {
 		if err := s.deployRouted(path); connect.CodeOf(err) != connect.CodeAlreadyExists || !strings.Contains(err.Error(), "is served by weft itself") {
 			t.Errorf("%s: %v", path, err)
 		}

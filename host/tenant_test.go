@@ -25,6 +25,7 @@ func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 	run := field(t, s.must("/weft.v1.RunService/Start", `{"namespace":"a","workflow":"nap","idempotencyKey":"k"}`), "id")
 	epoch := field(t, s.must("/weft.v1.RegistryService/Register", `{"namespace":"a","service":"peer","instance":"one","url":"http://127.0.0.1:1"}`), "epoch")
 	s.must("/weft.v1.BreakerService/Open", `{"namespace":"a","peer":"peer"}`)
+	s.must("/weft.v1.HookService/ApplyHooks", `{"namespace":"a","source":"hooks: [{name: till, scheme: github, secret: s}]"}`)
 	s.must("/weft.v1.EventService/Publish", `{"namespace":"a","events":[{"source":"/a","type":"secret"}]}`)
 
 	const missing, empty, own = "missing", "empty", "own" // not found, nothing in it, or a thing of its own
@@ -65,6 +66,10 @@ func TestANamespaceSeesNothingOfAnother(t *testing.T) {
 		{"BreakerService/Close", `"peer":"peer"`, missing},
 		{"BreakerService/Reset", `"peer":"peer"`, missing},
 		{"BreakerService/SetPolicy", `"peer":"peer","failures":1`, own},
+		{"HookService/ListHooks", ``, empty},
+		{"HookService/GetHook", `"name":"till"`, missing},
+		{"HookService/DeleteHook", `"name":"till"`, missing},
+		{"HookService/ApplyHooks", `"source":"hooks: [{name: till, scheme: stripe, secret: s}]"`, own},
 		{"PolicyService/GetPolicies", ``, `{"source":"policies:\n  - peer: \"peer\"\n    breaker:\n      failures: 1\n"}`},
 		{"PolicyService/ApplyPolicies", `"source":"policies: [{peer: peer, timeout: PT1S}]"`, own},
 		{"EventService/Publish", `"events":[{"source":"/b","type":"public"}]`, own},

@@ -20,7 +20,7 @@ import (
 // register makes the API, and the set of what modules serve beside it.
 func (h *Host) register() {
 	h.server = connect.NewServer(h.edge.Intercept)
-	rpc.Register(h.server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready, Drain: h.drain,
+	rpc.Register(h.server, rpc.Rooms{Catalog: h.cat, Engine: h.engine, Gate: h.gate, Events: h.bus, Hooks: h.hooks, ModuleMax: int64(h.opts.ModuleMax), Ready: h.ready, Drain: h.drain,
 		Live:    func(ns, service string) bool { return h.typed.Serves(ns, service) },
 		Methods: func(ns, module, version string) []string { return h.typed.Methods(ns, module, version) },
 		Offers:  func(ns string) ([]services.Offer, error) { return h.typed.Offers(ns) }})

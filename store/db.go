@@ -115,7 +115,8 @@ var upgrades = map[int64]string{
 		delete from snapshot where exists (select 1 from journal where journal.run=snapshot.run and journal.seq=0);`,
 	3: `alter table module add column descriptors blob;
 		alter table module add column promoted integer not null default 0;`,
-	4: `alter table module add column signature blob;`,
+	4: `alter table module add column signature blob;
+		create table hook (ns text not null, name text not null, hook blob not null, primary key (ns, name)) strict, without rowid;`,
 }
 
 // Open opens or creates the file. It fails when another process has it open,

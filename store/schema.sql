@@ -175,6 +175,13 @@ create table inbox (                      -- events that a consumer has had: eac
 ) strict;
 create index inbox_created on inbox (created);
 
+create table hook (                       -- signed calls of others that become events
+  ns   text not null,
+  name text not null,
+  hook blob not null,                     -- JSON, host/hooks.Hook
+  primary key (ns, name)
+) strict, without rowid;
+
 -- Peers.
 
 create table instance (

@@ -28,9 +28,10 @@ func (a *app) words() map[string]completion {
 	return map[string]completion{
 		"weft run describe": runs, "weft run watch": runs, "weft run pause": runs, "weft run resume": runs, "weft run cancel": runs, "weft run rerun": runs,
 		"weft run start": flows, "weft workflow show": flows,
-		"weft workflow apply": yaml, "weft peer policy apply": yaml, "weft workflow validate": yaml, "weft workflow graph": yaml, "weft test": yaml, "weft module push": wasm, "weft module inspect": wasm, "weft module run": wasm,
+		"weft workflow apply": yaml, "weft peer policy apply": yaml, "weft hook apply": yaml, "weft workflow validate": yaml, "weft workflow graph": yaml, "weft test": yaml, "weft module push": wasm, "weft module inspect": wasm, "weft module run": wasm,
 		"weft module show": modules, "weft module rm": modules, "weft module grant": modules, "weft module promote": modules,
 		"weft handler call": handlers, "weft service describe": once(a.serviceWords),
+		"weft hook describe": once(a.hookWords), "weft hook rm": once(a.hookWords),
 		"weft breaker set": peers, "weft breaker open": peers, "weft breaker close": peers, "weft breaker reset": peers,
 		"weft peer drain": peers, "weft peer rm": peers,
 	}

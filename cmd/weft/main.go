@@ -51,7 +51,7 @@ func root() *cobra.Command {
 	a := &app{}
 	c := group("weft", "Durable event workflows with WebAssembly handlers",
 		a.serveCommand("dev", "Serve on this machine, for development"), a.serveCommand("serve", "Serve"),
-		a.moduleCommand(), a.handlerCommand(), a.serviceCommand(), a.workflowCommand(), a.runCommand(), a.eventCommand(), a.peerCommand(), a.breakerCommand(), a.labCommand(), a.testCommand(), portCommand())
+		a.moduleCommand(), a.handlerCommand(), a.serviceCommand(), a.workflowCommand(), a.runCommand(), a.eventCommand(), a.hookCommand(), a.peerCommand(), a.breakerCommand(), a.labCommand(), a.testCommand(), portCommand())
 	c.SilenceUsage, c.SilenceErrors = true, true
 	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.prepare(c) }
 	c.PersistentFlags().StringVar(&a.server, "server", env("WEFT_SERVER", "http://127.0.0.1:8787"), "address of the server (WEFT_SERVER)")

@@ -140,18 +140,9 @@ func (b *Bus) Publish(ctx context.Context, ns string, events ...weft.Event) ([]i
 		return nil, weft.Errorf(weft.ResourceExhausted, "bus.Bus.Publish", "%d events at once, the limit is %d", len(events), BatchMax)
 	}
 	for i := range events {
-		if events[i].ID == "" {
-			events[i].ID = ulid.Make().String()
-		}
-		if events[i].Time.IsZero() {
-			events[i].Time = time.Now().UTC()
-		}
-		if err := Check(events[i]); err != nil {
+		if err := b.admit(&events[i]); err != nil {
 			return nil, err
 		}
-	}
-	if err := b.db.Room(); err != nil {
-		return nil, err
 	}
 	offsets := make([]int64, len(events))
 	err := b.db.Update(ctx, func(tx *store.Tx) (err error) {
@@ -163,6 +154,36 @@ func (b *Bus) Publish(ctx context.Context, ns string, events ...weft.Event) ([]i
 		return nil
 	})
 	return offsets, err
+}
+
+// PublishOnce adds an event to the log of a namespace, unless one of its source and
+// id has come by the same inbox within the time that inboxes are kept. It is durable
+// when it returns; fresh is false where it was there.
+func (b *Bus) PublishOnce(ctx context.Context, ns, inbox string, e weft.Event) (fresh bool, err error) {
+	if err := b.admit(&e); err != nil {
+		return false, err
+	}
+	err = b.db.Update(ctx, func(tx *store.Tx) (err error) {
+		if fresh, err = tx.Receive(inbox, e.Source, e.ID); err == nil && fresh {
+			_, err = tx.AppendEvent(ns, e)
+		}
+		return err
+	})
+	return fresh && err == nil, err
+}
+
+// admit completes an event, and refuses what cannot be published.
+func (b *Bus) admit(e *weft.Event) error {
+	if e.ID == "" {
+		e.ID = ulid.Make().String()
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now().UTC()
+	}
+	if err := Check(*e); err != nil {
+		return err
+	}
+	return b.db.Room()
 }
 
 var extensionForm = regexp.MustCompile(`^[a-z0-9]{1,20}$`)

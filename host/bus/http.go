@@ -49,11 +49,14 @@ func (b *Bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Body reads the body of a request, BodyMax bytes of it at most.
-func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, BodyMax))
+func Body(w http.ResponseWriter, r *http.Request) ([]byte, error) { return BodyOf(w, r, BodyMax) }
+
+// BodyOf is Body with a bound of its own.
+func BodyOf(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return nil, weft.Errorf(weft.ResourceExhausted, "bus.Body", "the body is over %d bytes: %w", BodyMax, err)
+		return nil, weft.Errorf(weft.ResourceExhausted, "bus.Body", "the body is over %d bytes: %w", most, err)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, weft.Errorf(weft.DeadlineExceeded, "bus.Body", "the body did not come in time")

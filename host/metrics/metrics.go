@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/weftrun/weft/host/breaker"
+	"github.com/weftrun/weft/host/hooks"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
@@ -22,6 +23,7 @@ const (
 	PeersMax    = 500
 	BreakersMax = 2_000
 	ModulesMax  = 500
+	HooksMax    = 500
 	scrapesMax  = 2 // at once
 	scrapeTime  = 10 * time.Second
 )
@@ -32,6 +34,7 @@ type Rooms struct {
 	Catalog *catalog.Catalog
 	Wasm    *wasm.Runtime
 	Engine  *engine.Engine
+	Hooks   *hooks.Hooks
 	Store   *store.DB
 }
 
@@ -87,6 +90,8 @@ var (
 	runsLive       = gauge("runs_in_memory", "Runs in memory; those that only wait are not.")
 	callsParked    = counter("calls_parked_total", "Times that the call of a run was left for later because its peer could not take it.")
 	peersAwaited   = gauge("peers_awaited", "Peers that some run is parked on.")
+	hookCalls      = counter("hook_calls_total", "Calls of a webhook, by what came of each.", "namespace", "hook", "outcome")
+	hooksUnknown   = counter("hook_calls_unknown_total", "Calls of webhooks that there are not.")
 	moduleCalls    = counter("module_calls_total", "Calls of a module's handlers that were let in.", "module", "digest")
 	moduleTraps    = counter("module_traps_total", "Calls of a module that ended in a trap.", "module", "digest")
 	moduleLimits   = counter("module_limits_total", "Times that a limit of a module ended or refused a call, or said no to it.", "module", "digest", "limit")
@@ -101,7 +106,7 @@ var (
 	storeFree      = gauge("store_free_bytes", "Free space of the disk under the database.")
 	storeBroken    = gauge("store_broken", "1 while the database takes no writes.")
 	storeLost      = counter("store_losses_total", "Times that what was not yet durable was lost with the disk.")
-	leftOut        = gauge("metrics_left_out", "Peers, breakers and loaded modules over the limits of this page.", "what")
+	leftOut        = gauge("metrics_left_out", "Peers, breakers, webhooks and loaded modules over the limits of this page.", "what")
 )
 
 var states = map[string]float64{breaker.Closed.String(): 0, breaker.Open.String(): 1, breaker.HalfOpen.String(): 2}
@@ -125,6 +130,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	p := page(to)
 	p.gate(c.rooms.Gate.Stats())
 	p.engine(c.rooms.Engine.Stats())
+	p.hooks(c.rooms.Hooks.Stats())
 	p.modules(c.rooms.Wasm.Stats(), names(c.rooms.Catalog))
 	s := c.rooms.Store.Stats()
 	p.tell(storeCommits, float64(s.Commits))
@@ -179,6 +185,17 @@ func (p page) engine(s engine.Stats) {
 	p.tell(callsParked, float64(s.Parked))
 	p.tell(peersAwaited, float64(s.Awaited))
 	p.tell(storeLost, float64(s.Lost))
+}
+
+func (p page) hooks(s hooks.Stats) {
+	told := s.Hooks[:min(len(s.Hooks), HooksMax)]
+	p.tell(leftOut, float64(len(s.Hooks)-len(told)), "hooks")
+	for _, h := range told {
+		for outcome, n := range h.Outcomes {
+			p.tell(hookCalls, float64(n), h.Namespace, h.Name, hooks.Outcome(outcome).String())
+		}
+	}
+	p.tell(hooksUnknown, float64(s.Unknown))
 }
 
 // names are the names of modules by their digests. Of several with the same

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/bus"
+	"github.com/weftrun/weft/host/hooks"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
@@ -37,7 +39,11 @@ func rooms(t *testing.T) Rooms {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { gate.Close(); db.Close(); rt.Close(t.Context()) })
-	return Rooms{Gate: gate, Catalog: cat, Wasm: rt, Engine: engine.New(db, cat, gate, engine.Options{}), Store: db}
+	webhooks, err := hooks.Open(t.Context(), db, bus.New(db, bus.Options{}), hooks.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Rooms{Gate: gate, Catalog: cat, Wasm: rt, Engine: engine.New(db, cat, gate, engine.Options{}), Hooks: webhooks, Store: db}
 }
 
 // Whoever makes names, the answer has its limit, keeps the series that it has,
@@ -50,13 +56,22 @@ func TestSeriesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for n := range HooksMax/hooks.HooksMax + 1 {
+		list := make([]hooks.Hook, hooks.HooksMax)
+		for i := range list {
+			list[i].Name = fmt.Sprint("h", i)
+		}
+		if err := r.Hooks.Set(t.Context(), fmt.Sprint("ns", n), list); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w := httptest.NewRecorder()
 	Handler(r).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	text := w.Body.String()
 	if n := strings.Count(text, "\nweft_peer_calls_total{"); n != PeersMax {
 		t.Errorf("%d peers", n)
 	}
-	for _, line := range []string{`weft_metrics_left_out{what="peers"} 7`, `weft_metrics_left_out{what="breakers"} 7`, `weft_peer_calls_total{namespace="default",peer="http://127.0.0.1:1"} 1`} {
+	for _, line := range []string{`weft_metrics_left_out{what="peers"} 7`, `weft_metrics_left_out{what="breakers"} 7`, `weft_metrics_left_out{what="hooks"} 100`, `weft_peer_calls_total{namespace="default",peer="http://127.0.0.1:1"} 1`} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no line %s", line)
 		}

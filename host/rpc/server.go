@@ -13,6 +13,7 @@ import (
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/breaker"
 	"github.com/weftrun/weft/host/bus"
+	"github.com/weftrun/weft/host/hooks"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/host/services"
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
@@ -30,6 +31,7 @@ type Rooms struct {
 	Engine    *engine.Engine
 	Gate      *peers.Gate
 	Events    *bus.Bus
+	Hooks     *hooks.Hooks
 	ModuleMax int64           // bytes of an upload
 	Ready     func() error    // nil while the host takes work
 	Drain     context.Context // ended when it takes none
@@ -49,6 +51,7 @@ func Register(s *connect.Server, r Rooms) {
 	weftv1connect.RegisterWorkflowServiceHandler(s, flows{r})
 	weftv1connect.RegisterRunServiceHandler(s, runs{r})
 	weftv1connect.RegisterEventServiceHandler(s, events{r})
+	weftv1connect.RegisterHookServiceHandler(s, webhooks{r})
 	weftv1connect.RegisterHandlerServiceHandler(s, handlers{r})
 	weftv1connect.RegisterServiceServiceHandler(s, typed{r})
 	weftv1connect.RegisterRegistryServiceHandler(s, registry{r})
