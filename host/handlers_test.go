@@ -83,3 +83,21 @@ func TestTheIdempotencyKeyReachesThePeer(t *testing.T) {
 		t.Errorf("the peer got %q and %q", first, second)
 	}
 }
+
+func TestAPageOfAnotherSiteReachesNoPlainPath(t *testing.T) {
+	const page = "https://shop.example"
+	s := serve(t, host.Options{Origins: []string{page}})
+	s.deploy("")
+	for _, path := range []string{"/handlers/echo", "/workflows/nap", "/events", "/hooks/github"} {
+		for _, from := range [][]string{{"Origin", page}, {"Sec-Fetch-Site", "cross-site"}} {
+			if status, answer := s.ask(path, "x", append(from, "Content-Type", "text/plain")...); status != http.StatusForbidden || !strings.Contains(answer, "a page of another site may not ask for this") {
+				t.Errorf("%s, %v: %d %s", path, from, status, answer)
+			}
+		}
+	}
+	for _, from := range [][]string{{"Origin", s.url}, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}} { // a page of weft itself, and who types the address
+		if status, answer := s.ask("/handlers/echo", "x", from...); status != http.StatusOK {
+			t.Errorf("%v: %d %s", from, status, answer)
+		}
+	}
+}

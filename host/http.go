@@ -93,6 +93,10 @@ func (h impatient) Handle(pattern string, next http.Handler) {
 	})
 }
 
+// sameSite refuses what a browser sends on behalf of another site's page: a plain
+// body needs no leave of ours.
+var sameSite http.CrossOriginProtection
+
 // plain guards what is not Connect as the edge guards what is.
 func (h *Host) plain(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,6 +106,9 @@ func (h *Host) plain(next http.HandlerFunc) http.Handler {
 			}
 		}()
 		err := weft.CheckNamespace(r.Header.Get("Weft-Namespace"))
+		if sameSite.Check(r) != nil {
+			err = weft.Errorf(weft.PermissionDenied, "host.Host.plain", "a page of another site may not ask for this").WithHint("call a service: --cors-origin is for its callers")
+		}
 		if h.drain.Err() != nil {
 			err = rpc.ErrDraining
 		}

@@ -224,7 +224,9 @@ func (a *app) showModule(m *weftv1.Module) error {
 		return err
 	}
 	a.printf("%s:%s  sha256 %.16s  %d bytes\n", m.Name, m.Version, m.Digest, m.Size)
-	a.printf("  handlers  %s\n", strings.Join(m.Handlers, ", "))
+	if len(m.Handlers) > 0 {
+		a.printf("  handlers  %s\n", strings.Join(m.Handlers, ", "))
+	}
 	for _, s := range m.Methods {
 		a.printf("  serves    %s\n", s)
 	}
