@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/weftrun/weft/host/bus"
 	"github.com/weftrun/weft/host/hooks"
 	"github.com/weftrun/weft/host/peers"
+	"github.com/weftrun/weft/host/port"
 	"github.com/weftrun/weft/host/rpc"
 	"github.com/weftrun/weft/host/services"
 	"github.com/weftrun/weft/runtime/catalog"
@@ -208,6 +210,11 @@ func (h *Host) subscribe() {
 	}
 }
 
+// heapFloor are bytes that are reserved while a host serves, and never touched. The
+// collector of Go lets garbage grow to what is alive before it looks for it: a small
+// host would have it look all the time, for a tenth of the time of a call.
+const heapFloor = 32 << 20
+
 // DrainMax is how long Serve lets calls in progress end. partTime of it is for
 // those who call meanwhile to hear that they are refused.
 const (
@@ -219,6 +226,7 @@ const (
 // calls, ends streams, stops consuming events, lets what is in flight end, and
 // makes everything durable. While it serves it is a peer itself.
 func (h *Host) Serve(ctx context.Context, l net.Listener) error {
+	defer runtime.KeepAlive(make([]byte, heapFloor))
 	calls, cut := context.WithCancelCause(context.Background())
 	defer cut(nil)
 	s := services.Server(h.parting(h.Handler()))
@@ -229,7 +237,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 		return errors.Join(err, l.Close(), h.Close(ctx))
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
+	go func() { failed <- s.Serve(port.Join(l)) }()
 	select {
 	case err = <-failed:
 	case <-ctx.Done():

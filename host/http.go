@@ -89,7 +89,9 @@ type impatient struct {
 // Handle has next serve what fits the pattern.
 func (h impatient) Handle(pattern string, next http.Handler) {
 	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, services.BodyWithin(w, r, h.opts.BodyTime))
+		r, over := services.BodyWithin(w, r, h.opts.BodyTime)
+		defer over()
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -127,36 +127,62 @@ func (s *Set) serve(w http.ResponseWriter, r *http.Request, to route) {
 		r = r.WithContext(context.WithValue(r.Context(), connKey{}, conn{http.NewResponseController(w), waits}))
 	}
 	if !waits {
-		r = BodyWithin(w, r, s.opts.BodyTime)
+		var over func()
+		r, over = BodyWithin(w, r, s.opts.BodyTime)
+		defer over()
 	}
 	to.ServeHTTP(w, r)
 }
 
-// BodyWithin is r with a body that has so long to arrive from now on.
-func BodyWithin(w http.ResponseWriter, r *http.Request, d time.Duration) *http.Request {
-	if r.Body == nil || r.Body == http.NoBody {
-		return r
+// BodyWithin is r with a body that has so long to arrive from now on. over has to be
+// called before the server has r back.
+func BodyWithin(w http.ResponseWriter, r *http.Request, d time.Duration) (_ *http.Request, over func()) {
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return r, func() {}
 	}
-	c := http.NewResponseController(w) // a server without deadlines has none to set
-	_ = c.SetReadDeadline(time.Now().Add(d))
-	own := *r // the server looks at the body of its own request, to know whether the connection can be used again
-	own.Body = &timed{r.Body, c}
-	return &own
+	t := &timed{ReadCloser: r.Body, w: w}
+	t.timer = time.AfterFunc(d, t.end) // a deadline of h2 is two messages to its connection, for each call
+	own := *r                          // the server looks at the body of its own request, to know whether the connection can be used again
+	own.Body = t
+	return &own, t.stop
 }
 
-// timed is a body whose deadline is taken off when all of it has come: the call
-// may go on, and a connection that waits must not end by it.
+// timed is a body whose time is over when all of it has come: the call may go on,
+// and a connection that waits must not end by it.
 type timed struct {
 	io.ReadCloser
-	c *http.ResponseController
+	w     http.ResponseWriter
+	timer *time.Timer
+
+	mu   sync.Mutex
+	over bool // guarded by mu
 }
 
 func (t *timed) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
 	if err == io.EOF {
-		_ = t.c.SetReadDeadline(time.Time{})
+		t.stop()
 	}
 	return n, err
+}
+
+// stop has the time be over; then end does nothing more.
+func (t *timed) stop() {
+	if t.timer.Stop() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+}
+
+// end ends the read that is under way, and those to come.
+func (t *timed) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.over { // a server without deadlines has none to set
+		_ = http.NewResponseController(t.w).SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // conn is what a call came by; waits says that somebody may wait for a message.

@@ -24,11 +24,33 @@ func Server(h http.Handler) *http.Server {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           h,
+		Handler:           roomy{h},
 		Protocols:         protocols,
 		MaxHeaderBytes:    headersIn,
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsMax, SendPingTimeout: pingTime, PingTimeout: pingTime},
 	}
+}
+
+// roomy gives the goroutine of a call its stack at once. That of net/http has a new
+// one for each call of h2, and it would be copied three times on the way down to a
+// guest, the last time with all of its frames: a quarter of the time of a short call.
+type roomy struct{ http.Handler }
+
+func (h roomy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 2 {
+		grow(0)
+	}
+	h.Handler.ServeHTTP(w, r)
+}
+
+// stackRoom are bytes; with the frames above it is a stack of 16 KiB, the largest
+// that the runtime keeps at hand.
+const stackRoom = 9 << 10
+
+//go:noinline
+func grow(n int) byte {
+	var room [stackRoom]byte
+	return room[n]
 }

@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/weftrun/weft/host/port"
 	"github.com/weftrun/weft/host/services"
 )
 
@@ -39,12 +40,13 @@ func Serve(ctx context.Context, open Open, in io.Reader, out io.Writer) error {
 		return err
 	}
 	s := services.Server(handler)
+	at := port.Join(l) // as the host serves
 	failed := make(chan error, 1)
 	if ask.tls != nil {
 		s.TLSConfig = ask.tls
-		go func() { failed <- s.ServeTLS(l, "", "") }()
+		go func() { failed <- s.ServeTLS(at, "", "") }()
 	} else {
-		go func() { failed <- s.Serve(l) }()
+		go func() { failed <- s.Serve(at) }()
 	}
 	defer s.Close()
 	answer := field(nil, 1, []byte("127.0.0.1"))
