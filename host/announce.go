@@ -42,7 +42,11 @@ func (h *Host) announce(ctx context.Context, at net.Addr) (peers.Instance, error
 		_, port, _ := net.SplitHostPort(address)
 		address = net.JoinHostPort(hostname(), port)
 	}
-	self, err := h.gate.Register(ctx, peers.Instance{Namespace: hostsNamespace, Service: hostsService, ID: hostID(), URL: "http://" + address, Zone: h.opts.Zone, Health: "/healthz"})
+	scheme := "http://"
+	if h.tls != nil {
+		scheme = "https://"
+	}
+	self, err := h.gate.Register(ctx, peers.Instance{Namespace: hostsNamespace, Service: hostsService, ID: hostID(), URL: scheme + address, Zone: h.opts.Zone, Health: "/healthz"})
 	if err != nil {
 		return self, err
 	}

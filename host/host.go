@@ -4,9 +4,11 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -50,6 +52,7 @@ type Options struct {
 	Trusted    map[string][]catalog.Key  // the same
 	Signed     bool                      // uploads that no trusted key has signed are refused
 	Unfiltered bool                      // workers start also where the kernel has no seccomp
+	TLS        port.TLS                  // files of who serves; none without TLS
 	BodyTime   time.Duration             // for the body of a request to arrive; default 2 minutes
 	// How long events are kept that every group has had, and how many bytes of
 	// them; default 7 days and 4 GiB.
@@ -71,6 +74,7 @@ type Host struct {
 	bus    *bus.Bus
 	hooks  *hooks.Hooks
 	server *connect.Server // of the API
+	tls    *tls.Config     // nil without
 	typed  *services.Set   // what modules serve
 
 	life   context.Context // of consumers, and of the loading of modules
@@ -124,6 +128,11 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 }
 
 func (h *Host) open(ctx context.Context) (err error) {
+	if h.opts.TLS != (port.TLS{}) {
+		if h.tls, err = h.opts.TLS.Config(h.log); err != nil {
+			return err
+		}
+	}
 	if h.db, err = store.Open(ctx, store.Options{Path: h.opts.DB, Sync: h.opts.Sync, Log: h.log}); err != nil {
 		return err
 	}
@@ -237,7 +246,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 		return errors.Join(err, l.Close(), h.Close(ctx))
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(port.Join(l)) }()
+	go func() { failed <- h.serve(s, port.Join(l)) }()
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
@@ -257,6 +266,15 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	}
 	h.depart(drain, self)
 	return errors.Join(err, h.Close(drain))
+}
+
+// serve serves at l, with TLS where the host has it.
+func (h *Host) serve(s *http.Server, l net.Listener) error {
+	if h.tls == nil {
+		return s.Serve(l)
+	}
+	s.TLSConfig = h.tls
+	return s.ServeTLS(l, "", "")
 }
 
 // Close stops consuming, lets calls end, and closes every room. What was in

@@ -46,6 +46,10 @@ func explain(err error) string {
 		return "the server went away in the middle of its answer; what is durable goes on when it is started again"
 	case e.IsRemote():
 		return e.Message()
+	case strings.Contains(e.Message(), "x509: "):
+		return "the server is not who it should be: " + e.Message() + "; --ca names the file with who has signed its certificate"
+	case strings.Contains(e.Message(), "remote error: tls: "):
+		return "the server refuses the connection: " + e.Message() + "; --cert and --cert-key name what to show it"
 	case e.Code() == connect.CodeUnavailable:
 		return "no weft answers: " + e.Message() + "; start one with `weft dev`, or name another with --server"
 	}

@@ -3,6 +3,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -41,7 +43,9 @@ func main() {
 // app is what all commands share.
 type app struct {
 	server, namespace, output string
+	ca, cert, key             string // files, of https
 	asJSON                    bool
+	transport                 *http.Transport
 	out                       io.Writer
 	in                        io.Reader
 	colour, terminal          bool // of out
@@ -55,6 +59,9 @@ func root() *cobra.Command {
 	c.SilenceUsage, c.SilenceErrors = true, true
 	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return a.prepare(c) }
 	c.PersistentFlags().StringVar(&a.server, "server", env("WEFT_SERVER", "http://127.0.0.1:8787"), "address of the server (WEFT_SERVER)")
+	c.PersistentFlags().StringVar(&a.ca, "ca", env("WEFT_CA", ""), "`FILE` with who has signed the server's certificate; default: whom the system trusts (WEFT_CA)")
+	c.PersistentFlags().StringVar(&a.cert, "cert", env("WEFT_CERT", ""), "`FILE` with the certificate to show the server (WEFT_CERT)")
+	c.PersistentFlags().StringVar(&a.key, "cert-key", env("WEFT_CERT_KEY", ""), "`FILE` with the key of --cert (WEFT_CERT_KEY)")
 	c.PersistentFlags().StringVar(&a.namespace, "namespace", env("WEFT_NAMESPACE", "default"), "namespace (WEFT_NAMESPACE)")
 	c.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
 	c.PersistentFlags().BoolVar(&a.asJSON, "json", false, "short for -o json")
@@ -78,6 +85,10 @@ func (a *app) prepare(c *cobra.Command) error {
 	}
 	if u, err := url.Parse(a.server); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return usagef("--server %s; write an address such as http://127.0.0.1:8787", a.server)
+	}
+	var err error
+	if a.transport, err = a.over(); err != nil {
+		return err
 	}
 	a.in, a.out = c.InOrStdin(), c.OutOrStdout()
 	a.terminal = onTerminal(a.out)
@@ -131,5 +142,30 @@ func portCommand() *cobra.Command {
 }
 
 func (a *app) client() *connect.Client {
-	return connect.NewClient(connecthttp.NewTransport(http.DefaultClient, a.server))
+	return connect.NewClient(connecthttp.NewTransport(&http.Client{Transport: a.transport}, a.server))
+}
+
+// over are the connections to the server.
+func (a *app) over() (*http.Transport, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if a.ca != "" {
+		pem, err := os.ReadFile(a.ca)
+		if err != nil {
+			return nil, usagef("--ca: %w", err)
+		}
+		t.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, usagef("--ca %s has no certificate in PEM", a.ca)
+		}
+	}
+	if a.cert == "" && a.key == "" {
+		return t, nil
+	}
+	pair, err := tls.LoadX509KeyPair(a.cert, a.key)
+	if err != nil {
+		return nil, usagef("--cert and --cert-key: %w; name a certificate and its key, both in PEM", err)
+	}
+	t.TLSClientConfig.Certificates = []tls.Certificate{pair}
+	return t, nil
 }

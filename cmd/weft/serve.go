@@ -33,7 +33,10 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		if o.RetainEvents <= 0 || o.RetainBytes <= 0 || o.Engine.Retain <= 0 {
 			return usagef("--retain-events, --retain-bytes and --retain-runs must be above zero")
 		}
-		if err := onLoopback(listen); err != nil && !(insecure && use == "serve") {
+		if (o.TLS.Cert == "") != (o.TLS.Key == "") || o.TLS.ClientCA != "" && o.TLS.Cert == "" {
+			return usagef("--tls-cert and --tls-key go together, and --tls-client-ca with both")
+		}
+		if err := onLoopback(listen); err != nil && !insecure && o.TLS.ClientCA == "" {
 			return err
 		}
 		if !slices.Contains(lifecycles, o.Engine.Lifecycle) {
@@ -77,6 +80,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 			return err
 		}
 		url := "http://" + listener.Addr().String()
+		if o.TLS.Cert != "" {
+			url = "https://" + listener.Addr().String()
+		}
 		if err := a.print(fields("url", url, "db", o.DB), "weft serves at %s, data in %s\n", url, o.DB); err != nil {
 			return errors.Join(err, listener.Close(), h.Close(ctx))
 		}
@@ -117,6 +123,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		c.Flags().StringArrayVar(&folders, "watch", nil, "`DIR` whose modules and workflows are deployed, and anew when they change")
 	} else {
 		c.Flags().BoolVar(&insecure, "insecure-listen", false, "serve on other than loopback although there is no authentication yet")
+		c.Flags().StringVar(&o.TLS.Cert, "tls-cert", env("WEFT_TLS_CERT", ""), "serve with TLS: `FILE` with the certificate and its chain (WEFT_TLS_CERT)")
+		c.Flags().StringVar(&o.TLS.Key, "tls-key", env("WEFT_TLS_KEY", ""), "`FILE` with the key of --tls-cert (WEFT_TLS_KEY)")
+		c.Flags().StringVar(&o.TLS.ClientCA, "tls-client-ca", env("WEFT_TLS_CLIENT_CA", ""), "`FILE` with who has to have signed the certificates of clients; others are refused (WEFT_TLS_CLIENT_CA)")
 	}
 	return c
 }
@@ -150,5 +159,5 @@ func onLoopback(address string) error {
 	if ip := net.ParseIP(name); name == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return usagef("%s can be reached from other machines, and weft has no authentication yet; serve on 127.0.0.1", address)
+	return usagef("%s can be reached from other machines, and weft has no authentication yet; serve on 127.0.0.1, or to clients of --tls-client-ca alone", address)
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/tests/authority"
 	"github.com/weftrun/weft/tests/probe"
 )
 
@@ -112,8 +113,8 @@ func output(t *testing.T, program string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// lay makes the files that every script finds: two modules with their
-// manifests, a program of WASI, a plug-in of Extism, and modules that must be refused.
+// lay makes the files that every script finds: two modules with their manifests, a
+// program of WASI, a plug-in of Extism, modules that must be refused, and certificates.
 func lay(t *testing.T, dir string) {
 	t.Helper()
 	loyalty, err := os.ReadFile(filepath.Join(root, "guests/loyalty/loyalty.wasm"))
@@ -151,6 +152,8 @@ func lay(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
+	authority.New(t, filepath.Join(dir, "files"), "ca").Pair("server")
+	authority.New(t, filepath.Join(dir, "files"), "clients").Pair("ada")
 }
 
 // server is the weft of a script.

@@ -1,0 +1,163 @@
+package port_test
+
+import (
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weftrun/weft/host/port"
+	"github.com/weftrun/weft/tests/authority"
+	"github.com/weftrun/weft/tests/logbook"
+)
+
+// secure serves with TLS, and says by which protocol it was called, and by whom.
+func secure(t *testing.T, files port.TLS, log *logbook.Book) (address string) {
+	t.Helper()
+	config, err := files.Config(slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{TLSConfig: config, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Proto)
+		for _, c := range r.TLS.PeerCertificates {
+			io.WriteString(w, " "+c.Subject.CommonName)
+		}
+	})}
+	go s.ServeTLS(port.Join(l), "", "")
+	t.Cleanup(func() { s.Close() })
+	return l.Addr().String()
+}
+
+// get calls once, over a connection of its own.
+func get(address string, config *tls.Config, h2 bool) (answer, server string, err error) {
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: h2}
+	defer transport.CloseIdleConnections()
+	r, err := (&http.Client{Transport: transport}).Get("https://" + address)
+	if err != nil {
+		return "", "", err
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	return string(body), r.TLS.PeerCertificates[0].Subject.CommonName, err
+}
+
+func TestTLSServesBothProtocols(t *testing.T) {
+	a := authority.New(t, t.TempDir(), "ca")
+	cert, key := a.Pair("weft")
+	at := secure(t, port.TLS{Cert: cert, Key: key}, &logbook.Book{})
+	for h2, want := range map[bool]string{false: "HTTP/1.1", true: "HTTP/2.0"} {
+		if got, _, err := get(at, a.Client(""), h2); got != want || err != nil {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+	old := a.Client("")
+	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	if got, _, err := get(at, old, false); err == nil || !strings.Contains(err.Error(), "protocol version") {
+		t.Errorf("TLS 1.1: %q, %v", got, err)
+	}
+}
+
+func TestWithAClientCAOnlyItsCertificatesGetIn(t *testing.T) {
+	dir := t.TempDir()
+	a, clients, strangers := authority.New(t, dir, "ca"), authority.New(t, dir, "clients"), authority.New(t, dir, "strangers")
+	cert, key := a.Pair("weft")
+	at := secure(t, port.TLS{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "clients.pem")}, &logbook.Book{})
+	for _, c := range []struct {
+		name  string
+		shows []tls.Certificate
+		want  string // none: refused, in one of the ways that a client may see it
+	}{
+		{"one of its own", clients.Client("ada").Certificates, "HTTP/2.0 ada"},
+		{"none", nil, ""},
+		{"a stranger's", strangers.Client("eve").Certificates, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := a.Client("")
+			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { // shown whoever is asked for
+				if len(c.shows) == 0 {
+					return &tls.Certificate{}, nil
+				}
+				return &c.shows[0], nil
+			}
+			got, _, err := get(at, config, true)
+			if got != c.want || (err == nil) != (c.want != "") {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestNewFilesHoldForNewConnections(t *testing.T) {
+	dir := t.TempDir()
+	a := authority.New(t, dir, "ca")
+	cert, key := a.Pair("weft")
+	log := &logbook.Book{}
+	at := secure(t, port.TLS{Cert: cert, Key: key}, log)
+	shown := func() string {
+		t.Helper()
+		_, name, err := get(at, a.Client(""), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s does not come: %s is shown, %s", what, shown(), log)
+			}
+		}
+	}
+	newer, newerKey := a.Pair("newer")
+	rename(t, newer, cert)
+	until("the warning", func() bool {
+		if name := shown(); name != "weft" {
+			t.Fatalf("%s is shown, whose key is not there", name)
+		}
+		return strings.Contains(log.String(), "TLS stays as it was")
+	})
+	rename(t, newerKey, key)
+	until("the new certificate", func() bool { return shown() == "newer" })
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFilesThatAreNoneAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	a := authority.New(t, dir, "ca")
+	cert, key := a.Pair("weft")
+	_, other := a.Pair("other")
+	for _, c := range []struct {
+		name  string
+		files port.TLS
+		err   string
+	}{
+		{"a file that is not there", port.TLS{Cert: filepath.Join(dir, "nothing"), Key: key}, "no such file"},
+		{"no key", port.TLS{Cert: cert}, "no such file"},
+		{"another's key", port.TLS{Cert: cert, Key: other}, "does not match"},
+		{"an authority without a certificate", port.TLS{Cert: cert, Key: key, ClientCA: key}, "has no certificate"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := c.files.Config(slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%v, want %q", err, c.err)
+			}
+		})
+	}
+}
