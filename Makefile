@@ -36,6 +36,7 @@ generate: need
 bench: build
 	$(GO) test -run '^$$' -bench . ./store ./runtime/wasm ./workflows ./workflows/machine ./host/peers
 	cd tests/bench/breakers && $(GO) test -run '^$$' -bench .
+	cd tests/bench/services && $(GO) test -run '^$$' -bench . && $(GO) run . && $(GO) run . -what streams
 	$(GO) run ./tests/figures
 	$(GO) run ./tests/bench/report loads
 
@@ -117,6 +118,7 @@ vet: need
 	cd sdk/peer/go && $(GO) vet .
 	cd tests/bench/breakers && $(GO) vet ./...
 	cd tests/bench/peers && $(GO) vet .
+	cd tests/bench/services && $(GO) vet ./... && cd guests/orders && GOOS=wasip1 GOARCH=wasm $(GO) vet .
 	cd tests/toxic && $(GO) vet .
 	cd tests/conformance/connect/guest && GOOS=wasip1 GOARCH=wasm $(GO) vet ./...
 

@@ -34,8 +34,8 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "__check" {
 		host.CheckMain()
 	}
-	groups := map[string]func(context.Context) error{"skeleton": skeleton, "engine": engine, "language": language, "peers": peers, "sandbox": sandbox}
-	for _, name := range []string{"skeleton", "engine", "language", "peers", "sandbox"} {
+	groups := map[string]func(context.Context) error{"skeleton": skeleton, "engine": engine, "language": language, "peers": peers, "sandbox": sandbox, "services": services}
+	for _, name := range []string{"skeleton", "engine", "language", "peers", "sandbox", "services"} {
 		if len(os.Args) > 1 && os.Args[1] != name {
 			continue
 		}

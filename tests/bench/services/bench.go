@@ -42,7 +42,7 @@ type bench struct {
 // rival is a process that serves.
 type rival struct {
 	name    string
-	grpc    bool // it speaks nothing else
+	kind    string // of servers
 	address string
 	cmd     *exec.Cmd
 	in      io.WriteCloser
@@ -68,7 +68,7 @@ func prepare(ctx context.Context, profile string) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{dir: dir, found: map[point][]result{}}
-	for _, g := range []struct{ name, source string }{{"weft C", "orders.c"}, {"weft Go", "orders"}} {
+	for _, g := range []struct{ name, source string }{{guestInC, "orders.c"}, {"weft Go", "orders"}} {
 		wasm, err := built(ctx, dir, g.source)
 		if errors.Is(err, errNoClang) {
 			fmt.Fprintln(os.Stderr, err)
@@ -88,12 +88,10 @@ func prepare(ctx context.Context, profile string) (*bench, error) {
 		}
 	}
 	for _, name := range []string{"connect v2", "connect v1", "grpc-go"} {
-		r, err := b.start(name, name, "")
-		if err != nil {
+		if _, err := b.start(name, name, ""); err != nil {
 			b.close()
 			return nil, err
 		}
-		r.grpc = name == "grpc-go"
 	}
 	return b, nil
 }
@@ -141,7 +139,7 @@ func (b *bench) start(name, kind, profile string) (*rival, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rival{name: name, cmd: exec.Command(self, "__serve", kind, dir)}
+	r := &rival{name: name, kind: kind, cmd: exec.Command(self, "__serve", kind, dir)}
 	r.cmd.Stderr, r.cmd.Env = os.Stderr, append(os.Environ(), profileEnv+"="+profile)
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
@@ -223,7 +221,7 @@ func (b *bench) measure() error {
 		for _, m := range b.calls {
 			for _, c := range b.cells {
 				for _, r := range b.rivals {
-					if r.grpc && c.codec != "grpc" {
+					if r.kind == "grpc-go" && c.codec != "grpc" {
 						continue
 					}
 					d := b.d
@@ -280,6 +278,9 @@ func median[T float64 | time.Duration](all []result, of func(result) T) T {
 	slices.Sort(values)
 	return values[len(values)/2]
 }
+
+// guestInC is the floor of guests: what a module adds at least.
+const guestInC = "weft C"
 
 // reference is what the others are compared with.
 const reference = "connect v2"

@@ -16,9 +16,10 @@ WEFT_HANDLER("orders.v1.OrderService/Echo", echo) {
 
 WEFT_HANDLER("orders.v1.OrderService/Hold", hold) {
   (void)input_len;
-  for (int64_t n; (n = weft_recv(room, sizeof room)) >= 0;) {
+  for (;;) {
+    int64_t n = weft_recv(room, sizeof room);
+    if (n < 0) return n == -WEFT_OUT_OF_RANGE ? WEFT_OK : (uint32_t)-n;
     enum weft_code code = weft_send((weft_str){room, (uint32_t)n});
     if (code != WEFT_OK) return code;
   }
-  return WEFT_OK;
 }
