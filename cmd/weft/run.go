@@ -190,7 +190,7 @@ func (a *app) line(s *weftv1.Step, depth int) string {
 	if s.EndTime != nil {
 		out += fmt.Sprintf(" %8s", s.EndTime.AsTime().Sub(s.StartTime.AsTime()).Round(10*time.Microsecond))
 	}
-	if s.Attempt > 1 {
+	if s.Attempt > 1 || len(s.Notes) > 0 { // to have been parked is no attempt
 		out += fmt.Sprintf("  attempt %d", s.Attempt)
 	}
 	for _, n := range s.Notes {

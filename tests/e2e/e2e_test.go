@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -60,6 +61,28 @@ func TestTheDemoRunsAsTheReadmeSays(t *testing.T) {
 			t.Errorf("the demo does not say %q:\n%s", want, out)
 		}
 	}
+	recorded := between(t, string(read(t, filepath.Join(root, "docs/PEERS.md"))), "```text recorded\n", "```")
+	if got, want := lasting(between(t, out, "== 6. ", "\n== 8. ")), lasting(between(t, recorded, "== 6. ", "\n== 8. ")); got != want {
+		t.Errorf("docs/PEERS.md has another record of the demo:\n%s\nthan what it says:\n%s", want, got)
+	}
+}
+
+func between(t *testing.T, text, from, to string) string {
+	t.Helper()
+	_, text, found := strings.Cut(text, from)
+	text, _, ended := strings.Cut(text, to)
+	if !found || !ended {
+		t.Fatalf("no text between %q and %q", from, to)
+	}
+	return text
+}
+
+// passing is what another day and another machine say otherwise.
+var passing = regexp.MustCompile(`\b[0-9A-Z]{26}\b|\d\d:\d\d:\d\d|\b[0-9.]+(µs|ms|s)\b|payments-[\w.-]+| +`)
+
+// lasting is a text without what passes.
+func lasting(text string) string {
+	return strings.ReplaceAll(passing.ReplaceAllString(strings.TrimSpace(text), " "), " \n", "\n")
 }
 
 var kills = flag.Int("kills", 8, "how often weft is killed: a little with each change, more with make test-kill")
