@@ -34,7 +34,7 @@ generate: need
 
 # Benchmarks of the rooms, the figures, and the table of docs/PERFORMANCE.md.
 bench: build
-	$(GO) test -run '^$$' -bench . ./store ./runtime/wasm ./workflows ./workflows/machine ./host/peers
+	$(GO) test -run '^$$' -bench . ./store ./runtime/wasm ./workflows ./workflows/machine ./host/peers ./host/breaker
 	cd tests/bench/breakers && $(GO) test -run '^$$' -bench .
 	cd tests/bench/services && $(GO) test -run '^$$' -bench . && $(GO) run . && $(GO) run . -what streams
 	$(GO) run ./tests/figures

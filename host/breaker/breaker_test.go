@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -326,4 +328,22 @@ func TestNothingJams(t *testing.T) {
 			t.Fatalf("seed %d: %s because %q after %s", seed, b.State(now), b.Reason(), told)
 		}
 	}
+}
+
+// A breaker that sixteen ask and tell at once, under a lock as the gate holds it.
+func BenchmarkContended16(b *testing.B) {
+	var mu sync.Mutex
+	br := breaker.New(breaker.Policy{}, rand.Float64, time.Now())
+	b.ReportAllocs()
+	b.SetParallelism(max(1, 16/runtime.GOMAXPROCS(0)))
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			mu.Lock()
+			call, _ := br.Allow(time.Now())
+			mu.Unlock()
+			mu.Lock()
+			br.Done(&call, nil, time.Now(), true)
+			mu.Unlock()
+		}
+	})
 }

@@ -98,7 +98,7 @@ func (o *outside) dial(names []string) func(context.Context, string, string) (ne
 		if !weft.Allows(names, address) {
 			d.ControlContext = func(_ context.Context, _, real string, _ syscall.RawConn) error {
 				if ap, err := netip.ParseAddrPort(real); err != nil || !public(ap.Addr()) {
-					return weft.Errorf(weft.PermissionDenied, "peers.Gate.Do", "%s is not a public address", real).
+					return weft.Errorf(weft.PermissionDenied, "peers.Gate.Do", "%s %w", real, errDenied).
 						WithHint("allow it by name: weft dev --http-allow %s", address)
 				}
 				return nil

@@ -238,6 +238,7 @@ func hostPort(u *url.URL) string {
 var (
 	errPanicked = errors.New("the call panicked")
 	errNothing  = errors.New("it says nothing about the callee")
+	errDenied   = errors.New("is not a public address") // and nothing was sent
 )
 
 // attempt waits for its place, picks an instance whose breaker lets it through
@@ -275,6 +276,8 @@ func (g *Gate) attempt(ctx context.Context, r weft.Request, p *peer, try int, en
 // diagnose is why an answer says that the callee is not well, or nil.
 func diagnose(r weft.Request, res weft.Response, err error) error {
 	switch {
+	case errors.Is(err, errDenied):
+		return errDenied
 	case err == nil && r.Peer == "" && res.Status >= 500:
 		return fmt.Errorf("status %d", res.Status)
 	case weft.CodeOf(err).Unwell():

@@ -203,9 +203,10 @@ func (g *Gate) settle(c *pass, o *Policy, sick error) {
 	c.lease.busy.Add(-1)
 	took := now.Sub(g.begun) - c.begun
 	p.counts.attempts[outcome(sick, took, o)].Add(1)
+	silent := sick == errNothing || sick == errDenied
 	if sick == nil {
 		c.lease.took(took, now.Sub(g.begun))
-	} else if sick != errNothing {
+	} else if !silent {
 		c.lease.took(max(took, o.Attempt), now.Sub(g.begun)) // failing quickly must not look like being quick
 	}
 	live := []*lease{c.lease}
@@ -213,17 +214,15 @@ func (g *Gate) settle(c *pass, o *Policy, sick error) {
 		live = g.takers(p.ns, p.service)
 	}
 	p.mu.Lock()
-	switch sick {
-	case nil:
-		p.limits.back.answered(p.policy.Load().Bulkhead)
-	case errNothing:
-	default:
-		p.limits.back.failed(c.begun, now.Sub(g.begun))
-	}
-	if sick == errNothing {
+	switch {
+	case silent:
 		c.gd.b.Forget(&c.call, now)
-	} else {
-		c.gd.b.Done(&c.call, sick, now, sick != nil && p.spares(c.gd, live, now))
+	case sick == nil:
+		c.gd.b.Done(&c.call, nil, now, false)
+		p.limits.back.answered(p.policy.Load().Bulkhead)
+	default:
+		c.gd.b.Done(&c.call, sick, now, p.spares(c.gd, live, now))
+		p.limits.back.failed(c.begun, now.Sub(g.begun))
 	}
 	if sick != nil && p.lost(live, now) {
 		for _, l := range live {
@@ -243,6 +242,8 @@ func outcome(sick error, took time.Duration, o *Policy) Outcome {
 	switch {
 	case sick == errNothing:
 		return Abandoned
+	case sick == errDenied:
+		return Denied
 	case sick != nil:
 		return Failed
 	case o.Slow > 0 && took > o.Slow:

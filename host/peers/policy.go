@@ -314,7 +314,7 @@ var hostForm = regexp.MustCompile(`^https?://[^/?#@\s]+$`)
 
 func (r *policyReader) policy(t workflows.Tree) {
 	var p Policy
-	var grants workflows.Tree
+	var grants []workflows.Tree // read last: they are measured by the rest
 	name := ""
 	at := map[string]workflows.Tree{}
 	r.fields(t, "a policy", func(b workflows.Branch) bool {
@@ -323,7 +323,7 @@ func (r *policyReader) policy(t workflows.Tree) {
 			return true
 		}
 		if b.Key == "grants" {
-			grants = b.Tree
+			grants = append(grants, b.Tree)
 			return true
 		}
 		return r.setting(b, "", settings, &p, at)
@@ -347,8 +347,8 @@ func (r *policyReader) policy(t workflows.Tree) {
 	if p.TLS != (TLS{}) {
 		r.tls(p.TLS, name, at)
 	}
-	if _, has := t.Value().(map[string]any)["grants"]; has {
-		r.grants(grants, &p)
+	for _, g := range grants {
+		r.grants(g, &p)
 	}
 	r.found[name] = p
 }

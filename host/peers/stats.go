@@ -12,12 +12,13 @@ import (
 // Outcome is what came of one attempt to call a peer.
 type Outcome int
 
-// What can come of an attempt. The last three were not sent.
+// What can come of an attempt. The last four were not sent.
 const (
 	Answered        Outcome = iota // if only with an error of the application
 	Failed                         // the peer is not well
 	Slow                           // it answered, after longer than its breaker's policy bears
 	Abandoned                      // the caller went, which says nothing about the peer
+	Denied                         // what is dialled is not public
 	RefusedOpen                    // no instance, or none whose breaker lets a call through
 	RefusedRate                    // no place in the rate before the deadline
 	RefusedBulkhead                // no place in the bulkhead before the deadline
@@ -26,7 +27,7 @@ const (
 
 // String is the outcome as people read it.
 func (o Outcome) String() string {
-	return [...]string{"ok", "failed", "slow", "abandoned", "open", "rate", "bulkhead"}[o]
+	return [...]string{"ok", "failed", "slow", "abandoned", "denied", "open", "rate", "bulkhead"}[o]
 }
 
 // Stats is what registry and gate have done since they were opened, and how

@@ -14,7 +14,7 @@ import (
 // registryKills is how often weft is killed for peers.lost_registrations.
 const registryKills = 50
 
-// peers measures the registry and the gate, what an outage leaves of a thousand
+// peers measures the registry, the gate and a breaker, what an outage leaves of a thousand
 // runs, and what kills leave of registrations.
 func peers(ctx context.Context) error {
 	found, err := said(ctx, `(?m)^Benchmark(Lookup|Pick|Gate)\S*\s+\d+\s+([\d.]+) ns/op`, 3, "-run", "^$", "-bench", "Lookup|Pick|Gate", "./host/peers")
@@ -29,6 +29,11 @@ func peers(ctx context.Context) error {
 		return err
 	}
 	figure("peers.gate_allocs", found["Gate"], "allocs")
+	found, err = said(ctx, `(?m)^Benchmark(Contended16)\S*\s+\d+\s+([\d.]+) ns/op`, 1, "-run", "^$", "-bench", "Contended16", "./host/breaker")
+	if err != nil {
+		return err
+	}
+	figure("peers.breaker_contended_ns.g16", found["Contended16"], "ns")
 	found, err = said(ctx, `(?m)^(parked_dead_runs|parked_calls) (\d+)`, 2, "-count=1", "-v", "./tests/outage")
 	if err != nil {
 		return err
