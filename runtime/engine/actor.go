@@ -199,17 +199,23 @@ func newActor(e *Engine, def *workflows.Definition, row store.Run) *actor {
 func partOf(id string) int { return int(crc32.ChecksumIEEE([]byte(id)) % 256) }
 
 // settleParked keeps a run that was loaded from its row parked on its peer, or
-// on the run that it runs, until somebody says otherwise. The caller holds mu.
+// on the run that it runs, until somebody says otherwise. Of several peers the
+// row has one: all are tried, to know of each. The caller holds mu.
 func (a *actor) settleParked() {
 	if a.m.Status() == machine.StatusPaused {
 		return // when it is resumed its calls are made, and its runs looked for
 	}
+	parked := 0
 	for _, c := range a.m.Outstanding() {
 		if c.Kind == machine.RunWorkflow {
 			a.step(c.Step).child = a.childID(c)
 		} else if s := a.steps[c.Step]; s != nil && s.parked != 0 {
 			s.peer = a.row.Peer
+			parked++
 		}
+	}
+	if parked > 1 {
+		_ = a.proceed() // which cannot fail
 	}
 }
 
@@ -479,7 +485,8 @@ func (a *actor) outline() {
 }
 
 // waiting is why the run waits, until when, and for which peer: of several, the
-// one that may be tried first, for all are tried then. The caller holds mu.
+// one that may be tried first. The others may be back before it, so their time
+// wakes the run too, and all are tried then. The caller holds mu.
 func (a *actor) waiting(status Status) (reason string, wake int64, peer string) {
 	if status.Ended() {
 		return "", 0, ""
@@ -506,6 +513,13 @@ func (a *actor) waiting(status Status) (reason string, wake int64, peer string) 
 		}
 		if limit := ceilMillis(s.parked + c.ParkMax.Microseconds()); wake == 0 || limit < wake {
 			wake = limit
+		}
+	}
+	for _, c := range a.m.Outstanding() {
+		if s := a.steps[c.Step]; s != nil && s.peer != peer && s.peer != "" {
+			if at := ceilMillis(s.until.UnixMicro()); wake == 0 || at < wake {
+				wake = at
+			}
 		}
 	}
 	if waits {

@@ -193,6 +193,38 @@ func TestARunIsParkedWhenAllItsBranchesWait(t *testing.T) {
 	}
 }
 
+// The row of a run names one peer. When another is back earlier, and nobody tries
+// this run for the first, it goes on with the other all the same.
+func TestARunThatWaitsForTwoPeersGoesOnWithWhicheverIsBack(t *testing.T) {
+	for name, between := range map[string]func(*house){"at once": func(*house) {}, "after a restart": (*house).restart} {
+		t.Run(name, func(t *testing.T) {
+			h, world := newSwitched(t, engine.Options{})
+			world.open["bank"] = time.Now().Add(300 * time.Millisecond)
+			world.open["post"] = time.Now().Add(600 * time.Millisecond)
+			h.deploy("one", forked("false", "bank"))
+			h.deploy("two", forked("false", "bank", "post"))
+			first := h.start("one", "{}").ID // it is the one that tries the bank
+			h.until(first, engine.Parked)
+			second := h.start("two", "{}").ID
+			h.until(second, engine.Parked)
+			world.set(func() {
+				world.open["bank"] = time.Now().Add(time.Hour)
+				delete(world.open, "post")
+			})
+			between(h)
+			holds(t, "the post is called, and the bank waited for", func() bool {
+				run, err := h.Run(t.Context(), ns, second)
+				return err == nil && run.Status == engine.Parked && run.Peer == "bank" && !strings.Contains(run.Reason, "post")
+			})
+			world.set(func() { delete(world.open, "bank") })
+			h.Wake(ns, "bank")
+			if run := h.wait(second); string(run.Output) != `[["bank"],["post"]]` {
+				t.Fatalf("%s %s %+v", run.Status, run.Output, run.Fault)
+			}
+		})
+	}
+}
+
 func TestALoserIsCutOffAndLeavesNothing(t *testing.T) {
 	h, world := newSwitched(t, engine.Options{})
 	world.hangs("loser")

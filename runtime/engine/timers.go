@@ -173,8 +173,8 @@ func (t *timers) doze() bool {
 	}
 }
 
-// fire tells a run that its time has come: a timer of its workflow, or the end
-// of its patience with a peer.
+// fire tells a run that its time has come: a timer of its workflow, the end of
+// its patience with a peer, or the time to look for a second one.
 func (e *Engine) fire(id string) error {
 	return e.touch(e.life, id, func(a *actor) error {
 		if err := a.tick(); err != nil {
@@ -182,8 +182,15 @@ func (e *Engine) fire(id string) error {
 		}
 		now := e.now().UnixMicro()
 		for _, c := range a.m.Outstanding() {
-			if s := a.steps[c.Step]; s != nil && s.peer != "" && s.parked+c.ParkMax.Microseconds() <= now {
-				return a.proceed() // the last try; park refuses the next time
+			s := a.steps[c.Step]
+			if s == nil || s.peer == "" {
+				continue
+			}
+			if s.parked+c.ParkMax.Microseconds() <= now { // the last try; park refuses the next time
+				return a.proceed()
+			}
+			if s.peer != a.row.Peer && s.until.UnixMicro() <= now { // nobody else looks for it
+				return a.proceed()
 			}
 		}
 		a.changed = a.changed || len(a.todo) == 0 // the row's wake time may be old
