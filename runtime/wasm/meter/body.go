@@ -449,10 +449,18 @@ func (b *body) vector() {
 	}
 }
 
-// limit refuses functions that would take a compiler too long.
+// blocksPerLoop is how many more blocks a loop is than another, for it is charged.
+const blocksPerLoop = 3
+
+// limit refuses functions that would take a compiler too long. It asks of each
+// block by which way it is come to from the beginning, through all those between:
+// their number counts by its square.
 func (b *body) limit() {
 	l := &b.m.limits
-	over("blocks", uint64(b.blocks), l.Blocks)
+	blocks := b.blocks + blocksPerLoop*(len(b.regions)-1)
+	over("blocks", uint64(blocks), l.Blocks)
+	b.m.square += blocks * blocks
+	over("blocks times blocks, with those of the functions before it", uint64(b.m.square), l.Square)
 	complexity := b.blocks * b.locals
 	over("blocks times locals", uint64(complexity), l.Complexity)
 	b.m.complexity += complexity

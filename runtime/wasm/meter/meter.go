@@ -45,10 +45,11 @@ const DepthMax = 1 << 20
 
 // Limits of a module. A zero field means its default.
 type Limits struct {
-	Functions     int // default 100,000
+	Functions     int // default 50,000
 	FunctionBytes int // code of one function; default 512 KiB
 	Locals        int // of one function; default 5,000
-	Blocks        int // of one function, with everything that a compiler makes blocks of; default 10,000
+	Blocks        int // of one function, with everything that a compiler makes blocks of; default 5,000
+	Square        int // blocks times blocks of each function, together; default 250,000,000
 	Nesting       int // of blocks; default 5,000
 	Complexity    int // blocks times locals of one function; default 500,000
 	Total         int // complexity of all functions; default 4,000,000
@@ -68,7 +69,7 @@ func (l *Limits) fill() {
 	for _, f := range []struct {
 		field *int
 		value int
-	}{{&l.Functions, 100_000}, {&l.FunctionBytes, 512 << 10}, {&l.Locals, 5_000}, {&l.Blocks, 10_000}, {&l.Nesting, 5_000}, {&l.Complexity, 500_000},
+	}{{&l.Functions, 50_000}, {&l.FunctionBytes, 512 << 10}, {&l.Locals, 5_000}, {&l.Blocks, 5_000}, {&l.Square, 250_000_000}, {&l.Nesting, 5_000}, {&l.Complexity, 500_000},
 		{&l.Total, 4_000_000}, {&l.Targets, 10_000}, {&l.Types, 65_536}, {&l.Imports, 256}, {&l.Exports, 4_096}, {&l.Globals, 4_096}, {&l.Params, 64},
 		{&l.Table, 65_536}, {&l.Tables, 16}, {&l.Segments, 100_000}, {&l.MemoryPages, 16_384}} {
 		if *f.field <= 0 {
@@ -229,6 +230,7 @@ type rewriter struct {
 	others     []bool   // of each global: it is mutable and holds something else
 	bodies     int
 	complexity int // of all functions so far
+	square     int // the same of blocks times blocks
 	inside     int // the function whose code is walked, -1 outside
 	code       *body
 }

@@ -35,7 +35,7 @@ func endless() []Run {
 		{"loops in loops", f.handler(code(loop(loop(loop())))), weft.ResourceExhausted, fuel},
 		{"a loop by br_table", f.handler(code([]byte{0x03, 0x40, 0x20, 0, 0x0e, 1, 0, 0, end, 0x00})), weft.ResourceExhausted, fuel},
 		{"a loop of 50,000 square roots", f.handler(code(loop([]byte{0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f}, repeat(50_000, 0x9f), drop))), weft.ResourceExhausted, fuel},
-		{"a loop of 9,000 divisions", f.handler(code(loop(konst(-1), times(9_000, cat(konst(7), []byte{0x6e})), drop))), weft.ResourceExhausted, fuel},
+		{"a loop of 4,900 divisions", f.handler(code(loop(konst(-1), times(4_900, cat(konst(7), []byte{0x6e})), drop))), weft.ResourceExhausted, fuel},
 		{"2^30 calls without a loop", f.handler(tree...), weft.ResourceExhausted, fuel},
 		{"a function that calls itself", f.handler(code(get, []byte{0x10, 0})), weft.ResourceExhausted, "nested too deep"},
 		{"two functions that call each other", f.handler(code(get, []byte{0x10, 1}), code(get, []byte{0x10, 0})), weft.ResourceExhausted, "nested too deep"},

@@ -35,10 +35,10 @@ func lies() []Upload {
 		says string
 	}{
 		{1, "too many types: 1073741824, the limit is 65536"}, {2, "too many imports: 1073741824, the limit is 256"},
-		{3, "too many functions: 1073741824, the limit is 100000"}, {4, "too many tables: 1073741824, the limit is 16"},
+		{3, "too many functions: 1073741824, the limit is 50000"}, {4, "too many tables: 1073741824, the limit is 16"},
 		{5, "too many memories: 1073741824, the limit is 1"}, {6, "too many globals: 1073741824, the limit is 4096"},
 		{7, "too many exports: 1073741824, the limit is 4096"}, {9, "too many element segments: 1073741824, the limit is 100000"},
-		{10, "too many functions: 1073741824, the limit is 100000"}, {11, "too many data segments: 1073741824, the limit is 100000"},
+		{10, "too many functions: 1073741824, the limit is 50000"}, {11, "too many data segments: 1073741824, the limit is 100000"},
 	} {
 		all = append(all, Upload{fmt.Sprintf("a section %d of a billion things", s.id), assemble(sec(s.id, u32(billion))), s.says})
 	}
@@ -71,21 +71,24 @@ func lies() []Upload {
 func bombs() []Upload {
 	get := []byte{0x20, 0}
 	var functions [][]byte
-	for range 100_001 {
+	for range 50_001 {
 		functions = append(functions, []byte{0})
 	}
 	heavy := locals(400, repeat(1200, 2, 0x40, end), get) // 480,000 blocks times locals
+	branchy := code(repeat(4_900, 0x41, 0, 4, 0x40, end), get)
 	return []Upload{
 		{"100,000 loops in each other", one(code(repeat(100_000, 3, 0x40), repeat(100_000, end))), "function 0 of the module has too many blocks inside each other: 5001, the limit is 5000"},
 		{"100,000 blocks in each other", one(code(repeat(100_000, 2, 0x40), repeat(100_000, end))), "blocks inside each other: 5001, the limit is 5000"},
-		{"100,000 loops in a row", one(code(repeat(100_000, 3, 0x40, end))), "function 0 of the module has too many blocks: 100000, the limit is 10000"},
+		{"100,000 loops in a row", one(code(repeat(100_000, 3, 0x40, end))), "function 0 of the module has too many blocks: 400000, the limit is 5000"},
+		{"4,999 loops in each other", one(code(repeat(4_999, 3, 0x40), repeat(4_999, end))), "function 0 of the module has too many blocks: 19996, the limit is 5000"},
+		{"eleven functions of 4,900 branches, the last of them one too many", frame{}.handler(branchy, branchy, branchy, branchy, branchy, branchy, branchy, branchy, branchy, branchy, branchy), "function 10 of the module has too many blocks times blocks, with those of the functions before it: 264110000, the limit is 250000000"},
 		{"100,000 divisions", one(code(times(100_000, []byte{0x41, 1, 0x41, 1, 0x6d, 0x1a}))), "too many"},
-		{"3,000 copies of memory", frame{}.handler(code(times(3_000, cat(get, get, get, []byte{0xfc, 10, 0, 0})), get)), "too many blocks: 12000, the limit is 10000"},
+		{"3,000 copies of memory", frame{}.handler(code(times(3_000, cat(get, get, get, []byte{0xfc, 10, 0, 0})), get)), "too many blocks: 12000, the limit is 5000"},
 		{"5,000 locals in 1,000 blocks", one(locals(5_000, repeat(1_000, 2, 0x40, end))), "function 0 of the module has too many blocks times locals: 5000000, the limit is 500000"},
 		{"nine heavy functions, the last of them one too many", frame{}.handler(heavy, heavy, heavy, heavy, heavy, heavy, heavy, heavy, heavy), "function 8 of the module has too many blocks times locals, with those of the functions before it: 4330800, the limit is 4000000"},
 		{"a function of 1 MiB", one(code(repeat(1<<20, 1))), "function 0 of the module has too many bytes of code: 1048578, the limit is 524288"},
 		{"twenty br_tables of 600", one(code(times(20, cat([]byte{2, 0x40, 0x41, 0, 0x0e}, u32(600), repeat(601, 0), []byte{end})))), "function 0 of the module has too many targets of br_table: 10200, the limit is 10000"},
-		{"100,001 functions", assemble(sec(1, vec([]byte{0x60, 0, 0})), sec(3, vec(functions...))), "too many functions: 100001, the limit is 100000"},
+		{"50,001 functions", assemble(sec(1, vec([]byte{0x60, 0, 0})), sec(3, vec(functions...))), "too many functions: 50001, the limit is 50000"},
 		{"a table of a billion", assemble(sec(4, vec(cat([]byte{0x70, 0}, u32(billion))))), "too many elements in a table: 1073741824, the limit is 65536"},
 		{"17 tables", assemble(sec(4, vec(func() (t [][]byte) {
 			for range 17 {
