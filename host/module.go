@@ -97,7 +97,7 @@ func inspect(ctx context.Context, rt *wasm.Runtime, u Upload, trusted []catalog.
 		i.Sections = append(i.Sections, InspectedSection(s))
 	}
 	i.Limits = rt.LimitsOf(i.Manifest.Limits)
-	i.Services, err = servicesOf(&catalog.Module{Name: p.Name, Version: p.Version, Manifest: i.Manifest, Descriptors: wasm.SectionOf(u.Wasm, wasm.DescriptorSection)})
+	i.Services, err = servicesOf(&catalog.Module{Name: p.Name, Version: p.Version, Manifest: i.Manifest, Imports: report.Imports, Descriptors: wasm.SectionOf(u.Wasm, wasm.DescriptorSection)})
 	return i, err
 }
 

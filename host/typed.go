@@ -15,6 +15,7 @@ import (
 	"github.com/weftrun/weft/host/rpc"
 	"github.com/weftrun/weft/host/services"
 	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/wasm"
 )
 
 // register makes the API, and the set of what modules serve beside it.
@@ -49,6 +50,10 @@ func (h *Host) admit(ns string, m *catalog.Module) error {
 // served is a version of a module as it serves in h, or, without one, would.
 func served(h *Host, ns string, m *catalog.Module) (services.Module, error) {
 	schema, err := services.Link(m.Name, m.Descriptors)
+	if err == nil && !wasm.Streams(m.Imports) && len(schema.Streaming()) > 0 {
+		return services.Module{}, weft.Errorf(weft.InvalidArgument, "host.served", "%s streams, and module %s is not made for weft/v1, where handlers can", schema.Streaming()[0], m.Name).
+			WithHint("write a handler of weft/v1 for it (docs/ABI.md), or leave the method out of the descriptors")
+	}
 	return services.Module{Namespace: ns, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{h, ns, m}, Bound: boundOf(m)}, err
 }
 

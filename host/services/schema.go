@@ -151,6 +151,16 @@ func (s *Schema) Services() []string {
 	return names
 }
 
+// Streaming are the procedures of the methods that stream, in or out.
+func (s *Schema) Streaming() (all []string) {
+	for m := range s.methods() {
+		if m.IsStreamingClient() || m.IsStreamingServer() {
+			all = append(all, procedure(m))
+		}
+	}
+	return all
+}
+
 // methods are those of all services.
 func (s *Schema) methods() func(yield func(protoreflect.MethodDescriptor) bool) {
 	return func(yield func(protoreflect.MethodDescriptor) bool) {

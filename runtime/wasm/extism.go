@@ -56,12 +56,14 @@ func (k *kernel) extend(c *call, n uint64) {
 	}
 	c.charge(int64(n) / bytesPerFuel)
 	if old, need := cap(k.mem), len(k.mem)+int(n); need > old {
-		k.mem = slices.Grow(k.mem, int(n))
-		more := int64(cap(k.mem) - old)
+		room := min(max(need, 2*old), int(most))
+		more := int64(room - old)
 		if !c.i.m.rt.memory.take(more, false) {
 			stop(weft.ResourceExhausted, "there is no memory for the plug-in: %w", errFull)
 		}
 		k.taken += more
+		c.i.m.bytes.Add(more)
+		k.mem = append(make([]byte, 0, room), k.mem...)
 	}
 	k.mem = k.mem[:len(k.mem)+int(n)]
 }
@@ -174,6 +176,7 @@ func (k *kernel) finish(c *call, returned uint32, plugin bool) (err error) {
 func (k *kernel) close(c *call) {
 	if k != nil {
 		c.i.m.rt.memory.give(k.taken)
+		c.i.m.bytes.Add(-k.taken)
 	}
 }
 

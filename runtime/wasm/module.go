@@ -106,6 +106,9 @@ func (m *Module) Limits() weft.Limits { return m.limits }
 // progress, Call waits, until ctx ends or the time of a call has passed. What a
 // limit ended or refused wraps the Limit.
 func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Output, error) {
+	if in.Stream != nil && m.way != Handlers {
+		return Output{}, noStreams(m.way)
+	}
 	if m.crew != nil {
 		if _, _, err := m.enter(ctx, export); err != nil {
 			return Output{}, err

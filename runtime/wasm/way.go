@@ -45,6 +45,21 @@ func wayOf(info meter.Info) Way {
 	return Handlers
 }
 
+// Streams reports whether handlers of a module with these imports can have a
+// stream: one that imports nothing of weft/v1 has no words for it.
+func Streams(imports []string) bool {
+	return slices.ContainsFunc(imports, func(name string) bool { return strings.HasPrefix(name, hostModule+".") })
+}
+
+// noStreams is why a call with a stream is refused before anything is made for it.
+func noStreams(w Way) error {
+	what := "a command"
+	if w == Extism {
+		what = "a plug-in of Extism"
+	}
+	return weft.Errorf(weft.Unimplemented, opCall, "%s has one input and one output, and no streams", what).WithHint("write a handler of weft/v1 for it: docs/ABI.md")
+}
+
 // doubtsOf are lines about what a module counts on and does not get here.
 func doubtsOf(info meter.Info) (doubts []string) {
 	imports := map[string]bool{}

@@ -22,7 +22,7 @@ func init() {
 		"The input is its standard": command, "Standard error goes": command, "Exit code 0": command, "After any other the call": "TestACommandOfGo",
 		"Each call is a run": command, "Its one argument": command, "A **plug-in** is": plugin, "Its handlers are its exports": plugin, "A result other than 0": plugin,
 		"Its memory for input": plugin, "configuration |": plugin, "variables |": plugin, "HTTP |": plugin, "log |": plugin,
-		"functions of its host": "TestAPluginThatWantsMoreIsRefused", "files |": command, "`_initialize`, else": plugin, "What is refused ends": plugin,
+		"functions of its host": "TestAPluginThatWantsMoreIsRefused", "files |": command, "Neither has streams": "TestOnlyHandlersOfWeftHaveStreams", "`_initialize`, else": plugin, "What is refused ends": plugin,
 	})
 }
 
@@ -183,6 +183,27 @@ func TestAPluginOfExtism(t *testing.T) {
 	called{"memory is given back", "echo", strings.Repeat("x", 1<<20), strings.Repeat("x", 1<<20), weft.OK, ""}.run(t, m, newEnv())
 	if now := r.memory.used.Load(); now != used {
 		t.Errorf("%d bytes more are in use", now-used)
+	}
+}
+
+func TestOnlyHandlersOfWeftHaveStreams(t *testing.T) {
+	r := open(t, Options{})
+	for _, c := range []struct{ file, handler, says string }{
+		{"command.wasm", "_start", "a command has one input and one output, and no streams"},
+		{"plugin.wasm", "echo", "a plug-in of Extism has one input and one output, and no streams"},
+	} {
+		m, err := r.Load(context.Background(), c.file, bytesOf(file(t, c.file)), weft.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream := &script{in: []string{"hello"}}
+		out, err := m.Call(context.Background(), newEnv(), c.handler, Input{Stream: stream})
+		if weft.CodeOf(err) != weft.Unimplemented || !strings.Contains(err.Error(), c.says) || len(stream.told) != 0 || len(stream.in) != 1 || out.Body != nil {
+			t.Errorf("%s: %v, told %q", c.file, err, stream.told)
+		}
+		if s := m.Stats(); s.Made != 0 {
+			t.Errorf("%s: %d instances were made for it", c.file, s.Made)
+		}
 	}
 }
 

@@ -257,9 +257,13 @@ func (s *service) memory(n int64, first bool) error {
 		w.taken += n
 		return nil
 	}
-	most := int64(m.limits.MemoryMiB) << 20
+	own := int64(m.limits.MemoryMiB) << 20
+	most := own
 	if m.isolated {
-		most *= 2 // its image is one more
+		most += own // its image
+	}
+	if m.way == Extism {
+		most += own // what it shares with its host
 	}
 	if n > most-w.taken {
 		return &breach{fmt.Sprintf("a wish for more memory than %d MiB", most>>20)}

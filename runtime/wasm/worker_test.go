@@ -67,6 +67,10 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"an isolated guest in Go leaves nothing in the host", TestAnIsolatedGuestInGoLeavesNothingInTheHost},
 		{"isolated calls at once", TestIsolatedCallsAtOnce},
 		{"an image counts as memory of all guests", TestAnImageCountsAsMemoryOfAllGuests},
+		{"a command is a handler of its input and output", TestACommandIsAHandlerOfItsInputAndOutput},
+		{"a command of Go", TestACommandOfGo},
+		{"a plug-in of Extism", TestAPluginOfExtism},
+		{"only handlers of weft/v1 have streams", TestOnlyHandlersOfWeftHaveStreams},
 	} {
 		t.Run(c.name, c.test)
 	}

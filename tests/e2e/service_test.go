@@ -73,13 +73,21 @@ func post(ts *testscript.TestScript, not bool, args []string) {
 type talking struct {
 	t            *testing.T
 	dir, address string
+	isolation    string
 	cmd          *exec.Cmd // that serves
 }
 
+// isolated runs a test of the talker in the host's process and in workers.
+func isolated(t *testing.T, test func(*testing.T, *talking)) {
+	for _, isolation := range []string{"inline", "process"} {
+		t.Run(isolation, func(t *testing.T) { test(t, startTalking(t, isolation)) })
+	}
+}
+
 // startTalking has the talker uploaded.
-func startTalking(t *testing.T) *talking {
+func startTalking(t *testing.T, isolation string) *talking {
 	t.Helper()
-	w := &talking{t: t, dir: t.TempDir()}
+	w := &talking{t: t, dir: t.TempDir(), isolation: isolation}
 	for name, data := range talker(t) {
 		if err := os.WriteFile(filepath.Join(w.dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
@@ -112,7 +120,7 @@ func (w *talking) must(args ...string) string {
 
 func (w *talking) start() {
 	w.t.Helper()
-	w.cmd = w.weft("dev")
+	w.cmd = w.weft("dev", "--isolation", w.isolation)
 	if err := w.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -165,7 +173,11 @@ func hear(from io.Reader) (message string, last bool, err error) {
 
 // weft is killed in the middle of a stream.
 func TestNothingThatAStreamHasToldIsLostWhenWeftIsKilled(t *testing.T) {
-	w, told := startTalking(t), 0
+	isolated(t, nothingToldIsLost)
+}
+
+func nothingToldIsLost(t *testing.T, w *talking) {
+	told := 0
 	for round := range 3 {
 		say, answer := w.talk()
 		for range 5 + round { // counts, and asks for the count
@@ -201,7 +213,10 @@ func TestNothingThatAStreamHasToldIsLostWhenWeftIsKilled(t *testing.T) {
 }
 
 func TestAStreamThatGoesOnIsToldThatWeftEnds(t *testing.T) {
-	w := startTalking(t)
+	isolated(t, toldThatWeftEnds)
+}
+
+func toldThatWeftEnds(t *testing.T, w *talking) {
 	say, answer := w.talk()
 	defer say.Close()
 	tell(t, say, "a", "")

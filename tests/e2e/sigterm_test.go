@@ -94,7 +94,7 @@ func TestNoCallFailsWhenWeftIsEndedUnderLoad(t *testing.T) {
 	var wefts [2]*talking
 	var addresses [2]string
 	for i := range wefts {
-		w := startTalking(t)
+		w := startTalking(t, "inline")
 		for name, data := range map[string]string{"probe.wasm": string(read(t, filepath.Join(w.dir, "talker.wasm"))), "probe.yaml": string(read(t, filepath.Join(root, "guests/probe/weft.yaml"))), "work.yaml": work} {
 			if err := os.WriteFile(filepath.Join(w.dir, name), []byte(data), 0o600); err != nil {
 				t.Fatal(err)
@@ -234,7 +234,7 @@ do:
 // Two payment peers under load are ended by SIGTERM and started again, one after
 // the other and then together. The steps have no second attempt, and none fails.
 func TestNoStepFailsWhenItsPeerIsEndedUnderLoad(t *testing.T) {
-	w := startTalking(t)
+	w := startTalking(t, "inline")
 	program := filepath.Join(t.TempDir(), "payments")
 	for _, build := range [][]string{{"-o", program, "./payments-peer"}, {"-buildmode=c-shared", "-ldflags=-s -w", "-o", filepath.Join(w.dir, "payment.wasm"), "./payment"}} {
 		cmd := exec.Command("go", append([]string{"build", "-buildvcs=false"}, build...)...)
