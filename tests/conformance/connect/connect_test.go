@@ -29,6 +29,8 @@ const (
 	modfile = "-modfile=../../../.ci/conformance/go.mod"
 	setEnv  = "WEFT_CONFORMANCE_SET" // makes this test the server, of these descriptors
 	dirEnv  = "WEFT_CONFORMANCE_DIR" // the same, of what has been uploaded there
+
+	processEnv = "WEFT_CONFORMANCE_PROCESS" // and it runs in workers
 )
 
 func TestMain(m *testing.M) {
@@ -37,10 +39,12 @@ func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "__check":
 		host.CheckMain()
+	case len(os.Args) > 1 && os.Args[1] == "__worker":
+		host.WorkerMain()
 	case len(os.Args) > 1 && os.Args[1] == "__upload":
 		err = Upload(context.Background(), dir)
 	case dir != "":
-		err = ServeProcess(Uploaded(dir))
+		err = ServeProcess(Uploaded(dir, os.Getenv(processEnv) != ""))
 	case file != "":
 		var set []byte
 		if set, err = os.ReadFile(file); err == nil {
@@ -68,7 +72,7 @@ func TestConnectConformance(t *testing.T) {
 }
 
 // The service is a guest: uploaded, checked, sandboxed, and each call a
-// transaction. Its servers are without the race detector, under which compiling
+// transaction; in the host's process and in workers. Its servers are without the race detector, under which compiling
 // a module takes longer than it may.
 func TestConnectConformanceInsideAGuest(t *testing.T) {
 	dir := t.TempDir()
@@ -80,7 +84,9 @@ func TestConnectConformanceInsideAGuest(t *testing.T) {
 	run(t, "guest", []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS="},
 		"go", "build", "-buildvcs=false", "-buildmode=c-shared", "-ldflags=-s -w", "-o", filepath.Join(dir, "guest.wasm"), ".")
 	run(t, ".", []string{dirEnv + "=" + dir}, self, "__upload")
-	judge(t, self, dirEnv+"="+dir)
+	for name, process := range map[string]string{"inline": "", "process": "yes"} {
+		t.Run(name, func(t *testing.T) { judge(t, self, dirEnv+"="+dir, processEnv+"="+process) })
+	}
 }
 
 func run(t *testing.T, dir string, env []string, name string, args ...string) {
@@ -95,7 +101,7 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) {
 // judge has the suite's own runner call what a program serves. A deadline ends the
 // suite's client and the server at one moment, and the client may examine an answer
 // that it has just given up: such a case is judged anew, alone.
-func judge(t *testing.T, program, env string) {
+func judge(t *testing.T, program string, env ...string) {
 	t.Helper()
 	out, failed := judged(t, program, env)
 	var again []string
@@ -114,7 +120,7 @@ func judge(t *testing.T, program, env string) {
 }
 
 // judged is what the runner says, and how many cases failed.
-func judged(t *testing.T, program, env string, flags ...string) (out []byte, failed int) {
+func judged(t *testing.T, program string, env []string, flags ...string) (out []byte, failed int) {
 	t.Helper()
 	config := "short.yaml"
 	if *whole {
@@ -123,7 +129,7 @@ func judged(t *testing.T, program, env string, flags ...string) (out []byte, fai
 	args := append([]string{"run", modfile, "connectrpc.com/conformance/cmd/connectconformance",
 		"--mode", "server", "--conf", config, "--max-servers", "2", "-p", "4"}, flags...)
 	cmd := exec.CommandContext(t.Context(), "go", append(args, "--", program)...)
-	cmd.Env = append(os.Environ(), env)
+	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	total := regexp.MustCompile(`(?m)^Total cases: (\d+)\n(\d+) passed, (\d+) failed`).FindSubmatch(out)
 	if total == nil || err == nil && !bytes.Equal(total[1], total[2]) {

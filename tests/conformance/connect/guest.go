@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
+	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
@@ -72,7 +73,7 @@ func push(ctx context.Context, modules weftv1connect.ModuleServiceClient, h *wef
 
 // Uploaded serves what Upload has left in a folder, from a copy: a database has
 // one process.
-func Uploaded(dir string) Open {
+func Uploaded(dir string, process bool) Open {
 	return func(messageMax int) (http.Handler, func(), error) {
 		own, err := os.MkdirTemp(dir, "host")
 		if err != nil {
@@ -86,7 +87,11 @@ func Uploaded(dir string) Open {
 		if err != nil {
 			return nil, nil, err
 		}
-		h, err := host.Open(context.Background(), options(dir, db, messageMax))
+		o := options(dir, db, messageMax)
+		if process {
+			o.Isolation = map[string]weft.Isolation{"": weft.Process}
+		}
+		h, err := host.Open(context.Background(), o)
 		if err != nil {
 			return nil, nil, err
 		}
