@@ -59,3 +59,28 @@ func TestRefsNameHandlersAndMethods(t *testing.T) {
 		}
 	}
 }
+
+func TestASubscriptionMatchesByTypeAndAttributes(t *testing.T) {
+	e := weft.Event{ID: "1", Source: "/shop", Type: "shop.order.placed", Extensions: map[string]string{"region": "north"}}
+	for _, c := range []struct {
+		name  string
+		typ   string
+		match map[string]string
+		want  bool
+	}{
+		{"the type itself", "shop.order.placed", nil, true},
+		{"another", "shop.order.paid", nil, false},
+		{"its beginning", "shop.order", nil, false},
+		{"its beginning, and any rest", "shop.*", nil, true},
+		{"any", "*", nil, true},
+		{"a star elsewhere is a star", "shop.*.placed", nil, false},
+		{"an attribute", "shop.*", map[string]string{"source": "/shop"}, true},
+		{"an extension", "shop.*", map[string]string{"region": "north"}, true},
+		{"one of two attributes", "shop.*", map[string]string{"region": "north", "source": "/bank"}, false},
+		{"an attribute that is not there", "shop.*", map[string]string{"tier": ""}, false},
+	} {
+		if got := (weft.Subscription{Handler: "h", Type: c.typ, Match: c.match}).Matches(e); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type talker struct {
 	disk []string // the counter as it is on the disk when each message passes
 
 	counter string
+	headed  string // the counter as it is on the disk when the headers pass
 }
 
 func (s *talker) Recv(context.Context) ([]byte, error) {
@@ -46,7 +47,10 @@ func (s *talker) Send(_ context.Context, m []byte) error {
 	return nil
 }
 
-func (s *talker) SendHeaders(context.Context, weft.Header) error { return nil }
+func (s *talker) SendHeaders(context.Context, weft.Header) error {
+	s.headed = s.h.onDisk(s.counter)
+	return nil
+}
 
 // onDisk is a counter of the probe as another connection sees it.
 func (h *house) onDisk(key string) (value string) {
@@ -107,8 +111,8 @@ func TestWhatAMessageTellsOfIsDurableBeforeItPasses(t *testing.T) {
 			if got := h.onDisk(counter); got != c.left {
 				t.Errorf("%q is left", got)
 			}
-			if name == "each message" && fmt.Sprint(s.disk) != "[1 3]" {
-				t.Errorf("on the disk as they passed: %v", s.disk)
+			if name == "each message" && (fmt.Sprint(s.disk) != "[1 3]" || s.headed != "1") {
+				t.Errorf("on the disk as they passed: %v, and %q with the headers", s.disk, s.headed)
 			}
 		})
 	}

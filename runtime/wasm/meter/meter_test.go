@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -187,6 +188,42 @@ func TestALoopTicksAsOftenAsItsFuelRunsOut(t *testing.T) {
 	m.run(t, metered, "f", 100_000)
 	if want := 100_000 * 6 / 1_000; m.ticks < want*9/10 || m.ticks > want*3/2 {
 		t.Errorf("%d ticks for a hundred thousand turns of a loop of 6, want about %d", m.ticks, want)
+	}
+}
+
+// TestInstructionsCostWhatThePageSays weighs instructions of docs/ABI.md by what
+// one more of them burns, the same each time.
+func TestInstructionsCostWhatThePageSays(t *testing.T) {
+	m := newMachine(t)
+	burnt := func(code []byte) int64 {
+		t.Helper()
+		metered, _, err := Rewrite(function(append(slices.Clone(code), 0x41, 0)...), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, _, left := m.run(t, metered, "f", 0)
+		if _, _, _, again := m.run(t, metered, "f", 0); again != left {
+			t.Errorf("the same call burnt %d, and then %d", m.slice-left, m.slice-again)
+		}
+		return m.slice - left
+	}
+	for _, c := range []struct {
+		name string
+		code []byte
+		cost int64
+	}{
+		{"nothing", []byte{0x01}, 1},
+		{"a constant, an addition and a drop", []byte{0x41, 1, 0x41, 1, 0x6a, 0x1a}, 4},
+		{"a division between constants", []byte{0x41, 1, 0x41, 1, 0x6d, 0x1a}, 2 + 8 + 1},
+		{"growing memory", []byte{0x41, 0, 0x40, 0, 0x1a}, 1 + 1000 + 1},
+		{"the dearer way, whichever is taken", []byte{0x41, 1, 0x04, 0x40, 0x01, 0x05, 0x01, 0x01, 0x01, 0x01, 0x0b}, 1 + 1 + 4 + 1},
+	} {
+		if got := burnt(c.code) - burnt(nil); got != c.cost {
+			t.Errorf("%s burnt %d, want %d", c.name, got, c.cost)
+		}
+	}
+	if costCall != 4 {
+		t.Errorf("a call costs %d", costCall)
 	}
 }
 

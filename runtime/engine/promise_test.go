@@ -1,0 +1,112 @@
+package engine_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/tests/probe"
+)
+
+// act is the code of a handler that a test writes.
+type act func(ctx context.Context, env wasm.Env) error
+
+func (a act) Call(ctx context.Context, env wasm.Env, _ string, _ wasm.Input) (wasm.Output, error) {
+	return wasm.Output{}, a(ctx, env)
+}
+
+// TestAHandlerThatHasCalledTheOutsideIsNotRunAgain has somebody else change what a
+// handler has read.
+func TestAHandlerThatHasCalledTheOutsideIsNotRunAgain(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []struct {
+		name    string
+		outside bool
+		runs    int
+		code    weft.Code
+		left    string
+	}{
+		{"inside", false, 2, weft.OK, "mine"},
+		{"outside", true, 1, weft.Aborted, "1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			handler, err := h.cat.Handler(t.Context(), ns, weft.Ref{Name: "count"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			runs, asked := 0, h.gate.calls.Load()
+			handler.Code = act(func(ctx context.Context, env wasm.Env) error {
+				if runs++; runs > 5 {
+					return weft.Errorf(weft.Internal, "test", "it runs for ever")
+				}
+				if _, _, err := env.StateGet("count/" + c.name); err != nil {
+					return err
+				}
+				if c.outside {
+					if _, err := env.Call(ctx, "payments/a.B/C", nil); err != nil {
+						return err
+					}
+				}
+				if runs == 1 {
+					if _, err := h.Call(ctx, weft.Call{Namespace: ns, Handler: weft.Ref{Name: "count"}, Input: []byte(`{"key":"` + c.name + `"}`)}); err != nil {
+						return err
+					}
+				}
+				return env.StateSet("count/"+c.name, []byte("mine"))
+			})
+			_, err = h.Serve(t.Context(), handler, weft.Call{Namespace: ns, Handler: handler.Ref}, nil)
+			if weft.CodeOf(err) != c.code || runs != c.runs || h.onDisk(c.name) != c.left {
+				t.Errorf("%d runs, %q is left, %v", runs, h.onDisk(c.name), err)
+			}
+			if n := h.gate.calls.Load() - asked; n != map[bool]int64{true: 1}[c.outside] {
+				t.Errorf("the peer was called %d times", n)
+			}
+		})
+	}
+}
+
+func TestStateIsOfAModulesNameAndNamespaceAndOutlivesItsVersions(t *testing.T) {
+	h := newHouse(t)
+	count := func(namespace, version string) string {
+		t.Helper()
+		res, err := h.Call(t.Context(), weft.Call{Namespace: namespace, Handler: weft.Ref{Name: "count", Version: version}, Input: []byte(`{"key":"a"}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(res.Output)
+	}
+	push := func(namespace, name, version string) {
+		t.Helper()
+		m := probe.Manifest()
+		m.Name, m.Version = name, version
+		if _, err := h.cat.Push(t.Context(), namespace, catalog.Push{Wasm: probe.Wasm(t), Manifest: m, Grant: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(what, got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	expect("the first version", count(ns, ""), `{"key":"a","count":1}`)
+	push(ns, "probe", "1.1.0")
+	expect("the next", count(ns, "1.1.0"), `{"key":"a","count":2}`)
+	expect("the first again", count(ns, "1.0.0"), `{"key":"a","count":3}`)
+	for _, version := range []string{"1.0.0", "1.1.0"} {
+		if err := h.cat.Remove(t.Context(), ns, "probe", version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push(ns, "probe", "2.0.0")
+	expect("after all were removed", count(ns, ""), `{"key":"a","count":4}`)
+	push("acme", "probe", "1.0.0")
+	expect("another namespace", count("acme", ""), `{"key":"a","count":1}`)
+	if err := h.cat.Remove(t.Context(), ns, "probe", "2.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	push(ns, "other", "1.0.0")
+	expect("another name", count(ns, ""), `{"key":"a","count":1}`)
+}
