@@ -141,6 +141,21 @@ func TestPush(t *testing.T) {
 	}
 }
 
+func TestWhatLiesBesideAModuleWinsOverWhatIsInside(t *testing.T) {
+	s := newShelf(t)
+	inside := manifest("stock", "1.0.0", "take")
+	inside.Config = map[string]string{"shelf": "a", "door": "b"}
+	code := wasm.AppendSection(withSection(tiny(1, "take"), inside), wasm.DescriptorSection, []byte("inside"))
+	m := s.push(catalog.Push{Wasm: code, Config: map[string]string{"shelf": "c"}})
+	if string(m.Descriptors) != "inside" || m.Config["shelf"] != "c" || m.Config["door"] != "b" {
+		t.Errorf("descriptors %s, configuration %v", m.Descriptors, m.Config)
+	}
+	m = s.push(catalog.Push{Wasm: code, Version: "1.1.0", Descriptors: []byte("beside")})
+	if string(m.Descriptors) != "beside" || m.Config["shelf"] != "a" {
+		t.Errorf("descriptors %s, configuration %v", m.Descriptors, m.Config)
+	}
+}
+
 func TestRefusedPushesStoreNothing(t *testing.T) {
 	s := newShelf(t)
 	s.push(catalog.Push{Wasm: tiny(1, "take"), Name: "stock", Version: "1.0.0", Config: map[string]string{"shelf": "a"}})

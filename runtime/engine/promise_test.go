@@ -110,3 +110,46 @@ func TestStateIsOfAModulesNameAndNamespaceAndOutlivesItsVersions(t *testing.T) {
 	push(ns, "other", "1.0.0")
 	expect("another name", count(ns, ""), `{"key":"a","count":1}`)
 }
+
+// What is asked of peers and of HTTP is refused by the gate, whose tests show it.
+func TestAskingIsNotHaving(t *testing.T) {
+	h := newHouse(t)
+	m := probe.Manifest()
+	m.Version = "1.1.0"
+	all := []string{"*"}
+	m.Grants = weft.Grants{Events: all, State: all, Config: all}
+	m.Config = map[string]string{"level": "high"}
+	for granted, want := range map[bool]weft.Code{false: weft.PermissionDenied, true: weft.OK} {
+		if _, err := h.cat.SetGrants(t.Context(), ns, "probe", "1.0.0", weft.Grants{}); err != nil { // or the next inherits them
+			t.Fatal(err)
+		}
+		if _, err := h.cat.Push(t.Context(), ns, catalog.Push{Wasm: probe.Wasm(t), Manifest: m, Grant: granted}); err != nil {
+			t.Fatal(err)
+		}
+		for name, reach := range map[string]func(context.Context, wasm.Env) error{
+			"events":       func(_ context.Context, e wasm.Env) error { return e.Publish("probe.x", []byte("{}")) },
+			"state, read":  func(_ context.Context, e wasm.Env) error { _, _, err := e.StateGet("k"); return err },
+			"state, write": func(_ context.Context, e wasm.Env) error { return e.StateSet("k", []byte("v")) },
+			"state, gone":  func(_ context.Context, e wasm.Env) error { return e.StateDelete("k") },
+			"config": func(_ context.Context, e wasm.Env) error {
+				v, ok, err := e.Config("level")
+				if err == nil && (v != "high" || !ok) {
+					return weft.Errorf(weft.NotFound, "test", "it is %q", v)
+				}
+				return err
+			},
+		} {
+			handler, err := h.cat.Handler(t.Context(), ns, weft.Ref{Name: "count", Version: "1.1.0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			handler.Code = act(reach)
+			if _, err := h.Serve(t.Context(), handler, weft.Call{Namespace: ns, Handler: handler.Ref}, nil); weft.CodeOf(err) != want {
+				t.Errorf("%s, granted %v: %v", name, granted, err)
+			}
+		}
+		if err := h.cat.Remove(t.Context(), ns, "probe", "1.1.0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

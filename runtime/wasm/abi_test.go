@@ -2,12 +2,8 @@ package wasm
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/weftrun/weft"
@@ -131,98 +127,6 @@ func TestTheABIIsAsItsPageSays(t *testing.T) {
 			}
 		})
 	}
-}
-
-// elsewhere are the tests of the other sentences and rows.
-var elsewhere = map[string]string{
-	"A module is WebAssembly": "meter.TestTheCoreTestSuiteSeesNoDifference", "It exports `memory`": "TestInitializeIsLimitedToo", "The SDKs in": "TestGoGuest",
-	"A handler is an exported": "TestCheckReportsWhatAModuleIs", "All are in the module": "TestEverySentenceOfThePageHasATest",
-	"`state_get(": "TestHandlersReachWhatTheyImport", "`state_set(": "TestHandlersReachWhatTheyImport", "`state_delete(": "TestHandlersReachWhatTheyImport",
-	"`publish(": "TestHandlersReachWhatTheyImport", "`call(": "TestHandlersReachWhatTheyImport", "`http(": "TestHandlersReachWhatTheyImport",
-	"`config_get(": "TestHandlersReachWhatTheyImport", "`secret_get(": "TestHandlersReachWhatTheyImport", "`log(": "TestHandlersReachWhatTheyImport",
-	"An import that a module": "TestCheckReportsWhatAModuleIs", "Any other import of": "TestHostileUploadsAreRefusedWithTheirCause", "WASI preview 1": "TestGoGuest",
-}
-
-// TestEverySentenceOfThePageHasATest reads the page up to what the engine and the
-// catalog promise.
-func TestEverySentenceOfThePageHasATest(t *testing.T) {
-	page, err := os.ReadFile("../../docs/ABI.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, _, _ := strings.Cut(string(page), "## A handler is a transaction")
-	var all []string
-	end := regexp.MustCompile("\\.\\s+([A-Z`])")
-	for block := range strings.SplitSeq(text, "\n\n") {
-		if strings.HasPrefix(block, "|") {
-			for _, row := range strings.Split(block, "\n")[2:] {
-				if cells := strings.Split(row, "|"); len(cells) > 4 { // of codes
-					for i := 1; i+1 < len(cells)-1; i += 2 {
-						n, _ := strconv.Atoi(strings.TrimSpace(cells[i]))
-						if name := strings.TrimSpace(cells[i+1]); n > 0 && weft.Code(n).String() != name {
-							t.Errorf("code %d is %v, and %s on the page", n, weft.Code(n), name)
-						}
-					}
-				} else {
-					all = append(all, strings.TrimPrefix(row, "| "))
-				}
-			}
-		} else if !strings.HasPrefix(block, "#") {
-			all = append(all, strings.Split(end.ReplaceAllString(strings.Join(strings.Fields(block), " "), ".\n$1"), "\n")...)
-		}
-	}
-	shown := map[string]bool{}
-	for _, c := range abiCases {
-		shown[c.says] = true
-	}
-	tests := sources(t)
-	for says, test := range elsewhere {
-		if shown[says] = true; !strings.Contains(tests, "func "+strings.TrimPrefix(test, "meter.")+"(") {
-			t.Errorf("there is no %s", test)
-		}
-	}
-	for _, s := range all {
-		n := 0
-		for says := range shown {
-			if strings.HasPrefix(s, says) {
-				n++
-			}
-		}
-		if n != 1 && strings.TrimSpace(s) != "" {
-			t.Errorf("%d tests for: %s", n, s)
-		}
-	}
-	for says := range shown {
-		if !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, says) }) {
-			t.Errorf("the page does not say: %s", says)
-		}
-	}
-	for _, h := range hostFuncs {
-		if !strings.Contains(text, "| `"+h.name+"(") {
-			t.Errorf("%s is not on the page", h.name)
-		}
-		if i := strings.Index(text, "| `"+h.name+"("); i >= 0 {
-			args, _, _ := strings.Cut(text[i+len(h.name)+4:], ")")
-			if n := len(strings.FieldsFunc(args, func(r rune) bool { return r == ',' })); n != len(h.params) {
-				t.Errorf("%s has %d parameters, and %d on the page", h.name, len(h.params), n)
-			}
-		}
-	}
-}
-
-// sources are the tests of this room, of the meter and of the catalog.
-func sources(t *testing.T) (all string) {
-	for _, pattern := range []string{"*_test.go", "meter/*_test.go", "../catalog/*_test.go"} {
-		files, _ := filepath.Glob(pattern)
-		for _, f := range files {
-			b, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all += string(b)
-		}
-	}
-	return all
 }
 
 func TestACallerThatGoesAwayIsToldToTheHandler(t *testing.T) {

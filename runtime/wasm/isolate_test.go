@@ -90,6 +90,23 @@ func TestRandomNumbersDifferAfterAReset(t *testing.T) {
 	}
 }
 
+func TestAGeneratorThatAGuestSeedsItselfRepeats(t *testing.T) {
+	m := loadAs(t, open(t, Options{}), weft.Isolate, goKeeper(t), weft.Limits{})
+	var first string
+	for call := range 3 {
+		out, err := m.Call(context.Background(), nil, "throw", Input{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if call == 0 {
+			first = string(out.Body)
+		}
+		if string(out.Body) != first || first == "" {
+			t.Errorf("call %d gave %s, the first %s", call, out.Body, first)
+		}
+	}
+}
+
 // TestWhatAResetDoesNotBringBackEndsTheInstance has guests change more than
 // memory and numbers. f answers 5, which is NotFound, when it sees a call before it.
 func TestWhatAResetDoesNotBringBackEndsTheInstance(t *testing.T) {

@@ -178,3 +178,13 @@ func TestAMinutesLogEndsAtItsLimitAndBeginsAgain(t *testing.T) {
 		t.Errorf("%d bytes: %q", env.bytes, env.lines)
 	}
 }
+
+// An import costs a hundred units: ten thousand of them a million.
+func TestAnImportCostsAHundredUnits(t *testing.T) {
+	const body = "const64 10000 local1= loop const 0 const 0 const 0 call input drop local1 const64 1 sub64 local1= const64 0 local1 lt64 if br 1 end end const 0"
+	for fuel, code := range map[int64]weft.Code{900_000: weft.ResourceExhausted, 1_400_000: weft.OK} {
+		if _, err := load(t, tiny("input", body), weft.Limits{Fuel: fuel}).Call(context.Background(), nil, "f", Input{}); weft.CodeOf(err) != code {
+			t.Errorf("with %d: %v", fuel, err)
+		}
+	}
+}

@@ -21,6 +21,9 @@ func write(b []byte) { output(unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b)
 
 var told []string
 
+// own is a generator that the guest seeds itself, at its start.
+var own = randv2.New(randv2.NewPCG(randv2.Uint64(), randv2.Uint64()))
+
 //go:wasmexport count
 func count(n uint32) uint32 {
 	b := make([]byte, n)
@@ -35,6 +38,12 @@ func random(uint32) uint32 {
 	b := make([]byte, 8)
 	crand.Read(b)
 	write(fmt.Appendf(nil, "%d %d %x", rand.Int63(), randv2.Uint64(), b))
+	return 0
+}
+
+//go:wasmexport throw
+func throw(uint32) uint32 {
+	write(fmt.Appendf(nil, "%d", own.Uint64()))
 	return 0
 }
 
