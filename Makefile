@@ -61,15 +61,16 @@ figures: build
 guests: need
 	$(MAKE) -C guests
 
-# What guests in C, Rust, AssemblyScript and Zig are built with, as far as it is
-# not there: by root from Debian, and from npm. Fails where something is missing then.
+# What guests in C, Rust, AssemblyScript and Zig are built with, and clients tested
+# with, as far as it is not there: by root from Debian, and from npm. Fails where
+# something is missing then.
 toolchains:
 	@guests/toolchains/install
 
 test: need
-	@guests/toolchains/install || echo "the tests of those languages are skipped"
-	$(GO) test -race $$($(GO) list ./... | grep -v /tests/e2e)
-	$(GO) test -race -count=1 ./tests/e2e # it runs what Go's test cache does not see
+	@guests/toolchains/install || echo "the tests with those are skipped"
+	$(GO) test -race $$($(GO) list ./... | grep -v '/tests/\(e2e\|clients\)$$')
+	$(GO) test -race -count=1 ./tests/e2e ./tests/clients # they run what Go's test cache does not see
 	cd tests/toxic && $(GO) test -race .
 	$(MAKE) -C guests test
 

@@ -177,7 +177,7 @@ func TestMissingToolchainsAreNamed(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("ended with %v, want 1", err)
 	}
-	want := []string{"missing: a clang", "missing: a rustc", "missing: node", "missing: Zig"}
+	want := []string{"missing: a clang", "missing: a rustc", "missing: node", "missing: Zig", "missing: Chromium", "missing: Python", "missing: curl"}
 	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
 	if len(lines) != len(want) {
 		t.Fatalf("said %q", lines)
