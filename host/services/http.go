@@ -131,7 +131,7 @@ func (s *Set) serve(w http.ResponseWriter, r *http.Request, to route) {
 		r, over = BodyWithin(w, r, s.opts.BodyTime)
 		defer over()
 	}
-	to.ServeHTTP(w, r)
+	to.ServeHTTP(told(w, r, to), r)
 }
 
 // BodyWithin is r with a body that has so long to arrive from now on. over has to be
