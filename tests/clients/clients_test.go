@@ -62,6 +62,7 @@ func TestPagesOfClientsAreTrue(t *testing.T) {
 		folder := filepath.Dir(file)
 		name := filepath.Base(folder)
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tools, known := clients[name]
 			if !known || !bytes.Contains(index, []byte("("+name+"/README.md)")) {
 				t.Fatalf("%s is not in the list of this test, or not in clients/README.md", name)
@@ -97,7 +98,7 @@ func serve(t *testing.T, port, origin string) {
 
 	at := "127.0.0.1:" + port
 	weft := exec.Command(dir+"/weft", "dev", "--listen", at, "--cors-origin", origin)
-	weft.Dir = dir
+	weft.Dir, weft.Stderr = dir, t.Output()
 	if err := weft.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,8 +111,7 @@ func serve(t *testing.T, port, origin string) {
 			t.Fatal("weft is not ready")
 		}
 	}
-	t.Setenv("WEFT_SERVER", "http://"+at)
-	must(t, dir, dir+"/weft", "module", "push", "order.wasm", "--grant")
+	must(t, dir, dir+"/weft", "--server", "http://"+at, "module", "push", "order.wasm", "--grant")
 }
 
 func ready(url string) bool {
