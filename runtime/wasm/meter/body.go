@@ -9,27 +9,21 @@ type body struct {
 	locals int    // parameters too; the three that are added come after them
 	calls  bool   // it calls another function
 
-	regions []region
 	frames  []frame
-	path    int64 // cost of the longest path from the last charge to here; unreachable where none leads here
+	path    int64 // cost of the longest way here that repeats no loop; unreachable where none leads here
+	longest int64 // of all paths
 	blocks  int
 	targets int
 }
 
 const unreachable = -1
 
-// region is code that is charged at one place.
-type region struct {
-	at   int   // where in w its cost is written, five bytes
-	cost int64 // of the longest path through it
-}
-
 // frame is a block that is open.
 type frame struct {
 	kind    byte  // its instruction; 0 for the function itself
-	region  int   // that its code is charged to
 	arrives int64 // longest path that reaches its end by a branch
 	before  int64 // longest path to its beginning
+	takes   bool  // it has parameters
 }
 
 // Instructions that the rewriting treats in a way of their own.
@@ -52,7 +46,7 @@ const (
 	opGlobalSet   = 0x24
 	opMemoryGrow  = 0x40
 	opI64Const    = 0x42
-	opI64LtS      = 0x53
+	opI64GeS      = 0x59
 	opI64Add      = 0x7c
 	opI64Sub      = 0x7d
 	opI64Or       = 0x84
@@ -66,7 +60,7 @@ const (
 	costMemoryGrow = 1_000
 	costCall       = 4
 	costDivision   = 8
-	costMax        = 1 << 27 // of one region; fits the five bytes that are patched
+	costMax        = 1 << 27 // of one function, without what its loops repeat
 )
 
 // cost of an instruction.
@@ -85,7 +79,7 @@ func cost(op byte) int64 {
 // rewrite is the metered code of a function. It is valid until the next call.
 // The guest's own code becomes one block in it, so that there is one way out.
 func (b *body) rewrite(r *reader, typ uint32) []byte {
-	*b = body{m: b.m, r: r, w: b.w[:0], head: b.head[:0], regions: append(b.regions[:0], region{}), frames: append(b.frames[:0], frame{arrives: unreachable})}
+	*b = body{m: b.m, r: r, w: b.w[:0], head: b.head[:0], frames: append(b.frames[:0], frame{arrives: unreachable})}
 	b.declareLocals(len(b.m.types[typ].Params))
 	for len(b.frames) > 0 {
 		b.instruction()
@@ -94,7 +88,6 @@ func (b *body) rewrite(r *reader, typ uint32) []byte {
 		malformed("a function goes on after its end")
 	}
 	b.limit()
-	b.patch()
 	return b.assemble(typ)
 }
 
@@ -103,11 +96,7 @@ func (b *body) rewrite(r *reader, typ uint32) []byte {
 func (b *body) assemble(typ uint32) []byte {
 	code, frame := b.w, uint32(16+b.locals)
 	b.w = b.head
-	b.op(opGlobalGet, b.m.fuel())
-	b.w = append(appendSigned(append(b.w, opI64Const), uint32(b.regions[0].cost)), opI64Sub)
-	b.op(opLocalTee, b.fuelLocal())
-	b.op(opGlobalSet, b.m.fuel())
-	b.op(opLocalGet, b.fuelLocal())
+	b.spend(b.longest)
 	if b.calls {
 		b.op(opGlobalGet, b.m.depth())
 		b.w = append(appendSigned(append(b.w, opI64Const), frame), opI64Sub)
@@ -160,27 +149,59 @@ func (b *body) sizeLocal() uint32  { return uint32(b.locals) + 2 }
 // op appends an instruction with an index.
 func (b *body) op(op byte, index uint32) { b.w = appendU32(append(b.w, op), index) }
 
-// charge begins a region: fuel = fuel - cost; if fuel < 0 { tick() }.
-func (b *body) charge() {
+// pay is fuel = fuel - cost; if fuel < 0 { tick() }.
+func (b *body) pay(cost int64) {
+	b.blocks++
+	b.spend(cost)
+	b.tickIfNegative()
+}
+
+// again is a branch back to the beginning of a loop, which pays for the way that it
+// has come from there. A tick is beside the way of the loop itself, so that the
+// compiler can keep values in registers on that.
+func (b *body) again(op byte, depth uint32, cost int64) {
+	if b.to(depth).takes { // what a block inside cannot hand on
+		b.pay(cost)
+		b.op(op, depth)
+		return
+	}
+	if op == opBrIf {
+		b.blocks++
+		b.w = append(b.w, opIf, 0x40)
+		depth++
+	}
+	b.blocks++
+	b.spend(cost)
+	b.w = append(b.w, opI64Const, 0, opI64GeS, opIf, 0x40)
+	b.op(opBr, depth+1)
+	b.w = append(b.w, opEnd)
+	b.op(opCall, uint32(b.m.imported))
+	b.op(opBr, depth)
+	if op == opBrIf {
+		b.w = append(b.w, opEnd)
+	}
+}
+
+// spend takes a cost from the fuel, and leaves the rest on the stack.
+func (b *body) spend(cost int64) {
 	b.op(opGlobalGet, b.m.fuel())
-	b.w = append(b.w, opI64Const)
-	b.regions = append(b.regions, region{at: len(b.w)})
-	b.w = append(b.w, 0x80, 0x80, 0x80, 0x80, 0x00) // by patch
+	b.w = appendSigned(append(b.w, opI64Const), uint32(cost))
 	b.burn()
 }
 
-// burn takes what is on the stack from the fuel below it.
+// burn takes what is on the stack from the fuel below it, and leaves the rest.
 func (b *body) burn() {
 	b.w = append(b.w, opI64Sub)
 	b.op(opLocalTee, b.fuelLocal())
 	b.op(opGlobalSet, b.m.fuel())
 	b.op(opLocalGet, b.fuelLocal())
-	b.tickIfNegative()
 }
 
 // tickIfNegative calls the host when the i64 on top of the stack is below zero.
+// The way past the call comes first: the compiler keeps values in registers on the
+// way that it meets first.
 func (b *body) tickIfNegative() {
-	b.w = append(b.w, opI64Const, 0, opI64LtS, opIf, 0x40)
+	b.w = append(b.w, opI64Const, 0, opI64GeS, opIf, 0x40, opElse)
 	b.op(opCall, uint32(b.m.imported))
 	b.w = append(b.w, opEnd)
 }
@@ -199,38 +220,35 @@ func (b *body) chargeSize(shift byte) {
 	b.op(opLocalGet, b.sizeLocal())
 	b.w = append(b.w, opI64ExtendU, opI64Const, shift, opI64ShrU)
 	b.burn()
+	b.tickIfNegative()
 }
 
 // add counts n units on the path.
 func (b *body) add(n int64) {
-	if b.path == unreachable {
-		return
+	if b.path != unreachable {
+		b.path += n
+		b.longest = max(b.longest, b.path)
 	}
-	b.path += n
-	r := &b.regions[b.top().region]
-	r.cost = max(r.cost, b.path)
 }
 
-func (b *body) top() *frame { return &b.frames[len(b.frames)-1] }
+func (b *body) top() *frame { return b.to(0) }
 
-// branch notes that the path here leads to the end of the block at that depth.
-func (b *body) branch(depth uint32) {
+// to is the block that a branch of that depth leads to.
+func (b *body) to(depth uint32) *frame { return &b.frames[len(b.frames)-1-int(depth)] }
+
+// branch notes that the path here leads to the block at that depth. Where it is a
+// loop, it leads back: again is what that costs, and 0 otherwise.
+func (b *body) branch(depth uint32) (again int64) {
 	within("label", depth, len(b.frames))
-	if b.path == unreachable {
-		return
+	to := b.to(depth)
+	switch {
+	case b.path == unreachable:
+	case to.kind == opLoop:
+		return b.path - to.before
+	default:
+		to.arrives = max(to.arrives, b.path)
 	}
-	to := len(b.frames) - 1 - int(depth)
-	if b.frames[to].kind == opLoop {
-		return // back to its beginning, where it is charged again
-	}
-	path := b.path
-	for _, f := range b.frames[to+1:] {
-		if f.kind == opLoop { // out of a loop: what was spent in it is its own
-			path = f.before
-			break
-		}
-	}
-	b.frames[to].arrives = max(b.frames[to].arrives, path)
+	return 0
 }
 
 // instruction rewrites the next instruction.
@@ -251,20 +269,29 @@ func (b *body) instruction() {
 		b.path = f.before
 	case op == opEnd:
 		b.close()
-	case op == opBr:
-		b.branch(b.r.u32())
-		b.path = unreachable
-	case op == opBrIf:
-		b.branch(b.r.u32())
+	case op == opBr || op == opBrIf:
+		depth := b.r.u32()
+		again := b.branch(depth)
+		if op == opBr {
+			b.path = unreachable
+		}
+		if again > 0 {
+			b.again(op, depth, again)
+			return
+		}
 	case op == opBrTable:
 		n := b.r.count("targets of br_table", b.m.limits.Targets)
 		if b.targets += int(n); b.targets > b.m.limits.Targets {
 			over("targets of br_table", uint64(b.targets), b.m.limits.Targets)
 		}
+		again := int64(0)
 		for range n + 1 {
-			b.branch(b.r.u32())
+			again = max(again, b.branch(b.r.u32()))
 		}
 		b.path = unreachable
+		if again > 0 {
+			b.pay(again)
+		}
 	case op == opUnreachable:
 		b.path = unreachable
 	case op == opReturn:
@@ -282,6 +309,7 @@ func (b *body) instruction() {
 }
 
 func (b *body) open(op byte, start int) {
+	f := frame{kind: op, arrives: unreachable, before: b.path}
 	switch c := b.r.byte(); {
 	case c == 0x40: // no result
 	case c > 0x40 && c < 0x80:
@@ -289,19 +317,11 @@ func (b *body) open(op byte, start int) {
 		b.r.valueType()
 	default:
 		b.r.p--
-		within("type", b.r.u32(), len(b.m.types))
+		f.takes = len(b.m.types[within("type", b.r.u32(), len(b.m.types))].Params) > 0
 	}
 	b.w = append(b.w, b.r.since(start)...)
 	over("blocks inside each other", uint64(len(b.frames)), b.m.limits.Nesting)
 	b.blocks++
-	f := frame{kind: op, region: b.top().region, arrives: unreachable, before: b.path}
-	if op == opLoop {
-		b.charge()
-		f.region = len(b.regions) - 1
-		if b.path != unreachable {
-			b.path = 0
-		}
-	}
 	b.frames = append(b.frames, f)
 }
 
@@ -309,10 +329,6 @@ func (b *body) close() {
 	f := *b.top()
 	b.frames = b.frames[:len(b.frames)-1]
 	switch f.kind {
-	case opLoop:
-		if b.path != unreachable {
-			b.path = f.before
-		}
 	case opIf: // without an else the way past it leads here too
 		b.path = max(b.path, f.arrives, f.before)
 	default:
@@ -449,36 +465,17 @@ func (b *body) vector() {
 	}
 }
 
-// blocksPerLoop is how many more blocks a loop is than another, for it is charged.
-const blocksPerLoop = 3
-
 // limit refuses functions that would take a compiler too long. It asks of each
 // block by which way it is come to from the beginning, through all those between:
 // their number counts by its square.
 func (b *body) limit() {
 	l := &b.m.limits
-	blocks := b.blocks + blocksPerLoop*(len(b.regions)-1)
-	over("blocks", uint64(blocks), l.Blocks)
-	b.m.square += blocks * blocks
+	over("instructions in one stretch of code", uint64(b.longest), costMax)
+	over("blocks", uint64(b.blocks), l.Blocks)
+	b.m.square += b.blocks * b.blocks
 	over("blocks times blocks, with those of the functions before it", uint64(b.m.square), l.Square)
 	complexity := b.blocks * b.locals
 	over("blocks times locals", uint64(complexity), l.Complexity)
 	b.m.complexity += complexity
 	over("blocks times locals, with those of the functions before it", uint64(b.m.complexity), l.Total)
-}
-
-// patch writes the cost of every loop to its place, as five bytes of LEB128.
-func (b *body) patch() {
-	for i, r := range b.regions {
-		over("instructions in one stretch of code", uint64(r.cost), costMax)
-		if i == 0 {
-			continue // the prologue has it
-		}
-		v := r.cost
-		for k := range 4 {
-			b.w[r.at+k] = byte(v&0x7f) | 0x80
-			v >>= 7
-		}
-		b.w[r.at+4] = byte(v & 0x3f)
-	}
 }

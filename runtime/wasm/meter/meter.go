@@ -1,9 +1,12 @@
 // Package meter checks an untrusted WebAssembly module against limits and
 // rewrites it so that it burns fuel and yields to the host. It is pure.
 //
-// At every function entry and loop header the rewritten code subtracts the
-// cost of the longest path to the next such place from a global; when that
-// falls below zero it calls the host, which looks at the clock and refuels.
+// At every function entry the rewritten code subtracts the cost of the longest
+// path that repeats no loop from a global, and before each branch back to a loop
+// the cost of the longest path from the loop to that branch; when the global falls
+// below zero it calls the host, which looks at the clock and refuels. So all that
+// is executed is paid: a path forward is part of what the entry paid, and a branch
+// back pays again for what lies between.
 // Functions that call others also take their frame from a second global and
 // give it back at their end, so that recursion is bounded. A guest cannot name
 // what is added: every index of its own is checked against the counts of the
@@ -52,7 +55,7 @@ type Limits struct {
 	Square        int // blocks times blocks of each function, together; default 250,000,000
 	Nesting       int // of blocks; default 5,000
 	Complexity    int // blocks times locals of one function; default 500,000
-	Total         int // complexity of all functions; default 4,000,000
+	Total         int // complexity of all functions; default 5,000,000
 	Targets       int // of the br_tables of one function; default 10,000
 	Types         int // default 65,536
 	Imports       int // default 256
@@ -70,7 +73,7 @@ func (l *Limits) fill() {
 		field *int
 		value int
 	}{{&l.Functions, 50_000}, {&l.FunctionBytes, 512 << 10}, {&l.Locals, 5_000}, {&l.Blocks, 5_000}, {&l.Square, 250_000_000}, {&l.Nesting, 5_000}, {&l.Complexity, 500_000},
-		{&l.Total, 4_000_000}, {&l.Targets, 10_000}, {&l.Types, 65_536}, {&l.Imports, 256}, {&l.Exports, 4_096}, {&l.Globals, 4_096}, {&l.Params, 64},
+		{&l.Total, 5_000_000}, {&l.Targets, 10_000}, {&l.Types, 65_536}, {&l.Imports, 256}, {&l.Exports, 4_096}, {&l.Globals, 4_096}, {&l.Params, 64},
 		{&l.Table, 65_536}, {&l.Tables, 16}, {&l.Segments, 100_000}, {&l.MemoryPages, 16_384}} {
 		if *f.field <= 0 {
 			*f.field = f.value

@@ -18,17 +18,18 @@ var plants = []struct{ name, file, text, bug string }{
 	{"a reference to a function does not move", "meter.go", "w = appendU32(append(w, op), m.function(r.u32()))", "w = appendU32(append(w, op), r.u32())"},
 	{"the depth is not given back", "body.go", "b.w = append(appendSigned(append(b.w, opI64Const), frame), opI64Add)", "b.w = append(append(b.w, opI64Const, 0), opI64Add)"},
 	{"elements of a segment do not move", "meter.go", "w = appendU32(w, m.function(r.u32()))\n\t\t\t}", "w = appendU32(w, r.u32())\n\t\t\t}"},
+	{"a turn of a loop is paid to the half", "body.go", "return b.path - to.before", "return (b.path - to.before + 1) / 2"},
 	{"a table may not grow to its limit", "meter.go", "most = min(most, r.u32())", "most = min(most, r.u32()-1)"},
 }
 
 // TestPlantedBugsAreFound builds this package again with a bug in the rewriting,
-// and wants the comparison to find it.
+// and wants the comparison to find it, or the count of what is done.
 func TestPlantedBugsAreFound(t *testing.T) {
 	for _, p := range plants[:min(*plantsMax, len(plants))] {
 		t.Run(p.name, func(t *testing.T) {
 			list := plant.Overlay(t, p.file, p.text, p.bug)
 			out, err := exec.Command("go", "test", "-count=1", "-timeout", "5m", "-overlay", list, "-run", "OfChance", "-v", ".").CombinedOutput()
-			if err == nil || strings.Contains(string(out), "differences: 0") || !strings.Contains(string(out), ": seed ") {
+			if err == nil || !strings.Contains(string(out), ": seed ") {
 				t.Errorf("it was not found: %v\n%s", err, out)
 			}
 		})

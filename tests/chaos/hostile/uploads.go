@@ -6,6 +6,7 @@ package hostile
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/weftrun/weft/runtime/wasm"
 )
@@ -79,13 +80,14 @@ func bombs() []Upload {
 	return []Upload{
 		{"100,000 loops in each other", one(code(repeat(100_000, 3, 0x40), repeat(100_000, end))), "function 0 of the module has too many blocks inside each other: 5001, the limit is 5000"},
 		{"100,000 blocks in each other", one(code(repeat(100_000, 2, 0x40), repeat(100_000, end))), "blocks inside each other: 5001, the limit is 5000"},
-		{"100,000 loops in a row", one(code(repeat(100_000, 3, 0x40, end))), "function 0 of the module has too many blocks: 400000, the limit is 5000"},
-		{"4,999 loops in each other", one(code(repeat(4_999, 3, 0x40), repeat(4_999, end))), "function 0 of the module has too many blocks: 19996, the limit is 5000"},
+		{"100,000 loops in a row", one(code(repeat(100_000, 3, 0x40, end))), "function 0 of the module has too many blocks: 100000, the limit is 5000"},
+		{"4,999 loops in each other that repeat", one(code(repeat(4_999, 3, 0x40), repeat(4_999, 0x41, 0, 0x0d, 0, end))), "function 0 of the module has too many blocks: 14997, the limit is 5000"},
 		{"eleven functions of 4,900 branches, the last of them one too many", frame{}.handler(branchy, branchy, branchy, branchy, branchy, branchy, branchy, branchy, branchy, branchy, branchy), "function 10 of the module has too many blocks times blocks, with those of the functions before it: 264110000, the limit is 250000000"},
 		{"100,000 divisions", one(code(times(100_000, []byte{0x41, 1, 0x41, 1, 0x6d, 0x1a}))), "too many"},
 		{"3,000 copies of memory", frame{}.handler(code(times(3_000, cat(get, get, get, []byte{0xfc, 10, 0, 0})), get)), "too many blocks: 12000, the limit is 5000"},
 		{"5,000 locals in 1,000 blocks", one(locals(5_000, repeat(1_000, 2, 0x40, end))), "function 0 of the module has too many blocks times locals: 5000000, the limit is 500000"},
-		{"nine heavy functions, the last of them one too many", frame{}.handler(heavy, heavy, heavy, heavy, heavy, heavy, heavy, heavy, heavy), "function 8 of the module has too many blocks times locals, with those of the functions before it: 4330800, the limit is 4000000"},
+		{"eleven heavy functions, the last of them one too many", frame{}.handler(slices.Repeat([][]byte{heavy}, 11)...), "function 10 of the module has too many blocks times locals, with those of the functions before it: 5293200, the limit is 5000000"},
+		{"10,000 branches back to a loop", one(code([]byte{3, 0x40}, times(10_000, []byte{0x41, 0, 0x0d, 0}), []byte{end})), "too many blocks: 20001, the limit is 5000"},
 		{"a function of 1 MiB", one(code(repeat(1<<20, 1))), "function 0 of the module has too many bytes of code: 1048578, the limit is 524288"},
 		{"twenty br_tables of 600", one(code(times(20, cat([]byte{2, 0x40, 0x41, 0, 0x0e}, u32(600), repeat(601, 0), []byte{end})))), "function 0 of the module has too many targets of br_table: 10200, the limit is 10000"},
 		{"50,001 functions", assemble(sec(1, vec([]byte{0x60, 0, 0})), sec(3, vec(functions...))), "too many functions: 50001, the limit is 50000"},
