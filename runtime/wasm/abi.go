@@ -46,7 +46,7 @@ type hostFunc struct {
 	name            string
 	params, results []api.ValueType
 	reaches         bool // it reaches something through Env, and counts against Limits.HostCalls
-	fn              func(c *call, m api.Module, s []uint64)
+	fn              func(c *call, s []uint64)
 }
 
 const (
@@ -59,82 +59,82 @@ func types(t ...api.ValueType) []api.ValueType { return t }
 // hostFuncs are the functions of weft/v1 that this host serves. A result of
 // i64 is a length, or minus a code.
 var hostFuncs = []hostFunc{
-	{"input", types(i32, i32, i32), types(i32), false, func(c *call, m api.Module, s []uint64) {
-		s[0] = c.part(m, c.in.Body, s)
+	{"input", types(i32, i32, i32), types(i32), false, func(c *call, s []uint64) {
+		s[0] = c.part(c.in.Body, s)
 	}},
-	{"result", types(i32, i32, i32), types(i32), false, func(c *call, m api.Module, s []uint64) {
-		s[0] = c.part(m, c.kept, s)
+	{"result", types(i32, i32, i32), types(i32), false, func(c *call, s []uint64) {
+		s[0] = c.part(c.kept, s)
 	}},
-	{"output", types(i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
-		c.write(c.view(m, s[0], s[1]))
+	{"output", types(i32, i32), nil, false, func(c *call, s []uint64) {
+		c.write(c.view(s[0], s[1]))
 	}},
-	{"header_get", types(i32, i32, i32, i32), types(i64), false, func(c *call, m api.Module, s []uint64) {
-		v, ok := c.header(strings.ToLower(c.text(m, s[0], s[1])))
-		s[0] = c.give(m, []byte(v), ok, nil, s[2], s[3])
+	{"header_get", types(i32, i32, i32, i32), types(i64), false, func(c *call, s []uint64) {
+		v, ok := c.header(strings.ToLower(c.text(s[0], s[1])))
+		s[0] = c.give([]byte(v), ok, nil, s[2], s[3])
 	}},
-	{"header_set", types(i32, i32, i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
+	{"header_set", types(i32, i32, i32, i32), nil, false, func(c *call, s []uint64) {
 		if c.more != nil && c.more.headed {
 			stop(weft.FailedPrecondition, "header_set was called when the headers had been sent")
 		}
-		c.headers = c.field(c.headers, "header", m, s)
+		c.headers = c.field(c.headers, "header", s)
 	}},
-	{"send_headers", nil, nil, false, func(c *call, _ api.Module, _ []uint64) { c.sendHeaders() }},
-	{"trailer_set", types(i32, i32, i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
+	{"send_headers", nil, nil, false, func(c *call, _ []uint64) { c.sendHeaders() }},
+	{"trailer_set", types(i32, i32, i32, i32), nil, false, func(c *call, s []uint64) {
 		x := c.exchange()
-		x.trailers = c.field(x.trailers, "trailer", m, s)
+		x.trailers = c.field(x.trailers, "trailer", s)
 	}},
-	{"error_detail", types(i32, i32, i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
-		c.detail(c.text(m, s[0], s[1]), c.view(m, s[2], s[3]))
+	{"error_detail", types(i32, i32, i32, i32), nil, false, func(c *call, s []uint64) {
+		c.detail(c.text(s[0], s[1]), c.view(s[2], s[3]))
 	}},
-	{"recv", types(i32, i32), types(i64), false, func(c *call, m api.Module, s []uint64) {
+	{"recv", types(i32, i32), types(i64), false, func(c *call, s []uint64) {
 		v, err := c.receive()
 		if err == io.EOF {
 			c.kept = nil
 			s[0] = minus(weft.OutOfRange)
 			return
 		}
-		s[0] = c.give(m, v, true, err, s[0], s[1])
+		s[0] = c.give(v, true, err, s[0], s[1])
 	}},
-	{"send", types(i32, i32), types(i32), false, func(c *call, m api.Module, s []uint64) {
-		s[0] = uint64(c.code(c.send(c.view(m, s[0], s[1]))))
+	{"send", types(i32, i32), types(i32), false, func(c *call, s []uint64) {
+		s[0] = uint64(c.code(c.send(c.view(s[0], s[1]))))
 	}},
-	{"state_get", types(i32, i32, i32, i32), types(i64), true, func(c *call, m api.Module, s []uint64) {
-		v, ok, err := c.env.StateGet(c.text(m, s[0], s[1]))
-		s[0] = c.give(m, v, ok, err, s[2], s[3])
+	{"state_get", types(i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
+		v, ok, err := c.env.StateGet(c.text(s[0], s[1]))
+		s[0] = c.give(v, ok, err, s[2], s[3])
 	}},
-	{"state_set", types(i32, i32, i32, i32), types(i32), true, func(c *call, m api.Module, s []uint64) {
-		s[0] = uint64(c.code(c.env.StateSet(c.text(m, s[0], s[1]), c.view(m, s[2], s[3]))))
+	{"state_set", types(i32, i32, i32, i32), types(i32), true, func(c *call, s []uint64) {
+		s[0] = uint64(c.code(c.env.StateSet(c.text(s[0], s[1]), c.view(s[2], s[3]))))
 	}},
-	{"state_delete", types(i32, i32), types(i32), true, func(c *call, m api.Module, s []uint64) {
-		s[0] = uint64(c.code(c.env.StateDelete(c.text(m, s[0], s[1]))))
+	{"state_delete", types(i32, i32), types(i32), true, func(c *call, s []uint64) {
+		s[0] = uint64(c.code(c.env.StateDelete(c.text(s[0], s[1]))))
 	}},
-	{"publish", types(i32, i32, i32, i32), types(i32), true, func(c *call, m api.Module, s []uint64) {
-		s[0] = uint64(c.code(c.env.Publish(c.text(m, s[0], s[1]), c.view(m, s[2], s[3]))))
+	{"publish", types(i32, i32, i32, i32), types(i32), true, func(c *call, s []uint64) {
+		s[0] = uint64(c.code(c.env.Publish(c.text(s[0], s[1]), c.view(s[2], s[3]))))
 	}},
-	{"call", types(i32, i32, i32, i32, i32, i32), types(i64), true, func(c *call, m api.Module, s []uint64) {
-		procedure, request := c.text(m, s[0], s[1]), append([]byte(nil), c.view(m, s[2], s[3])...)
+	{"call", types(i32, i32, i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
+		procedure, request := c.text(s[0], s[1]), append([]byte(nil), c.view(s[2], s[3])...)
 		v, err := c.outside(func(ctx context.Context) ([]byte, error) { return c.env.Call(ctx, procedure, request) })
-		s[0] = c.give(m, v, true, err, s[4], s[5])
+		s[0] = c.give(v, true, err, s[4], s[5])
 	}},
-	{"http", types(i32, i32, i32, i32), types(i64), true, func(c *call, m api.Module, s []uint64) {
-		request := append([]byte(nil), c.view(m, s[0], s[1])...)
+	{"http", types(i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
+		request := append([]byte(nil), c.view(s[0], s[1])...)
 		v, err := c.outside(func(ctx context.Context) ([]byte, error) { return c.env.HTTP(ctx, request) })
-		s[0] = c.give(m, v, true, err, s[2], s[3])
+		s[0] = c.give(v, true, err, s[2], s[3])
 	}},
-	{"config_get", types(i32, i32, i32, i32), types(i64), true, func(c *call, m api.Module, s []uint64) {
-		v, ok, err := c.env.Config(c.text(m, s[0], s[1]))
-		s[0] = c.give(m, []byte(v), ok, err, s[2], s[3])
+	{"config_get", types(i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
+		v, ok, err := c.env.Config(c.text(s[0], s[1]))
+		s[0] = c.give([]byte(v), ok, err, s[2], s[3])
 	}},
-	{"secret_get", types(i32, i32, i32, i32), types(i64), true, func(c *call, m api.Module, s []uint64) {
-		v, err := c.env.Secret(c.text(m, s[0], s[1]))
-		s[0] = c.give(m, v, true, err, s[2], s[3])
+	{"secret_get", types(i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
+		v, err := c.env.Secret(c.text(s[0], s[1]))
+		s[0] = c.give(v, true, err, s[2], s[3])
 	}},
-	{"deadline", nil, types(i64), false, func(c *call, _ api.Module, s []uint64) {
+	{"deadline", nil, types(i64), false, func(c *call, s []uint64) {
 		s[0] = uint64(max(0, c.remaining().Milliseconds()))
 	}},
-	{"log", types(i32, i32, i32), nil, false, func(c *call, m api.Module, s []uint64) {
+	{"log", types(i32, i32, i32), nil, false, func(c *call, s []uint64) {
 		level := slog.LevelDebug + 4*slog.Level(min(uint32(s[0]), 3)) // 0 debug, 1 info, 2 warn, 3 error
-		c.log(level, string(c.view(m, s[1], uint64(min(uint32(s[2]), uint32(c.i.m.limits.LogBytes))))))
+		c.log(level, string(c.view(s[1], uint64(min(uint32(s[2]), uint32(c.i.m.limits.LogBytes))))))
 	}},
 }
 
@@ -218,7 +218,7 @@ func (f hostFunc) guarded() api.GoModuleFunc {
 		if f.reaches {
 			c.admit(f.name)
 		}
-		f.fn(c, m, s)
+		f.fn(c, s)
 	}
 }
 

@@ -36,10 +36,16 @@ const (
 // wazero hands them, so that they find it without a search.
 type call struct {
 	context.Context
-	i         *instance
-	env       Env
-	in        Input
-	out       []byte      // the caller's own when the call has ended
+	i     *instance
+	env   Env
+	in    Input
+	out   []byte // the caller's own when the call has ended
+	asked bool   // the guest has asked the host for something: more of it may have been used
+	asking
+}
+
+// asking is what only a call that asks the host for something needs.
+type asking struct {
 	headers   weft.Header // of the answer, unless they are sent
 	more      *exchange   // nil until the guest asks for something of it
 	kept      []byte      // for result: what did not fit, or the text of an error
@@ -55,14 +61,21 @@ type call struct {
 	looked    time.Time // when fuel was last spent, of a module of the host's own
 }
 
-func (c *call) begin(i *instance, ctx context.Context, env Env, in Input) {
-	c.Context, c.i, c.env, c.in = ctx, i, env, in
+// begin takes field after field: to copy what has just been written in other pieces
+// would wait for it to reach the cache.
+func (c *call) begin(i *instance, ctx context.Context, env Env, in *Input) {
+	c.i, c.Context, c.env = i, ctx, env
+	c.in.Body, c.in.Headers, c.in.Stream, c.out = in.Body, in.Headers, in.Stream, in.Into[:0]
 }
 
 // finish drops what belongs to the caller.
 func (c *call) finish() {
-	c.kernel.close(c)
-	*c = call{i: c.i, Context: context.Background()}
+	if c.asked {
+		c.kernel.close(c)
+		c.asked, c.asking = false, asking{}
+	}
+	c.Context, c.env = nil, nil
+	c.in.Body, c.in.Headers, c.in.Stream, c.out = nil, nil, nil, nil
 }
 
 // write appends to the output, up to its limit.
@@ -110,11 +123,13 @@ func (c *call) Value(key any) any {
 	return nil
 }
 
+// callOf is the call for which the guest asks the host.
 func callOf(ctx context.Context) *call {
-	if c, ok := ctx.(*call); ok {
-		return c
+	c, ok := ctx.(*call)
+	if !ok {
+		c, _ = ctx.Value(callKey{}).(*call)
 	}
-	c, _ := ctx.Value(callKey{}).(*call)
+	c.asked = true
 	return c
 }
 
@@ -190,29 +205,27 @@ func (c *call) spend(fuel int64) {
 
 // view is guest memory, valid until the guest runs again. Any pointer will do
 // when the length is zero.
-func (c *call) view(m api.Module, ptr, n uint64) []byte {
+func (c *call) view(ptr, n uint64) []byte {
 	length := uint32(n)
 	if length == 0 {
 		return nil
 	}
-	if c.i.m.memory {
-		if b, ok := m.Memory().Read(uint32(ptr), length); ok {
-			c.charge(int64(length) / bytesPerFuel)
-			return b
-		}
+	if b, ok := c.i.memory.view(uint32(ptr), length); ok {
+		c.charge(int64(length) / bytesPerFuel)
+		return b
 	}
 	stop(weft.Internal, "the handler passed %d bytes at %#x, which are not in its memory", length, uint32(ptr))
 	return nil
 }
 
 // text is a short string of the guest's.
-func (c *call) text(m api.Module, ptr, n uint64) string { return c.short(m, ptr, n, KeyMax) }
+func (c *call) text(ptr, n uint64) string { return c.short(ptr, n, KeyMax) }
 
-func (c *call) short(m api.Module, ptr, n uint64, limit uint32) string {
+func (c *call) short(ptr, n uint64, limit uint32) string {
 	if uint32(n) > limit {
 		stop(weft.ResourceExhausted, "the handler passed a name or value of %d bytes, the limit is %d", uint32(n), limit)
 	}
-	s := string(c.view(m, ptr, n))
+	s := string(c.view(ptr, n))
 	if !utf8.ValidString(s) {
 		stop(weft.Internal, "the handler passed a name or value that is not UTF-8")
 	}
@@ -221,19 +234,19 @@ func (c *call) short(m api.Module, ptr, n uint64, limit uint32) string {
 
 // part copies src from an offset into the guest, for input and result: s is
 // dst, cap, off.
-func (c *call) part(m api.Module, src []byte, s []uint64) uint64 {
+func (c *call) part(src []byte, s []uint64) uint64 {
 	off := uint64(uint32(s[2]))
 	if off >= uint64(len(src)) {
 		return 0
 	}
 	src = src[off:]
 	src = src[:min(uint64(len(src)), uint64(uint32(s[1])))]
-	return uint64(copy(c.view(m, s[0], uint64(len(src))), src))
+	return uint64(copy(c.view(s[0], uint64(len(src))), src))
 }
 
 // give answers a guest with v: its length, or minus a code. What does not fit
 // is kept for result.
-func (c *call) give(m api.Module, v []byte, ok bool, err error, dst, capacity uint64) uint64 {
+func (c *call) give(v []byte, ok bool, err error, dst, capacity uint64) uint64 {
 	if err != nil {
 		return minus(c.code(err))
 	}
@@ -244,7 +257,7 @@ func (c *call) give(m api.Module, v []byte, ok bool, err error, dst, capacity ui
 	if uint64(len(v)) > uint64(uint32(capacity)) {
 		c.kept = v
 	} else {
-		copy(c.view(m, dst, uint64(len(v))), v)
+		copy(c.view(dst, uint64(len(v))), v)
 	}
 	return uint64(len(v))
 }

@@ -34,35 +34,77 @@ func echoGuest(b *testing.B, language string) []byte {
 	return wasm
 }
 
-// calls measures f after it has answered right.
-func calls(b *testing.B, input, want []byte, f func(in Input) (Output, error)) {
-	out, err := f(Input{Body: input})
-	if err != nil || want != nil && !bytes.Equal(out.Body, want) {
-		b.Fatalf("it answers %.40q, %v", out.Body, err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := f(Input{Body: input}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkEcho is what a call costs each language, pooled and isolated.
+// BenchmarkEcho is what a call costs each language, pooled and isolated; into is with
+// room that the caller has for the output.
 func BenchmarkEcho(b *testing.B) {
 	kib := bytes.Repeat([]byte("x"), 1<<10)
 	for _, language := range echoes {
 		for _, life := range []weft.Lifecycle{weft.Pool, weft.Isolate} {
 			for _, c := range []struct {
 				name, handler string
-				in, want      []byte
-			}{{"noop", "noop", nil, nil}, {"1KiB", "echo", kib, kib}} {
+				in            Input
+			}{{"noop", "noop", Input{}}, {"1KiB", "echo", Input{Body: kib}}, {"1KiB-into", "echo", Input{Body: kib, Into: make([]byte, 1<<10)}}} {
 				b.Run(language+"/"+string(life)+"/"+c.name, func(b *testing.B) {
 					m := loadAs(b, open(b, Options{CacheDir: filepath.Join(scratch, "echo")}), life, echoGuest(b, language), weft.Limits{Fuel: 1 << 50})
-					calls(b, c.in, c.want, func(in Input) (Output, error) { return m.Call(context.Background(), nil, c.handler, in) })
+					ctx := context.Background()
+					if out, err := m.Call(ctx, nil, c.handler, c.in); err != nil || !bytes.Equal(out.Body, c.in.Body) {
+						b.Fatalf("it answers %.40q, %v", out.Body, err)
+					}
+					b.ReportAllocs()
+					for b.Loop() {
+						if _, err := m.Call(ctx, nil, c.handler, c.in); err != nil {
+							b.Fatal(err)
+						}
+					}
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkWazero is what the engine alone takes for the same calls of the guest in
+// C: not metered, without limits, pool or context, the output written over the last one.
+func BenchmarkWazero(b *testing.B) {
+	ctx, in, out := context.Background(), bytes.Repeat([]byte("x"), 1<<10), make([]byte, 0, 1<<10)
+	engine := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler())
+	defer engine.Close(ctx)
+	host := engine.NewHostModuleBuilder(hostModule)
+	for _, f := range hostFuncs {
+		fn := func(_ context.Context, m api.Module, s []uint64) {
+			switch memory := m.Memory(); f.name {
+			case "input":
+				to, _ := memory.Read(uint32(s[0]), uint32(len(in)))
+				s[0] = uint64(copy(to, in))
+			case "output":
+				from, _ := memory.Read(uint32(s[0]), uint32(s[1]))
+				out = append(out[:0], from...)
+			}
+		}
+		host = host.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(fn), f.params, f.results).Export(f.name)
+	}
+	if _, err := host.Instantiate(ctx); err != nil {
+		b.Fatal(err)
+	}
+	mod, err := engine.Instantiate(ctx, echoGuest(b, "c"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, handler string
+		size          uint64
+	}{{"noop", "noop", 0}, {"1KiB", "echo", 1 << 10}} {
+		b.Run(c.name, func(b *testing.B) {
+			f, stack := mod.ExportedFunction(c.handler), make([]uint64, 4)
+			for b.Loop() {
+				stack[0] = c.size
+				if err := f.CallWithStack(ctx, stack); err != nil || stack[0] != 0 {
+					b.Fatal(err, stack[0])
+				}
+			}
+		})
+	}
+	if !bytes.Equal(in, out) {
+		b.Fatal("it has not answered what it was asked")
 	}
 }
 
@@ -77,6 +119,7 @@ func BenchmarkLoop(b *testing.B) {
 		b.Run(language, func(b *testing.B) {
 			m := loadIn(b, open(b, Options{CacheDir: filepath.Join(scratch, "echo")}), echoGuest(b, language), weft.Limits{Fuel: 1 << 50})
 			plain := unmetered(b, m, echoGuest(b, language))
+			plain.pick("loop", m.handlers["loop"])
 			shortest := func(least *time.Duration, f func(in Input) (Output, error)) []byte {
 				begun := time.Now()
 				out, err := f(in)
@@ -90,7 +133,9 @@ func BenchmarkLoop(b *testing.B) {
 			for b.Loop() {
 				a := shortest(&ours, func(in Input) (Output, error) { return m.Call(context.Background(), nil, "loop", in) })
 				if c := shortest(&theirs, func(in Input) (Output, error) {
-					return plain.run(context.Background(), nil, "loop", m.handlers["loop"], in)
+					var out Output
+					err := plain.run(context.Background(), nil, &in, &out)
+					return out, err
 				}); !slices.Equal(a, c) {
 					b.Fatalf("%q metered, %q unmetered", a, c)
 				}
@@ -120,7 +165,7 @@ func unmetered(b *testing.B, m *Module, wasm []byte) *instance {
 		b.Fatal(err)
 	}
 	i := &instance{m: m, exports: make([]api.Function, len(m.handlers)), fuel: noFuel{}}
-	i.call.begin(i, ctx, nil, Input{})
+	i.call.begin(i, ctx, nil, &Input{})
 	config := wazero.NewModuleConfig().WithStartFunctions("_initialize").WithSysWalltime().WithSysNanotime()
 	withMemory := experimental.WithMemoryAllocator(&i.call, allocator{uint64(m.limits.MemoryMiB) << 20, i})
 	if i.mod, err = engine.InstantiateModule(withMemory, compiled, config); err != nil {
@@ -146,11 +191,11 @@ func BenchmarkIdle(b *testing.B) {
 				serve := func(n int) { // that many at once, one in the other
 					var all []*instance
 					for range n {
-						i, handler, err := m.take(context.Background(), nil, "echo")
+						i, err := m.take(context.Background(), nil, "echo")
 						if err != nil {
 							b.Fatal(err)
 						}
-						if _, err := i.run(context.Background(), nil, "echo", handler, Input{Body: make([]byte, 1<<10)}); err != nil {
+						if err := i.run(context.Background(), nil, &Input{Body: make([]byte, 1<<10)}, &Output{}); err != nil {
 							b.Fatal(err)
 						}
 						all = append(all, i)

@@ -202,7 +202,7 @@ func variable(name string) string { return "var/" + name }
 // that plug-ins' kits know.
 var extismFuncs = func() []hostFunc {
 	fn := func(name string, params, results []api.ValueType, do func(c *call, k *kernel, s []uint64)) hostFunc {
-		return hostFunc{name, params, results, false, func(c *call, _ api.Module, s []uint64) { do(c, c.plugin(), s) }}
+		return hostFunc{name, params, results, false, func(c *call, s []uint64) { do(c, c.plugin(), s) }}
 	}
 	reaching := func(f hostFunc) hostFunc {
 		f.reaches = true

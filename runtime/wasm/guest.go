@@ -107,16 +107,16 @@ type Guest struct {
 // calls is within the limits of one call. The error is that of do, or what has
 // ended the guest, as Module.Call has it.
 func (m *Module) Drive(ctx context.Context, value any, do func(*Guest) error) (err error) {
-	i, _, err := m.take(ctx, nil, "")
+	i, err := m.take(ctx, nil, "")
 	if err != nil {
 		return err
 	}
 	i.broken = true // for whoever comes next
 	defer func() { m.give(i) }()
-	i.call.begin(i, ctx, nil, Input{})
+	i.call.begin(i, ctx, nil, &Input{})
 	i.call.start()
 	defer i.call.finish()
-	i.call.guest = &Guest{Value: value, i: i}
+	i.call.guest, i.call.asked = &Guest{Value: value, i: i}, true
 	i.refuel()
 	defer func() {
 		if r := recover(); r != nil {
@@ -152,7 +152,7 @@ func (g *Guest) Call(export string, args ...uint64) uint64 {
 func (g *Guest) Limits() weft.Limits { return g.i.m.limits }
 
 // Bytes is the guest's memory there, valid until the guest runs again.
-func (g *Guest) Bytes(ptr, n uint64) []byte { return g.i.call.view(g.i.mod, ptr, n) }
+func (g *Guest) Bytes(ptr, n uint64) []byte { return g.i.call.view(ptr, n) }
 
 // Stop ends the guest; Drive returns err.
 func (g *Guest) Stop(err error) { panic(&stopped{err: err}) }

@@ -71,7 +71,7 @@ func TestHostileHandlersAreStopped(t *testing.T) {
 			if env.bytes > DefaultLimits.LogBytes+1024 {
 				t.Errorf("%d bytes were logged, the limit is %d", env.bytes, DefaultLimits.LogBytes)
 			}
-			if len(m.idle) != 0 && c.code != weft.Unknown {
+			if m.Stats().Idle != 0 && c.code != weft.Unknown {
 				t.Error("the instance was kept")
 			}
 			if bytes.Equal(c.wasm, guest) {
@@ -92,7 +92,7 @@ func TestMemoryGrowsToItsLimitOnly(t *testing.T) {
 	if pages := int(out.Body[0]) + int(out.Body[1])<<8; pages > 128 || pages < 100 {
 		t.Errorf("it has %d pages, the limit is 128", pages)
 	}
-	if len(m.idle) != 0 {
+	if m.Stats().Idle != 0 {
 		t.Error("an instance whose memory is used up was kept")
 	}
 }
@@ -189,7 +189,7 @@ func TestARecursionGivesItsDepthBack(t *testing.T) {
 	if _, err := m.Call(context.Background(), nil, "f", Input{}); err != nil {
 		t.Errorf("got %v", err)
 	}
-	i := m.idle[0]
+	i := m.atRest()
 	if left := int64(i.depth.Get()); left != meter.DepthMax {
 		t.Errorf("%d of the depth is left after the call", left)
 	}

@@ -23,6 +23,8 @@ import (
 type instance struct {
 	m       *Module
 	mod     api.Module
+	export  string         // the handler that it is to run
+	f       api.Function   // of it
 	exports []api.Function // by Module.handlers; nil until it is called
 	memory  *linear        // nil without one
 	fuel    api.MutableGlobal
@@ -36,6 +38,7 @@ type instance struct {
 	stack   [4]uint64
 	atStart int // bytes of memory after it was made
 	uses    int
+	in      int       // calls that took it from Module.next, and are not yet counted
 	covered time.Time // since when others are used before it, roughly; while it is idle
 	broken  bool      // it must not be called again
 }
@@ -45,8 +48,8 @@ type instance struct {
 func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err error) {
 	i = &instance{m: m, exports: make([]api.Function, len(m.handlers))}
 	c := &i.call
-	c.begin(i, ctx, env, Input{})
-	c.starting = true
+	c.begin(i, ctx, env, &Input{})
+	c.starting, c.asked = true, true
 	defer c.finish()
 	defer func() {
 		if r := recover(); r != nil { // wazero gives up this way when there is no memory for a guest
@@ -119,15 +122,18 @@ func (i *instance) worn() bool {
 // instance is broken.
 func (i *instance) refuel() { i.fuel.Set(slice) }
 
-// run calls a handler. After an error that is not the guest's own answer the
-// instance is broken.
-func (i *instance) run(ctx context.Context, env Env, export string, handler int, in Input) (Output, error) {
-	f := i.exports[handler]
-	if f == nil {
-		f = i.mod.ExportedFunction(export)
-		i.exports[handler] = f
+// pick has the instance run a handler.
+func (i *instance) pick(export string, handler int) {
+	if i.exports[handler] == nil {
+		i.exports[handler] = i.mod.ExportedFunction(export)
 	}
-	c := &i.call
+	i.export, i.f = export, i.exports[handler]
+}
+
+// run calls the handler that was picked. After an error that is not the guest's own
+// answer the instance is broken.
+func (i *instance) run(ctx context.Context, env Env, in *Input, out *Output) error {
+	c, export := &i.call, i.export
 	c.begin(i, ctx, env, in)
 	i.uses++
 	i.broken = true // until it has returned
@@ -136,7 +142,7 @@ func (i *instance) run(ctx context.Context, env Env, export string, handler int,
 	}
 	i.refuel()
 	i.stack[0] = uint64(len(in.Body))
-	err := f.CallWithStack(c, i.stack[:])
+	err := i.f.CallWithStack(c, i.stack[:])
 	i.flush()
 	if i.m.grows {
 		i.refusals()
@@ -144,18 +150,18 @@ func (i *instance) run(ctx context.Context, env Env, export string, handler int,
 	if err = i.settle(err); err != nil {
 		err = i.failure(export, err)
 		c.finish()
-		return Output{}, err
+		return err
 	}
 	i.broken = i.m.way == Command
-	code, out, err := weft.Code(i.stack[0]), Output{Body: c.out, Headers: c.headers}, error(nil)
-	if code != weft.OK {
+	out.Body, out.Headers = c.out, c.headers
+	if code := weft.Code(i.stack[0]); code != weft.OK {
 		err, out.Body = c.details(answer(export, code, out.Body)), nil
 	}
 	if c.more != nil || in.Stream != nil {
-		err = c.exchanged(export, &out, err)
+		err = c.exchanged(export, out, err)
 	}
 	c.finish()
-	return out, err
+	return err
 }
 
 // flush logs what the guest has written without ending the line: the next call

@@ -54,7 +54,7 @@ func TestNothingOfACallIsLeft(t *testing.T) {
 					}
 				}
 				if m.crew == nil { // else its memory cannot be seen
-					i := m.idle[0]
+					i := m.atRest()
 					if found := bytes.Contains(i.memory.space[:i.memory.size], secret); found != (life == weft.Pool) {
 						t.Errorf("the secret is in its memory: %v", found)
 					}

@@ -104,6 +104,14 @@ func (l *linear) Reallocate(size uint64) []byte {
 	return l.space[:size]
 }
 
+// view is n bytes of it, if the guest has them.
+func (l *linear) view(ptr, n uint32) ([]byte, bool) {
+	if l == nil || uint64(ptr)+uint64(n) > uint64(l.size) {
+		return nil, false
+	}
+	return l.space[ptr:][:n:n], true
+}
+
 func (l *linear) Free() {
 	l.m.rt.memory.give(l.taken)
 	l.m.bytes.Add(-l.taken)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -39,13 +40,16 @@ type Module struct {
 	file    int    // in a worker, for the image; 0 where it is made when it is needed
 	image   *image // nil: an instance serves one call. Written before imaged, and then no more
 
+	// next is an instance at rest that keeps its place among running, so that one
+	// call after the other takes it and gives it back without mu. Nobody leaves it
+	// there while others are beside it: who waits for a place, or closes the module.
+	next   atomic.Pointer[instance]
+	beside atomic.Int32
+
 	mu      sync.Mutex
 	idle    []*instance   // guarded by mu; the one used last is last
-	running int           // calls; guarded by mu
-	last    string        // handler that was called, guarded by mu
-	handler int           // its number in handlers, -1 where there is none; guarded by mu
+	running int           // calls, and 1 for next; guarded by mu
 	waiting list.List     // of chan struct{}, calls for one of those to end; guarded by mu
-	given   int           // instances, in turn; guarded by mu
 	closed  bool          // guarded by mu
 	closing chan struct{} // closed by Close
 	quiet   chan struct{} // closed when no call is left, after closing
@@ -54,6 +58,7 @@ type Module struct {
 // Input is what a handler is called with.
 type Input struct {
 	Body    []byte
+	Into    []byte // room for the output, from its beginning on; new room is made for what does not fit, and in workers
 	Headers weft.Header
 	// HeadersOf makes Headers when the guest asks for one, on the goroutine of the
 	// call; nil where they are made.
@@ -63,7 +68,7 @@ type Input struct {
 
 // Output is what a handler has answered.
 type Output struct {
-	Body     []byte      // the caller's own; empty for a call with a Stream
+	Body     []byte      // the caller's own, in Input.Into perhaps; empty for a call with a Stream
 	Headers  weft.Header // those that Stream.SendHeaders has not sent
 	Trailers weft.Header
 }
@@ -77,19 +82,18 @@ const opCall = "wasm.Module.Call"
 // IdleMax is how long an instance may lie unused while others serve.
 const IdleMax = time.Minute
 
-// turnMax is how many instances are given back between two looks at the clock,
-// for IdleMax.
-const turnMax = 16
+// turnMax is how many calls an instance serves until it lies down with the idle ones,
+// and the clock is looked at for IdleMax.
+const turnMax = 64
 
 func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info) *Module {
 	m := &Module{rt: r, key: key, compiled: c, limits: key.Limits, words: "the handler", memory: info.Memory, grows: info.Grows,
 		isolated: key.Lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.Limits.MemoryMiB << 20 / 4 * 3,
-		handlers: map[string]int{}, handler: -1, closing: make(chan struct{}), quiet: make(chan struct{})}
+		handlers: map[string]int{}, closing: make(chan struct{}), quiet: make(chan struct{})}
 	m.way = wayOf(info)
 	m.isolated = m.isolated && m.way != Command // each of its instances serves one call as it is
 	for n, name := range handlersOf(info) {
 		m.handlers[name] = n
-		m.last, m.handler = name, n
 	}
 	return m
 }
@@ -105,68 +109,83 @@ func (m *Module) Limits() weft.Limits { return m.limits }
 // not exist is Unimplemented. When as many calls as the module may have are in
 // progress, Call waits, until ctx ends or the time of a call has passed. What a
 // limit ended or refused wraps the Limit.
-func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Output, error) {
+func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (out Output, err error) {
 	if in.Stream != nil && m.way != Handlers {
 		return Output{}, noStreams(m.way)
 	}
 	if m.crew != nil {
-		if _, _, err := m.enter(ctx, export); err != nil {
+		if _, ok := m.handlers[export]; !ok {
+			return Output{}, errHandler(export)
+		}
+		if _, err := m.enter(ctx); err != nil {
 			return Output{}, err
 		}
 		defer m.give(nil)
 		return m.crew.call(ctx, env, export, in)
 	}
-	i, handler, err := m.take(ctx, env, export)
+	i, err := m.take(ctx, env, export)
 	if err != nil {
-		return Output{}, err
+		return out, err
 	}
 	defer m.give(i)
-	return i.run(ctx, env, export, handler, in)
+	err = i.run(ctx, env, &in, &out)
+	return out, err
 }
 
-// take is an idle instance or a new one, for one of the calls that the module
-// may have at once. give ends it.
-func (m *Module) take(ctx context.Context, env Env, export string) (*instance, int, error) {
-	i, handler, err := m.enter(ctx, export)
-	if i == nil && err == nil {
+// take is an idle instance or a new one, ready to run a handler, for one of the
+// calls that the module may have at once. give ends it.
+func (m *Module) take(ctx context.Context, env Env, export string) (i *instance, err error) {
+	i = m.next.Swap(nil)
+	if i != nil && i.export == export { // to hash the name would take as long as all the rest
+		i.in++
+		return i, nil
+	}
+	handler, ok := m.handlers[export]
+	if driven := m.own && export == ""; !ok && !driven {
+		if i != nil {
+			m.leave(i, true)
+		}
+		return nil, errHandler(export)
+	}
+	if i != nil {
+		i.in++
+	} else if i, err = m.enter(ctx); i == nil && err == nil {
 		i, err = m.fresh(ctx, env)
 	}
-	return i, handler, err
+	if err == nil && ok {
+		i.pick(export, handler)
+	}
+	return i, err
 }
 
 // enter lets a call in, to an idle instance if there is one.
-func (m *Module) enter(ctx context.Context, export string) (*instance, int, error) {
+func (m *Module) enter(ctx context.Context) (*instance, error) {
+	m.beside.Add(1)
+	defer m.beside.Add(-1)
 	m.mu.Lock()
-	driven := m.own && export == ""                     // by Drive
-	if !driven && (export != m.last || m.handler < 0) { // to hash the name would take longer than all the rest
-		handler, ok := m.handlers[export]
-		if !ok {
-			m.mu.Unlock()
-			return nil, 0, weft.Errorf(weft.Unimplemented, opCall, "the module has no handler %q", export)
-		}
-		m.last, m.handler = export, handler
-	}
-	handler := m.handler
-	switch {
-	case m.closed:
+	if m.closed {
 		m.mu.Unlock()
-		return nil, 0, errClosed()
-	case m.running < m.limits.Concurrency:
+		return nil, errClosed()
+	}
+	if i := m.next.Swap(nil); i != nil { // and the place with it
+		m.calls++
+		m.mu.Unlock()
+		return i, nil
+	}
+	if m.running < m.limits.Concurrency {
 		m.running++
-	default:
-		if err := m.wait(ctx); err != nil {
-			return nil, 0, err
-		}
+	} else if err := m.wait(ctx); err != nil {
+		return nil, err
 	}
+	defer m.mu.Unlock()
 	m.calls++
-	if n := len(m.idle); n > 0 {
-		i := m.idle[n-1]
-		m.idle[n-1], m.idle = nil, m.idle[:n-1]
-		m.mu.Unlock()
-		return i, handler, nil
+	n := len(m.idle)
+	if n == 0 {
+		return nil, nil
 	}
-	m.mu.Unlock()
-	return nil, handler, nil
+	i := m.idle[n-1]
+	m.idle[n-1], m.idle = nil, m.idle[:n-1]
+	return i, nil
 }
 
 // fresh is a new instance, for a call that has been let in.
@@ -236,6 +255,10 @@ func (m *Module) wait(ctx context.Context) error {
 		WithHint("call it less often, or raise limits.concurrency")
 }
 
+func errHandler(export string) error {
+	return weft.Errorf(weft.Unimplemented, opCall, "the module has no handler %q", export)
+}
+
 func errClosed() error {
 	return weft.Errorf(weft.Unavailable, opCall, "the module has been unloaded")
 }
@@ -247,6 +270,7 @@ func (r *Runtime) trim() (any bool) {
 			any = m.crew.trim(false) || any
 			continue
 		}
+		m.vacate()
 		m.mu.Lock()
 		idle := m.idle
 		m.idle = nil
@@ -259,12 +283,36 @@ func (r *Runtime) trim() (any bool) {
 	return any
 }
 
+// vacate frees the place that next holds: its instance is idle then, or closed.
+func (m *Module) vacate() {
+	m.beside.Add(1)
+	defer m.beside.Add(-1)
+	if i := m.next.Swap(nil); i != nil {
+		m.leave(i, true)
+	}
+}
+
 // give ends a call. It takes its instance back, if it has one, and closes it or
 // one that has not been needed for long.
 func (m *Module) give(i *instance) {
-	drop := i
 	fit := i != nil && !i.worn() && (!m.isolated || i.reset())
+	if fit && i.uses%turnMax != 0 && m.next.CompareAndSwap(nil, i) {
+		// Who has come beside it before this is seen here, and who comes later sees it.
+		if m.beside.Load() == 0 || !m.next.CompareAndSwap(i, nil) {
+			return
+		}
+	}
+	m.leave(i, fit)
+}
+
+// leave gives up the place of a call, and its instance when it is fit for others.
+func (m *Module) leave(i *instance, fit bool) {
+	drop := i
 	m.mu.Lock()
+	if i != nil {
+		m.calls += int64(i.in)
+		i.in = 0
+	}
 	if fit && !m.closed {
 		drop = m.keep(i)
 	}
@@ -284,8 +332,7 @@ func (m *Module) give(i *instance) {
 // more are ever idle than may run at once, for each call takes one before it
 // makes one.
 func (m *Module) keep(i *instance) (stale *instance) {
-	if m.given++; m.given >= turnMax && len(m.idle) > 0 {
-		m.given = 0
+	if i.uses%turnMax == 0 && len(m.idle) > 0 {
 		now, last := time.Now(), m.idle[len(m.idle)-1]
 		if first := m.idle[0]; !first.covered.IsZero() && now.Sub(first.covered) > IdleMax {
 			stale = first
@@ -313,7 +360,9 @@ func (m *Module) drop(i *instance) {
 func (m *Module) Close(ctx context.Context) error {
 	m.mu.Lock()
 	first := !m.closed
-	m.closed = true
+	if m.closed = true; first {
+		m.beside.Add(1) // for good
+	}
 	idle := m.idle
 	m.idle = nil
 	if first && m.running == 0 {
@@ -324,6 +373,7 @@ func (m *Module) Close(ctx context.Context) error {
 		close(m.closing)
 		m.rt.forget(m.key)
 	}
+	m.vacate()
 	if m.crew != nil {
 		m.crew.trim(true)
 	}

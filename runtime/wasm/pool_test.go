@@ -216,7 +216,7 @@ func TestHammer(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	if n := len(m.idle); n > 8 {
+	if n := m.Stats().Idle; n > 8 {
 		t.Errorf("%d idle instances for 8 calls at once", n)
 	}
 }
@@ -255,4 +255,67 @@ func TestAnInstanceThatNobodyNeedsIsClosed(t *testing.T) {
 			t.Error("it was kept")
 		}
 	})
+}
+
+// atRest is the only instance, which has served its call.
+func (m *Module) atRest() *instance {
+	m.vacate()
+	return m.idle[0]
+}
+
+// TestTheNextInstanceIsNeverLost: calls take it and give it back without a lock,
+// while others wait for its place, look at it and close it.
+func TestTheNextInstanceIsNeverLost(t *testing.T) {
+	const callers, calls = 8, 300
+	for _, concurrency := range []int{1, 2} {
+		r := open(t, Options{})
+		m := loadIn(t, r, guest, weft.Limits{Concurrency: concurrency})
+		var all sync.WaitGroup
+		ended := make(chan struct{})
+		all.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+					r.trim()
+					if s := m.Stats(); s.Running < 0 || s.Idle > concurrency {
+						t.Errorf("%+v", s)
+					}
+				}
+			}
+		})
+		var served sync.WaitGroup
+		for range callers {
+			served.Go(func() {
+				for n := range calls {
+					if _, err := m.Call(context.Background(), nil, []string{"noop", "echo"}[n%2], Input{}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		served.Wait()
+		close(ended)
+		all.Wait()
+		if s := m.Stats(); s.Calls != callers*calls || s.Running != 0 || s.Waiting != 0 || int(s.Live) != s.Idle {
+			t.Errorf("at the end %+v", s)
+		}
+		for range callers {
+			served.Go(func() {
+				for {
+					if _, err := m.Call(context.Background(), nil, "noop", Input{}); weft.CodeOf(err) == weft.Unavailable {
+						return
+					}
+				}
+			})
+		}
+		if err := m.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		served.Wait()
+		if s := m.Stats(); s.Live != 0 || s.Idle != 0 || s.Running != 0 {
+			t.Errorf("closed %+v", s)
+		}
+	}
 }

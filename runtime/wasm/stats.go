@@ -16,7 +16,7 @@ type Stats struct {
 // ModuleStats counts since the module was loaded.
 type ModuleStats struct {
 	Digest  string
-	Calls   int64           // that were let in
+	Calls   int64           // that were let in; of those in progress a few may not be counted yet
 	Traps   int64           // calls that ended so
 	Limits  map[Limit]int64 // how often each ended or refused a call, or said no to the guest; all of them
 	Made    int64           // instances
@@ -58,8 +58,12 @@ func (r *Runtime) Stats() Stats {
 
 // Stats are those of this module.
 func (m *Module) Stats() ModuleStats {
+	m.vacate()
 	m.mu.Lock()
 	s := ModuleStats{Digest: m.key.digest, Calls: m.calls, Idle: len(m.idle), Running: m.running, Waiting: m.waiting.Len()}
+	if m.next.Load() != nil {
+		s.Idle, s.Running = s.Idle+1, s.Running-1
+	}
 	m.mu.Unlock()
 	if m.crew != nil {
 		s.Idle = m.crew.resting()

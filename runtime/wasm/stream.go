@@ -9,8 +9,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/tetratelabs/wazero/api"
-
 	"github.com/weftrun/weft"
 )
 
@@ -49,7 +47,7 @@ type exchange struct {
 
 func (c *call) exchange() *exchange {
 	if c.more == nil {
-		c.more = &exchange{}
+		c.more, c.asked = &exchange{}, true
 	}
 	return c.more
 }
@@ -188,8 +186,8 @@ func (in *Input) fill() {
 
 // field adds a value to headers or trailers of the answer, name and value as an
 // import has them.
-func (c *call) field(h weft.Header, what string, m api.Module, s []uint64) weft.Header {
-	name, value := strings.ToLower(c.text(m, s[0], s[1])), c.short(m, s[2], s[3], ValueMax)
+func (c *call) field(h weft.Header, what string, s []uint64) weft.Header {
+	name, value := strings.ToLower(c.text(s[0], s[1])), c.short(s[2], s[3], ValueMax)
 	if !isToken(name) || strings.ContainsFunc(value, unicode.IsControl) {
 		stop(weft.Internal, "the handler set the %s %q to a value of %d bytes: a name is letters, digits and !#$%%&'*+-.^_`|~, a value has no control characters", what, name, len(value))
 	}
