@@ -8,5 +8,5 @@ func (h *Host) here(ns, service string) http.Handler {
 	if !h.typed.Serves(ns, service) {
 		return nil
 	}
-	return http.HandlerFunc(h.typed.Inside)
+	return only(service, http.HandlerFunc(h.typed.Inside))
 }

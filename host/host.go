@@ -43,6 +43,7 @@ type Options struct {
 	HTTPAllow  []string                  // private host:port that workflows may call
 	Secrets    string                    // folder with DIR/NAMESPACE/NAME for each secret; default: there are none
 	Zone       string                    // where this host is; calls prefer peers of the zone
+	Registries []string                  // addresses of other hosts, in whose registries this one is too
 	ModuleMax  int                       // bytes of an upload; default 16 MiB
 	MessageMax int                       // bytes of a message to a module's service; default 4 MiB
 	Origins    []string                  // whose pages may call what modules serve, such as https://shop.example; * is all, default none
@@ -87,9 +88,10 @@ type Host struct {
 	closing    sync.Once
 	closed     error // what closing came to
 
-	mu      sync.Mutex
-	serving map[string]context.CancelFunc // guarded by mu: groups, by name and version
-	ended   map[string]chan struct{}      // guarded by mu: closed when the latest consumer of a group has ended
+	mu         sync.Mutex
+	serving    map[string]context.CancelFunc // guarded by mu: groups, by name and version
+	announcers []*announcer                  // guarded by mu: while it serves
+	ended      map[string]chan struct{}      // guarded by mu: closed when the latest consumer of a group has ended
 
 	changes  sync.Mutex      // one change of what is typed at a time
 	admitted services.Module // guarded by changes: the latest that was asked for
@@ -118,7 +120,9 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 		return nil, err
 	}
 	h.cat.OnChange(h.subscribe)
+	h.cat.OnChange(h.retract)
 	h.cat.OnChange(h.offer)
+	h.cat.OnChange(h.declare)
 	h.cat.OnChange(h.engine.Rescheduled)
 	h.subscribe()
 	h.offer()
@@ -233,7 +237,8 @@ const (
 
 // Serve serves until ctx ends, then drains and closes the host: it refuses new
 // calls, ends streams, stops consuming events, lets what is in flight end, and
-// makes everything durable. While it serves it is a peer itself.
+// makes everything durable. While it serves it is a peer itself, and so
+// is each service of its modules.
 func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	defer runtime.KeepAlive(make([]byte, heapFloor))
 	calls, cut := context.WithCancelCause(context.Background())
@@ -241,7 +246,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	s := services.Server(h.parting(h.Handler()))
 	s.ErrorLog = slog.NewLogLogger(h.log.Handler(), slog.LevelWarn)
 	s.BaseContext = func(net.Listener) context.Context { return calls }
-	self, err := h.announce(context.WithoutCancel(ctx), l.Addr())
+	err := h.announce(context.WithoutCancel(ctx), l.Addr())
 	if err != nil {
 		return errors.Join(err, l.Close(), h.Close(ctx))
 	}
@@ -254,7 +259,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	h.log.Info("weft drains")
 	drain, cancel := context.WithTimeout(context.Background(), DrainMax)
 	defer cancel()
-	h.withdraw(drain, self)
+	h.withdraw(drain)
 	h.beginDrain()
 	late := time.AfterFunc(DrainMax/2, func() { cut(rpc.ErrDraining) })
 	defer late.Stop()
@@ -264,7 +269,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	if s.Shutdown(drain) != nil {
 		s.Close()
 	}
-	h.depart(drain, self)
+	h.depart(drain)
 	return errors.Join(err, h.Close(drain))
 }
 

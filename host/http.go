@@ -18,7 +18,7 @@ import (
 
 // plainPaths are those that the port has beside the services: no rule of a module
 // may begin with one.
-var plainPaths = []string{"/events", "/handlers", "/healthz", "/hooks", "/metrics", "/readyz", "/workflows"}
+var plainPaths = []string{"/-", "/events", "/handlers", "/healthz", "/hooks", "/metrics", "/readyz", "/workflows"}
 
 // Handler serves the API: Connect, gRPC and gRPC-Web, CloudEvents at /events,
 // handlers at /handlers/{name}, methods too, workflows at /workflows/{name}, webhooks at
@@ -41,15 +41,21 @@ func (h *Host) Handler() http.Handler {
 		})
 	}
 	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Catalog: h.cat, Wasm: h.wasm, Engine: h.engine, Hooks: h.hooks, Store: h.db}))
+	mux.HandleFunc(onlyPath+"{service}/", func(w http.ResponseWriter, r *http.Request) {
+		service := r.PathValue("service")
+		http.StripPrefix(onlyPath+service, only(service, h.typed)).ServeHTTP(w, r)
+	})
 	mux.Handle("/", modules)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := h.ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, "ready\n")
-	})
+	for _, path := range []string{"/readyz", onlyPath + "{service}/readyz"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			if err := h.ready(); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			_, _ = io.WriteString(w, "ready\n")
+		})
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h.typed.Has(r.URL.Path) { // to ask the mux takes longer than most else of such a call
 			modules.ServeHTTP(w, r)

@@ -55,6 +55,11 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 				return err
 			}
 		}
+		for _, registry := range o.Registries {
+			if u, err := url.Parse(registry); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+				return usagef("--registry %s; write the address of another weft, such as http://10.0.0.7:8787", registry)
+			}
+		}
 		var err error
 		if o.Isolation, err = host.Isolation(isolation); err != nil {
 			return usagef("--isolation: %w", err)
@@ -114,6 +119,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringArrayVar(&o.Origins, "cors-origin", nil, "`URL` whose pages may call what modules serve, such as https://shop.example; * is all; repeat it")
 	c.Flags().StringVar(&o.Secrets, "secrets", env("WEFT_SECRETS", ""), "folder with a file `DIR`/NAMESPACE/NAME for each secret (WEFT_SECRETS)")
 	c.Flags().StringVar(&o.Zone, "zone", env("WEFT_ZONE", ""), "where this host is; calls prefer peers of the zone (WEFT_ZONE)")
+	c.Flags().StringArrayVar(&o.Registries, "registry", nil, "`URL` of another weft in whose registry this one, and what its modules serve, is too; repeat it")
 	c.Flags().DurationVar(&o.RetainEvents, "retain-events", 7*24*time.Hour, "how long events are kept that every group has had; twice as long if one has not")
 	c.Flags().Int64Var(&o.RetainBytes, "retain-bytes", 4<<30, "how many bytes of events are kept; twice as many if a group has not had them")
 	c.Flags().DurationVar(&o.Engine.Retain, "retain-runs", 30*24*time.Hour, "how long runs are kept after their end")
