@@ -21,8 +21,12 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/peers"
+	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
 )
 
 // authority signs certificates.
@@ -315,5 +319,45 @@ func TestTLSThatCannotBeIsRefusedWhenItIsWritten(t *testing.T) {
 	use(t, g, text)
 	if got := peers.ShowPolicies(g.Policies(ns)); got != text {
 		t.Errorf("shown as\n%s", got)
+	}
+}
+
+func TestGRPCIsSpokenOverTLS(t *testing.T) {
+	ours, clients := newAuthority(t), newAuthority(t)
+	server := connect.NewServer()
+	healthv1connect.RegisterHealthHandler(server, &checked{asks: make(chan string, 10)})
+	mux := http.NewServeMux()
+	connecthttp.Mount(mux, server)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 || r.TLS.PeerCertificates[0].Subject.CommonName != "weft" {
+			t.Errorf("%s, %v", r.Proto, r.TLS.PeerCertificates)
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{ours.pair("127.0.0.1", time.Hour)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.pool()}
+	s.EnableHTTP2 = true
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
+	s.StartTLS()
+	defer s.Close()
+
+	secrets := folder{t, t.TempDir()}
+	secrets.ca("ours", ours)
+	secrets.ca("others", clients)
+	secrets.pair("weft", clients.pair("weft", time.Hour))
+	g := gate(t, peers.Options{Secret: secrets.secret, HTTPAllow: []string{s.Listener.Addr().String()}})
+	for _, c := range []struct{ policy, says string }{
+		{"", "signed by unknown authority; tls.ca in its policy names the secret with the certificate of who signed it"},
+		{"tls: {ca: others}", "signed by unknown authority"},
+		{"tls: {ca: ours}", "tls.cert and tls.key in its policy name secrets with a certificate that it trusts"},
+		{"tls: {ca: ours, cert: weft, key: weft-key}", ""},
+	} {
+		use(t, g, "policies: [{peer: '"+s.URL+"', retry: {times: 0}, breaker: {failures: 1000}, "+c.policy+"}]")
+		res, err := g.Do(t.Context(), weft.Request{Namespace: ns, Caller: "test", GRPC: true, Method: "POST", URL: s.URL + "/grpc.health.v1.Health/Check"})
+		switch {
+		case c.says == "" && (err != nil || string(res.Body) != "\b\x01"):
+			t.Errorf("%s: %q, %v", c.policy, res.Body, err)
+		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
+			t.Errorf("%s: %v", c.policy, err)
+		}
 	}
 }
