@@ -14,7 +14,7 @@ import (
 var (
 	//go:embed go.txt
 	packed string
-	//go:embed c/weft.h c/weft_test.h rust/Cargo.toml rust/src zig/weft.zig assemblyscript/assembly assemblyscript/asconfig.json assemblyscript/package.json assemblyscript/test.mjs
+	//go:embed c/weft.h c/weft_test.h c/weft_wire.h rust/Cargo.toml rust/src zig/weft.zig zig/wire.zig assemblyscript/assembly assemblyscript/asconfig.json assemblyscript/package.json assemblyscript/test.mjs
 	sources embed.FS
 )
 

@@ -87,6 +87,9 @@ func NewService(dir, name, lang string, s Service) (test string, err error) {
 	procedure := s.Names[0]
 	word := strings.NewReplacer("NAME", name, "TEST", l.serviceTestOf(name), "LANGUAGE", l.name, "SERVICES", strings.Join(s.Names, ", "), "PROTO", s.Proto, "GENERATED", s.Generated, "SERVICE", procedure)
 	for _, file := range []string{"README.md", "weft.yaml"} {
+		if s.Files[file] != nil {
+			continue
+		}
 		text, err := templates.ReadFile("templates/service/" + file + ".tmpl")
 		if err != nil {
 			return "", weft.Errorf(weft.Internal, "guest.NewService", "the templates: %w", err)

@@ -73,6 +73,10 @@ type Method struct {
 	ClientStreams, ServerStreams bool
 }
 
+func (s *Service) streams() bool {
+	return slices.ContainsFunc(s.Methods, func(m Method) bool { return m.ClientStreams || m.ServerStreams })
+}
+
 // builder makes a Model.
 type builder struct {
 	Model

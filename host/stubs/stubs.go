@@ -18,13 +18,17 @@ import (
 
 // language writes the code of a guest.
 type language struct {
-	suffix   string // of the file's name
+	suffix   string // of the file's name, behind its folder
 	write    func(*Model, Options) ([]byte, error)
 	skeleton func(*Model, Options) (map[string][]byte, error) // a first module over it, with its test
 }
 
 var languages = map[string]language{
-	"go": {".weft.go", golang, goSkeleton},
+	"assemblyscript": {".weft.ts", assemblyscript, tsSkeleton},
+	"c":              {".weft.h", c, cSkeleton},
+	"go":             {".weft.go", golang, goSkeleton},
+	"rust":           {"src/.weft.rs", rust, rustSkeleton},
+	"zig":            {".weft.zig", zig, zigSkeleton},
 }
 
 // Languages are those that Generate knows.
@@ -46,8 +50,11 @@ func Generate(set *descriptorpb.FileDescriptorSet, files []string, o Options) (n
 		return "", nil, err
 	}
 	text, err = lang.write(m, o)
-	return path.Join(path.Dir(lang.suffix), strings.TrimSuffix(path.Base(files[0]), ".proto")+path.Base(lang.suffix)), text, err
+	return path.Join(path.Dir(lang.suffix), baseOf(files[0])+path.Base(lang.suffix)), text, err
 }
+
+// baseOf is the name of a file without its folder and end.
+func baseOf(file string) string { return strings.TrimSuffix(path.Base(file), ".proto") }
 
 // Skeleton writes a first module over what Generate writes: each method, which is
 // Unimplemented, and its test.

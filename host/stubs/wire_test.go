@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -22,35 +21,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
+	"github.com/weftrun/weft/tests/messages"
 	"github.com/weftrun/weft/workflows/grpc"
 )
-
-// oldProto is what of proto2 is supported.
-const oldProto = `syntax = "proto2"; package old;
-	enum Shut { FIRST = 0; SECOND = 3; }
-	message Old {
-		optional string text = 1 [default = "no"];
-		optional int32 number = 2 [default = 7];
-		repeated int32 numbers = 3;
-		repeated int32 packed = 4 [packed = true];
-		optional Shut shut = 5 [default = SECOND];
-		map<string, Shut> shuts = 7;
-		optional double far = 9 [default = inf];
-		optional bytes data = 10 [default = "\001x"];
-		message Inner { optional Old old = 1; enum Deep { ZERO = 0; } optional Deep deep = 2; }
-		repeated Inner inner = 11;
-	}
-	message Strict { required string name = 1; optional bytes data = 2; }`
-
-// kinds is every kind of field there is.
-func kinds(t *testing.T) (files fstest.MapFS) {
-	t.Helper()
-	text, err := os.ReadFile("../services/testdata/kinds.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fstest.MapFS{"kinds.proto": {Data: text}, "old.proto": {Data: []byte(oldProto)}}
-}
 
 // program reads requests, each a name and a message, and writes what the generated
 // code makes of it: 0 and the encoding, or 1 and the error.
@@ -173,8 +146,11 @@ func (g *guest) echo(name string, message []byte) ([]byte, error) {
 
 // The generated code and Google's agree on every message, and on damaged ones too.
 func TestTheGeneratedCodeSpeaksProtobuf(t *testing.T) {
-	files := kinds(t)
-	set, err := grpc.Sources(t.Context(), files, "kinds.proto")
+	files := fstest.MapFS{}
+	for name, text := range messages.Kinds(t) {
+		files[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	set, err := grpc.Sources(t.Context(), files, "kinds/kinds.proto")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,8 +158,8 @@ func TestTheGeneratedCodeSpeaksProtobuf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := startGuest(t, files, "kinds.proto")
-	r := chance{rand.New(rand.NewPCG(6, 5))}
+	g := startGuest(t, files, "kinds/kinds.proto")
+	r := messages.Chance{Rand: rand.New(rand.NewPCG(6, 5))}
 	errPanic := errors.New("protobuf panics") // v1.36.12 at a map's key that comes twice, once of another type
 	parse := func(d protoreflect.MessageDescriptor, data []byte) (_ proto.Message, err error) {
 		m := dynamicpb.NewMessage(d)
@@ -199,7 +175,7 @@ func TestTheGeneratedCodeSpeaksProtobuf(t *testing.T) {
 		for _, name := range []string{"Plain", "Lists", "Maps", "Known", "Mixed"} {
 			d := messageNamed(t, linked, "kinds."+name)
 			m := dynamicpb.NewMessage(d)
-			r.fill(m, 4)
+			r.Fill(m, 4)
 			data, err := proto.MarshalOptions{AllowPartial: true}.Marshal(m)
 			if err != nil {
 				t.Fatal(err)
@@ -214,7 +190,7 @@ func TestTheGeneratedCodeSpeaksProtobuf(t *testing.T) {
 			if name == "Mixed" { // values that a closed enum does not know are kept
 				continue
 			}
-			damaged := r.damage(data)
+			damaged := r.Damage(data)
 			answer, err = g.echo(name, damaged)
 			want, wanted := parse(d, damaged)
 			if wanted == errPanic {
@@ -255,89 +231,4 @@ func messageNamed(t *testing.T, files *protoregistry.Files, name string) protore
 		t.Fatal(err)
 	}
 	return d.(protoreflect.MessageDescriptor)
-}
-
-// chance makes messages, and damages them.
-type chance struct{ *rand.Rand }
-
-func (r chance) damage(in []byte) []byte {
-	b := bytes.Clone(in)
-	for range 1 + r.IntN(3) {
-		at := r.IntN(len(b) + 1)
-		switch to := min(len(b), at+r.IntN(4)); r.IntN(4) {
-		case 0:
-			b = append(b[:at:at], b[to:]...)
-		case 1:
-			b = append(b[:at:at], append(bytes.Clone(b[at:to]), b[at:]...)...)
-		case 2:
-			if at < len(b) {
-				b[at] ^= 1 << r.IntN(8)
-			}
-		default:
-			b = append(b[:at:at], append([]byte{byte(r.Uint32())}, b[at:]...)...)
-		}
-	}
-	return b
-}
-
-// fill sets some fields of m.
-func (r chance) fill(m protoreflect.Message, depth int) {
-	fds := m.Descriptor().Fields()
-	for i := range fds.Len() {
-		fd := fds.Get(i)
-		if r.IntN(3) > 0 && fds.Len() > 3 || depth <= 0 && (fd.Message() != nil) {
-			continue
-		}
-		switch {
-		case fd.IsMap():
-			for range r.IntN(3) {
-				m.Mutable(fd).Map().Set(r.scalar(fd.MapKey()).MapKey(), r.value(fd.MapValue(), m.Mutable(fd).Map().NewValue, depth))
-			}
-		case fd.IsList():
-			for range r.IntN(4) {
-				m.Mutable(fd).List().Append(r.value(fd, m.Mutable(fd).List().NewElement, depth))
-			}
-		default:
-			m.Set(fd, r.value(fd, func() protoreflect.Value { return m.NewField(fd) }, depth))
-		}
-	}
-}
-
-func (r chance) value(fd protoreflect.FieldDescriptor, fresh func() protoreflect.Value, depth int) protoreflect.Value {
-	if fd.Message() == nil {
-		return r.scalar(fd)
-	}
-	v := fresh()
-	r.fill(v.Message(), depth-1-r.IntN(2))
-	return v
-}
-
-func (r chance) scalar(fd protoreflect.FieldDescriptor) protoreflect.Value {
-	n := []uint64{0, 1, math.MaxUint64, uint64(r.IntN(300)), r.Uint64(), uint64(r.Uint32())}[r.IntN(6)]
-	text := []string{"", "x", "é😀", strings.Repeat("long ", 40)}[r.IntN(4)]
-	switch fd.Kind() {
-	case protoreflect.BoolKind:
-		return protoreflect.ValueOfBool(n&1 == 1)
-	case protoreflect.EnumKind:
-		if values := fd.Enum().Values(); fd.Enum().IsClosed() || r.IntN(4) > 0 {
-			return protoreflect.ValueOfEnum(values.Get(r.IntN(values.Len())).Number())
-		}
-		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(int32(n)))
-	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
-		return protoreflect.ValueOfInt32(int32(n))
-	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
-		return protoreflect.ValueOfInt64(int64(n))
-	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		return protoreflect.ValueOfUint32(uint32(n))
-	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		return protoreflect.ValueOfUint64(n)
-	case protoreflect.FloatKind:
-		return protoreflect.ValueOfFloat32([]float32{0, float32(math.Copysign(0, -1)), 1.5, math.Float32frombits(uint32(n))}[r.IntN(4)])
-	case protoreflect.DoubleKind:
-		return protoreflect.ValueOfFloat64([]float64{0, math.Copysign(0, -1), 1.5, math.Float64frombits(n)}[r.IntN(4)])
-	case protoreflect.StringKind:
-		return protoreflect.ValueOfString(text)
-	default:
-		return protoreflect.ValueOfBytes([]byte(text))
-	}
 }

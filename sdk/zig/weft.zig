@@ -16,6 +16,9 @@
 const std = @import("std");
 const wasm = @import("builtin").target.isWasm();
 
+/// Messages of protobuf, for generated code.
+pub const wire = @import("wire.zig");
+
 /// The codes of Connect.
 pub const Code = enum(u32) { ok, canceled, unknown, invalid_argument, deadline_exceeded, not_found, already_exists, permission_denied, resource_exhausted, failed_precondition, aborted, out_of_range, unimplemented, internal, unavailable, data_loss, unauthenticated, _ };
 
@@ -158,11 +161,11 @@ pub const Context = struct {
         var b = try ctx.room();
         const got = try ctx.answer(b, abi.http(text.ptr, size(text), b.ptr, size(b)), r.url);
         const Wire = struct { status: u32, headers: std.json.ArrayHashMap([]const u8) = .{}, body: ?[]const u8 = null };
-        const wire = std.json.parseFromSliceLeaky(Wire, ctx.arena, got, .{ .ignore_unknown_fields = true }) catch return ctx.fail(.internal, "the answer is no HTTP response");
-        const coded = wire.body orelse "";
+        const answered = std.json.parseFromSliceLeaky(Wire, ctx.arena, got, .{ .ignore_unknown_fields = true }) catch return ctx.fail(.internal, "the answer is no HTTP response");
+        const coded = answered.body orelse "";
         const plain = try ctx.arena.alloc(u8, base64.Decoder.calcSizeForSlice(coded) catch return ctx.fail(.internal, "the body is no base64"));
         base64.Decoder.decode(plain, coded) catch return ctx.fail(.internal, "the body is no base64");
-        return .{ .status = wire.status, .headers = wire.headers, .body = plain };
+        return .{ .status = answered.status, .headers = answered.headers, .body = plain };
     }
 
     /// A configuration value of the module; null when there is none.

@@ -236,15 +236,16 @@ var google embed.FS
 
 // Compile is the descriptor set of .proto files: those named, in a folder that
 // also has what they import. Those of google/protobuf, and the common ones of
-// google/api and google/rpc, are there besides. Comments are kept, for OpenAPI.
+// google/api and google/rpc, are there besides. Comments are kept, for OpenAPI;
+// services of imported files are not, for they are somebody else's.
 func Compile(ctx context.Context, dir fs.FS, names ...string) ([]byte, error) {
 	set, err := Sources(ctx, dir, names...)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range set.File {
-		if strings.HasPrefix(f.GetName(), "google/") {
-			f.SourceCodeInfo = nil
+		if !slices.Contains(names, f.GetName()) {
+			f.Service, f.SourceCodeInfo = nil, nil
 			continue
 		}
 		info := f.GetSourceCodeInfo()

@@ -1,6 +1,7 @@
 package grpc_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -133,6 +134,16 @@ func TestFilesOfAFolderAreOneDescriptorSet(t *testing.T) {
 	}
 	if m, err := grpc.Open(set, "a.S", "Do"); err != nil || m.Path() != "/a.S/Do" {
 		t.Errorf("%v", err)
+	}
+	dir["other.proto"] = &fstest.MapFile{Data: []byte("syntax = \"proto3\"; package b; import \"api.proto\"; import \"types.proto\"; import \"google/api/annotations.proto\";\n// Says what.\nservice T { rpc Do(a.M) returns (a.M) { option (google.api.http) = { get: \"/m\" }; } }")}
+	if set, err = grpc.Compile(t.Context(), dir, "other.proto"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := grpc.Open(set, "a.S", "Do"); err == nil {
+		t.Error("a service of an imported file is there")
+	}
+	if _, err := grpc.Open(set, "b.T", "Do"); err != nil || !bytes.Contains(set, []byte("/m")) || !bytes.Contains(set, []byte("Says what.")) {
+		t.Errorf("its rule or comment is lost, or %v", err)
 	}
 	for name, want := range map[string]string{"wrong.proto": "wrong.proto:3:", "lost.proto": "lost.proto:2:", "none.proto": "none.proto"} {
 		if _, err := grpc.Compile(t.Context(), dir, name); err == nil || !strings.Contains(err.Error(), want) {

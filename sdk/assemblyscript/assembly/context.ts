@@ -228,7 +228,8 @@ export function json<In>(n: u32, handler: (ctx: Context, input: In) => Value | n
   return leave(out && !failed() ? encode<Value>(out) : null);
 }
 
-function leave(out: Bytes | null): u32 {
+/** leave is what an export returns: what went wrong, or 0 with this output. */
+export function leave(out: Bytes | null): u32 {
   const f = recover();
   if (f) {
     const m = utf8(f.message);

@@ -28,6 +28,7 @@ pub mod json;
 pub mod test;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
+pub mod wire;
 
 #[cfg(not(target_arch = "wasm32"))]
 use test::Calls;
@@ -176,6 +177,11 @@ impl Context {
     /// its full name such as google.rpc.RetryInfo.
     pub fn add_detail(&self, kind: &str, value: &[u8]) {
         self.host.error_detail(kind, value)
+    }
+
+    /// Is add_detail of a message of generated code.
+    pub fn add_message<M: wire::Message>(&self, detail: &M) {
+        self.add_detail(M::NAME, &wire::encode(detail))
     }
 
     /// Reads a key of the module's state; None when it is not there.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::http::{Base64, WireRequest, WireResponse};
 use crate::json::{self, Json};
+use crate::wire::{self, Message};
 use crate::{Code, Context, Error, Level, Request, Response, Result};
 
 /// Answers calls of peers.
@@ -73,6 +74,28 @@ impl Host {
         self.streams = true;
         let end = self.run(b"", handler).map(drop);
         (std::mem::take(&mut self.sent), end)
+    }
+
+    /// Calls a method of a protobuf service that has a message each way.
+    pub fn unary<In: Message, Out: Message>(&mut self, method: impl FnOnce(&Context, In) -> Result<Out>, it: &In) -> Result<Out> {
+        let input = wire::encode(it);
+        self.messages = VecDeque::from([input.clone()]);
+        self.streams = false;
+        wire::decode(&self.run(&input, |ctx| wire::unary(ctx, method))?)
+    }
+
+    /// Calls one with a stream, as in
+    /// `host.messages(|ctx| wire::bidi_stream(ctx, Orders::quote), &[request])`. The
+    /// first are the messages that it has sent, up to its error if there is one.
+    pub fn messages<In: Message, Out: Message>(&mut self, method: impl FnOnce(&mut Context) -> Result, messages: &[In]) -> (Vec<Out>, Result<()>) {
+        self.messages = messages.iter().map(wire::encode).collect();
+        self.streams = true;
+        let end = self.run(b"", method).map(drop);
+        let sent: Result<Vec<Out>> = std::mem::take(&mut self.sent).iter().map(|m| wire::decode(m)).collect();
+        match sent {
+            Ok(sent) => (sent, end),
+            Err(e) => (Vec::new(), Err(e)),
+        }
     }
 
     fn run(&mut self, input: &[u8], handler: impl FnOnce(&mut Context) -> Result) -> Result {
