@@ -358,3 +358,28 @@ func TestAWorkflowIsCalledByItsName(t *testing.T) {
 	s.must("/weft.v1.RunService/Cancel", `{"id":"`+first.Header.Get(host.RunHeader)+`","reason":"enough"}`)
 	<-cancelled
 }
+
+func TestHandlersAndWorkflowsCallAMethodThatAWorkflowAnswers(t *testing.T) {
+	s := serve(t, host.Options{})
+	s.deployBound("")
+	s.deployAsker("shop.v1.OrderService/Place", "shop.v1.OrderService")
+	for range 2 {
+		if status, answer := s.ask("/handlers/ask", `{"orderId":"7"}`, "Idempotency-Key", "k"); status != http.StatusOK || answer != `{"orderId":"7","status":"placed by the first"}` {
+			t.Errorf("by a handler: %d %s", status, answer)
+		}
+	}
+	if answer := s.must("/weft.v1.RunService/ListRuns", `{"workflow":"placing"}`); strings.Count(answer, `"id"`) != 1 {
+		t.Errorf("a handler with the same key started other runs: %s", answer)
+	}
+	calling := func(call string) string {
+		return fmt.Sprintf("document: { dsl: '1.0.3', namespace: shop, name: calling, version: '1.0.0' }\ndo:\n  - place: { call: '%s', with: { orderId: '8' } }\n", call)
+	}
+	const hint = "workflow shop/placing:1.0.0 answers it: run that, or call shop.v1.OrderService/Place@shop.v1.OrderService"
+	if answer := s.must("/weft.v1.WorkflowService/Apply", fmt.Sprintf(`{"source":%q}`, calling("shop.v1.OrderService/Place"))); !strings.Contains(answer, hint) {
+		t.Errorf("as if it were a handler: %s", answer)
+	}
+	s.apply("", calling("shop.v1.OrderService/Place@shop.v1.OrderService"))
+	if answer := s.must("/workflows/calling", `{}`); compact(answer) != `{"orderId":"8","status":"placed by the first"}` {
+		t.Errorf("by a workflow: %s", answer)
+	}
+}

@@ -70,6 +70,19 @@ func (m *Module) BoundTo(method string) (b weft.Binding, ok bool) {
 	return m.Manifest.Bind[i], true
 }
 
+// answering is the workflow to which the version of a module that is called has
+// bound a method; empty where none has.
+func (s *space) answering(method string) string {
+	for _, list := range s.modules {
+		if m, ok := current(list, ""); ok {
+			if b, ok := m.BoundTo(method); ok {
+				return b.Pinned
+			}
+		}
+	}
+	return ""
+}
+
 // binds names a module that has bound a method to a version of a workflow.
 func (s *space) binds(w *workflow) (module, method string) {
 	for _, list := range s.modules {

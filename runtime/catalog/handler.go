@@ -69,6 +69,10 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "handler %s has no version %s", ref.Name, ref.Version).WithHint("it has %s", strings.Join(versions(with), ", "))
 	}
 	err := weft.Errorf(weft.NotFound, op, "no handler %q in namespace %s", ref.Name, ns)
+	if workflow := s.answering(ref.Name); workflow != "" {
+		service, _, _ := strings.Cut(ref.Name, "/")
+		return HandlerInfo{}, err.WithHint("workflow %s answers it: run that, or call %s@%s", workflow, ref.Name, service)
+	}
 	if near := workflows.Nearest(ref.Name, slices.Sorted(maps.Keys(s.handlers))); near != "" {
 		return HandlerInfo{}, err.WithHint("did you mean %s?", near)
 	}
