@@ -180,6 +180,9 @@ func TestWhoDoesNotWantToWaitGetsTheIdOfTheRun(t *testing.T) {
 		if strings.Contains(c.answer, "placed") {
 			continue
 		}
+		if elsewhere, answer := s.called(c.path, `{}`); elsewhere.StatusCode != http.StatusNotFound {
+			t.Errorf("%s, in another namespace: %d %s", c.what, elsewhere.StatusCode, answer)
+		}
 		where, err := http.Get(s.url + res.Header.Get("Location"))
 		if err != nil {
 			t.Fatal(err)
@@ -235,6 +238,49 @@ func TestARunOutlastsItsCallAndIsFoundAgain(t *testing.T) {
 	}
 	if _, answer := call(t.Context()); compact(answer) != `{"orderId":"7","status":"paid"}` {
 		t.Errorf("asked again: %s", answer)
+	}
+}
+
+func TestAShutdownSendsCallersAwayAndTheirRunsGoOn(t *testing.T) {
+	s := serve(t, host.Options{})
+	s.deployBound("")
+	type answered struct {
+		status int
+		text   string
+	}
+	ask := func(s *served, path string) chan answered {
+		done := make(chan answered, 1)
+		go func() {
+			res, text := s.called(path, `{}`, "Idempotency-Key", path)
+			done <- answered{res.StatusCode, text}
+		}()
+		return done
+	}
+	paths := []string{orderService + "Wait", "/workflows/listening"}
+	var waiting []chan answered
+	for _, path := range paths {
+		waiting = append(waiting, ask(s, path))
+	}
+	wait(t, func() bool {
+		return strings.Count(s.must("/weft.v1.RunService/ListRuns", `{"workflow":"listening"}`), "RUN_STATUS_PARKED") == len(paths)
+	})
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for i, done := range waiting {
+		if a := <-done; a.status != http.StatusServiceUnavailable || !strings.Contains(a.text, "goes on after the restart: watch it then") {
+			t.Errorf("%s: %d %s", paths[i], a.status, a.text)
+		}
+	}
+	s = serve(t, host.Options{DB: s.db})
+	for i, path := range paths {
+		waiting[i] = ask(s, path)
+	}
+	s.must("/weft.v1.EventService/Publish", `{"events":[{"source":"/till","type":"order.paid","data":{"orderId":"7"}}]}`)
+	for i, done := range waiting {
+		if a := <-done; a.status != http.StatusOK || a.text != `{"orderId":"7","status":"paid"}` {
+			t.Errorf("%s, after the restart: %d %s", paths[i], a.status, a.text)
+		}
 	}
 }
 
