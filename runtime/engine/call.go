@@ -95,7 +95,7 @@ func (k *call) handler() (stale bool) {
 		k.fail(err)
 		return false
 	}
-	t := &txn{e: a.e, loss: a.e.losses.Load(), ns: a.row.Namespace, h: h, log: a.e.log, out: k, ids: k.id("-")}
+	t := &txn{e: a.e, loss: a.e.losses.Load(), ns: a.row.Namespace, h: h, log: a.e.log, out: k}
 	input, err := k.input(t)
 	if err != nil {
 		k.fail(err)

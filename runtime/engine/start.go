@@ -272,14 +272,11 @@ func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
 	return e.transact(ctx, c, key, nil)
 }
 
-// keyOf is the idempotency key of a call, a new one where it names none.
+// keyOf is the idempotency key of a call, empty where it names none.
 func (e *Engine) keyOf(c weft.Call) (string, error) {
 	key := cmp.Or(c.Key, c.Headers.Get("idempotency-key"))
 	if len(key) > KeyMax {
 		return "", weft.Errorf(weft.InvalidArgument, "engine.Engine.Call", "the idempotency key has %d bytes, the limit is %d", len(key), KeyMax)
-	}
-	if key == "" {
-		key = e.opts.NewID()
 	}
 	return key, nil
 }
@@ -310,11 +307,12 @@ func speaksJSON(c weft.Call) bool {
 }
 
 // perform is transact with a handler that has been found; k is nil where there is
-// no stream.
+// no stream, and key is empty for a new one.
 func (e *Engine) perform(ctx context.Context, h catalog.Handler, c weft.Call, key string, ack func(*store.Tx) error, k *talk) (weft.Result, error) {
+	out := &direct{e: e, key: key, from: c}
 	for try := 0; ; try++ {
-		out := &direct{e: e, key: key, from: c}
-		t := &txn{e: e, loss: e.losses.Load(), ns: c.Namespace, h: h, log: e.log, out: out, ids: key}
+		out.calls = 0
+		t := &txn{e: e, loss: e.losses.Load(), ns: c.Namespace, h: h, log: e.log, out: out}
 		in := wasm.Input{Body: c.Input, Headers: c.Headers, HeadersOf: c.HeadersOf}
 		if k != nil {
 			k.begin(t)

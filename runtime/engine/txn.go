@@ -41,7 +41,6 @@ type txn struct {
 	writes map[store.StateKey][]byte // nil: deleted
 	events []weft.Event
 	seen   store.Ticket // durable when all that was read is
-	ids    string       // prefix of the ids of events
 
 	published int // events of the same call, in transactions before this
 }
@@ -51,6 +50,8 @@ type courier interface {
 	// carry is called once all that the handler has seen is known to be durable
 	// when seen is. An error that wraps *wasm.Abort ends the handler.
 	carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error)
+	// id is the prefix of the ids of the handler's events.
+	id(sep string) string
 }
 
 func (t *txn) grants() *weft.Grants { return &t.h.Module.Grants }
@@ -138,7 +139,7 @@ func (t *txn) Publish(eventType string, data []byte) error {
 	if json.Valid(data) {
 		content = "application/json"
 	}
-	t.events = append(t.events, weft.Event{ID: t.ids + "-" + strconv.Itoa(t.published+len(t.events)), Source: "/modules/" + t.h.Module.Name, Type: eventType,
+	t.events = append(t.events, weft.Event{ID: t.out.id("-") + "-" + strconv.Itoa(t.published+len(t.events)), Source: "/modules/" + t.h.Module.Name, Type: eventType,
 		Time: t.e.now().UTC(), DataContentType: content, Data: append([]byte{}, data...)})
 	return nil
 }
@@ -258,9 +259,16 @@ func (t *txn) prepare() (change *store.Change, ok bool, err error) {
 // direct carries the calls of a handler that runs outside a workflow.
 type direct struct {
 	e     *Engine
-	key   string // idempotency key of the whole call
+	key   string // idempotency key of the whole call; empty until somebody asks for it
 	from  weft.Call
 	calls int
+}
+
+func (d *direct) id(string) string {
+	if d.key == "" {
+		d.key = d.e.opts.NewID()
+	}
+	return d.key
 }
 
 func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error) {
@@ -275,7 +283,7 @@ func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (
 	if err := seen.Wait(ctx); err != nil {
 		return weft.Response{}, err
 	}
-	r.IdempotencyKey = d.key + "/" + strconv.Itoa(d.calls)
+	r.IdempotencyKey = d.id("/") + "/" + strconv.Itoa(d.calls)
 	d.calls++
 	return d.e.out.Do(ctx, r)
 }

@@ -199,19 +199,20 @@ func upload(ctx context.Context, url string, wasm []byte) error {
 	return errors.Join(answer, err)
 }
 
-// pick chooses cells, servers and methods by their names; none are all.
+// pick chooses cells, servers and methods by their names; none are all. What they
+// are compared with is always there.
 func (b *bench) pick(only, who []string, quick bool) {
 	b.calls = []method{nothing, echo}
 	if quick {
 		b.calls = b.calls[:1]
-		who = []string{b.rivals[0].name, reference}
+		who = []string{b.rivals[0].name}
 	}
 	for _, c := range cells {
 		if len(only) == 0 || slices.Contains(only, c.name) {
 			b.cells = append(b.cells, c)
 		}
 	}
-	b.rivals = slices.DeleteFunc(slices.Clone(b.rivals), func(r *rival) bool { return len(who) > 0 && !slices.Contains(who, r.name) })
+	b.rivals = slices.DeleteFunc(slices.Clone(b.rivals), func(r *rival) bool { return len(who) > 0 && r.name != reference && !slices.Contains(who, r.name) })
 }
 
 // measure has the loads take turns, so that what else the machine does meets all

@@ -39,7 +39,7 @@ func run(ctx context.Context) error {
 	d := flag.Duration("for", time.Second, "length of one load")
 	rounds := flag.Int("rounds", 5, "loads of each, which take turns; the middle one is shown")
 	only := flag.String("cells", "", "such as h1_proto,h2_grpc; default all")
-	who := flag.String("servers", "", "such as weft C,connect v2; default all")
+	who := flag.String("servers", "", "such as weft C,grpc-go, beside connect v2; default all")
 	profile := flag.String("cpu", "", "write a processor profile of weft with the guest in C there")
 	flag.Parse()
 	b, err := prepare(ctx, *profile)
