@@ -73,12 +73,11 @@ func (s *Set) Has(path string) bool {
 // that nobody does.
 func (s *Set) route(r *http.Request) (to route, path string, err error) {
 	path = r.URL.Path
-	raw := r.URL.EscapedPath()
+	cut := false // path is what comes after the first part
 	sp := (*s.now.Load())[weft.NamespaceOr(r.Header.Get(NamespaceHeader))]
 	wanted := r.Header.Get(ModuleHeader)
 	if first, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/"); ok && strings.Contains(first, "@") {
-		wanted, path = first, "/"+rest
-		_, raw, _ = strings.Cut(strings.TrimPrefix(raw, "/"), "/")
+		wanted, path, cut = first, "/"+rest, true
 	}
 	if sp == nil {
 		sp = (*s.now.Load())[elsewhere]
@@ -96,6 +95,10 @@ func (s *Set) route(r *http.Request) (to route, path string, err error) {
 		to, ok = from[path[:strings.LastIndexByte(path, '/')+1]]
 	}
 	if !ok {
+		raw := r.URL.EscapedPath()
+		if cut {
+			_, raw, _ = strings.Cut(strings.TrimPrefix(raw, "/"), "/")
+		}
 		f := rest.find(r.Method, raw)
 		if to.allowed = f.allowed; f.rule != nil {
 			to = route{Handler: f, v: f.v, unary: !f.rule.method.IsStreamingServer()}

@@ -150,6 +150,7 @@ type Engine struct {
 	cut    context.CancelFunc
 	bg     sync.WaitGroup // timers, recovery, waves
 	calls  sync.WaitGroup // direct calls and deliveries
+	ended  func()         // of a call: calls.Done, made once
 	resume atomic.Bool    // Start has been called
 	losses atomic.Int64   // times that what was not durable was lost
 	counts counts
@@ -160,6 +161,7 @@ func New(db *store.DB, cat Catalog, out Outbound, o Options) *Engine {
 	o.fill()
 	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, loads: map[string]*load{}, starting: map[startKey]*reservation{}, watch: newWatchers(), tokens: newTokens()}
 	e.life, e.cut = context.WithCancel(context.Background())
+	e.ended = e.calls.Done
 	e.turns = newTurnQueue(e, o.Turns)
 	e.timers = newTimers(e)
 	e.schedule = &schedule{e: e}
@@ -297,7 +299,7 @@ func (e *Engine) begin(op string) (func(), error) {
 		return nil, weft.Errorf(weft.Unavailable, op, "weft is not ready for work").WithHint("try again in a moment, or at another host")
 	}
 	e.calls.Add(1)
-	return e.calls.Done, nil
+	return e.ended, nil
 }
 
 // within is ctx, ended also when the engine is cut off.
