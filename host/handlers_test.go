@@ -3,6 +3,7 @@ package host_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -98,6 +99,27 @@ func TestAPageOfAnotherSiteReachesNoPlainPath(t *testing.T) {
 	for _, from := range [][]string{{"Origin", s.url}, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}} { // a page of weft itself, and who types the address
 		if status, answer := s.ask("/handlers/echo", "x", from...); status != http.StatusOK {
 			t.Errorf("%v: %d %s", from, status, answer)
+		}
+	}
+}
+
+// A peer that is away opens its breaker, and whoever calls the handler then hears
+// when to come again.
+func TestTheCallerOfAHandlerHearsWhenItsPeerMayBeBack(t *testing.T) {
+	s := serve(t, host.Options{})
+	s.deploy("")
+	s.must("/weft.v1.RegistryService/Register", `{"service":"peer","instance":"one","url":"http://127.0.0.1:1"}`)
+	for call, want := range []bool{false, true} { // of three attempts each, of which five open the breaker
+		res, err := http.Post(s.url+"/handlers/ask", "application/json", strings.NewReader(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, answer := res.Header.Get("Retry-After"), text(t, res)
+		if res.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("%s %s", res.Status, answer)
+		}
+		if seconds, err := strconv.Atoi(after); (err == nil && seconds > 10 && seconds <= 36) != want || want == (after == "") {
+			t.Errorf("call %d: Retry-After %q", call, after)
 		}
 	}
 }

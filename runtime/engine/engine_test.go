@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -407,6 +408,37 @@ func TestAnOpenBreakerParksAndBurnsNoAttempt(t *testing.T) {
 			t.Errorf("%+v %v", steps, err)
 		}
 	}
+}
+
+// Who calls a handler outside a workflow hears at once that its peer is open, and
+// when to come again.
+func TestAHandlerWhosePeerIsOpenSaysWhenToComeAgain(t *testing.T) {
+	h := newHouse(t)
+	for name, c := range map[string]struct {
+		open *weft.OpenError
+		want []string
+	}{
+		"until a time":           {&weft.OpenError{Namespace: ns, Peer: "bank", Until: time.Now().Add(time.Hour), Reason: "down"}, []string{"3600"}},
+		"until somebody says so": {&weft.OpenError{Namespace: ns, Peer: "bank", Reason: "by hand"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.gate.set(func(g *fakeGate) { g.open = c.open })
+			res, err := h.Call(t.Context(), weft.Call{Namespace: ns, Handler: weft.Ref{Name: "ask"}, Input: []byte(`{"procedures":["bank/Charge"]}`)})
+			if weft.CodeOf(err) != weft.Unavailable || !strings.Contains(err.Error(), c.open.Reason) {
+				t.Errorf("%v", err)
+			}
+			if got := res.Headers["retry-after"]; len(got) != len(c.want) || len(got) > 0 && !near(got[0], c.want[0]) {
+				t.Errorf("retry-after %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// near reports whether seconds are a minute less at most.
+func near(got, most string) bool {
+	g, err := strconv.Atoi(got)
+	m, _ := strconv.Atoi(most)
+	return err == nil && g <= m && g >= m-60
 }
 
 func TestAPatientStepGivesUpAfterItsLimit(t *testing.T) {

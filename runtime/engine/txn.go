@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -262,6 +263,7 @@ type direct struct {
 	key   string // idempotency key of the whole call; empty until somebody asks for it
 	from  weft.Call
 	calls int
+	open  *weft.OpenError // that it met last
 }
 
 func (d *direct) id(string) string {
@@ -285,7 +287,21 @@ func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (
 	}
 	r.IdempotencyKey = d.id("/") + "/" + strconv.Itoa(d.calls)
 	d.calls++
-	return d.e.out.Do(ctx, r)
+	res, err := d.e.out.Do(ctx, r)
+	errors.As(err, &d.open)
+	return res, err
+}
+
+// retryAfter adds to the headers of a call that ended with err when its peer may
+// be tried again, in seconds, where the handler gave up for that and says nothing
+// of it itself (RFC 9110, 10.2.3).
+func (d *direct) retryAfter(headers weft.Header, err error) weft.Header {
+	if d.open == nil || d.open.Until.IsZero() || weft.CodeOf(err) != weft.Unavailable || headers["retry-after"] != nil {
+		return headers
+	}
+	all := weft.Header{"retry-after": {strconv.Itoa(max(1, int(math.Ceil(d.open.Until.Sub(d.e.now()).Seconds()))))}}
+	maps.Copy(all, headers)
+	return all
 }
 
 // CallDepthMax bounds how deep calls of handlers are inside each other, on one host or
