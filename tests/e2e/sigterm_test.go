@@ -70,10 +70,10 @@ func (c *caller) call(path, contentType, body string) (answer []byte, at int, er
 	return nil, at, fmt.Errorf("%s: refused by both, again and again: %s", path, answer)
 }
 
-// tellers count calls by kind, and failures.
-type tellers struct {
+// outcomes are what became of the calls.
+type outcomes struct {
 	mu       sync.Mutex
-	accepted map[string]int // guarded by mu
+	accepted map[string]int // guarded by mu; by kind
 	failed   []error        // guarded by mu
 	runs     map[string]int // guarded by mu: where a run was started, by its id
 	refused  atomic.Int64
@@ -104,7 +104,7 @@ func TestNoCallFailsWhenWeftIsEndedUnderLoad(t *testing.T) {
 		w.must("workflow", "apply", "work.yaml")
 		wefts[i], addresses[i] = w, w.address
 	}
-	load := &tellers{accepted: map[string]int{}, runs: map[string]int{}}
+	load := &outcomes{accepted: map[string]int{}, runs: map[string]int{}}
 	kinds := map[string]func(c *caller, n int) error{
 		"handler": func(c *caller, n int) error {
 			_, _, err := c.call("/handlers/count", "application/json", `{"key":"handler"}`)
