@@ -109,8 +109,15 @@ func TestTheCallerOfAHandlerHearsWhenItsPeerMayBeBack(t *testing.T) {
 	s := serve(t, host.Options{})
 	s.deploy("")
 	s.must("/weft.v1.RegistryService/Register", `{"service":"peer","instance":"one","url":"http://127.0.0.1:1"}`)
-	for call, want := range []bool{false, true} { // of three attempts each, of which five open the breaker
-		res, err := http.Post(s.url+"/handlers/ask", "application/json", strings.NewReader(`{}`))
+	for call, c := range []struct {
+		path, body string
+		open       bool
+	}{
+		{"/handlers/ask", `{}`, false}, // three attempts
+		{"/handlers/ask", `{}`, true},  // two more, and the breaker is open
+		{"/weft.v1.HandlerService/Call", `{"handler":"ask","input":{}}`, true},
+	} {
+		res, err := http.Post(s.url+c.path, "application/json", strings.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +125,7 @@ func TestTheCallerOfAHandlerHearsWhenItsPeerMayBeBack(t *testing.T) {
 		if res.StatusCode != http.StatusServiceUnavailable {
 			t.Fatalf("%s %s", res.Status, answer)
 		}
-		if seconds, err := strconv.Atoi(after); (err == nil && seconds > 10 && seconds <= 36) != want || want == (after == "") {
+		if seconds, err := strconv.Atoi(after); (err == nil && seconds > 10 && seconds <= 36) != c.open || c.open == (after == "") {
 			t.Errorf("call %d: Retry-After %q", call, after)
 		}
 	}

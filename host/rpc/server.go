@@ -361,6 +361,9 @@ func (h handlers) Call(ctx context.Context, q *weftv1.CallRequest) (*weftv1.Call
 	}
 	res, err := h.Engine.Call(ctx, weft.Call{Namespace: weft.NamespaceOr(q.Namespace), Handler: ref, Input: input, Headers: headers})
 	if err != nil {
+		if info, ok := connect.CallInfoForServerContext(ctx); ok && len(res.Headers["retry-after"]) > 0 {
+			info.ResponseHeader().Set("Retry-After", res.Headers["retry-after"][0])
+		}
 		return nil, err
 	}
 	if v := valueOf(res.Output); v != nil {
