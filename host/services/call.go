@@ -250,9 +250,13 @@ func (s *Schema) wire(err error) error {
 	return e
 }
 
+// detailMax is how many bytes a detail may have to be told as text: names are longer
+// than what they take in protobuf.
+const detailMax = 4 << 10
+
 // json is a detail as text, or nil where its type is not the module's.
 func (s *Schema) json(d weft.Detail) []byte {
-	if s == nil {
+	if s == nil || len(d.Value) > detailMax {
 		return nil
 	}
 	t, err := s.types.FindMessageByName(protoreflect.FullName(d.Type))

@@ -33,6 +33,9 @@ func (s *Schema) Descriptors() ([]byte, error) {
 		for i, path := range file.Dependency {
 			file.Dependency[i] = s.given(path)
 		}
+		for i, path := range file.OptionDependency {
+			file.OptionDependency[i] = s.given(path)
+		}
 		set.File = append(set.File, file)
 	}
 	for _, fd := range files {

@@ -3,10 +3,12 @@ package services_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"connectrpc.com/grpcreflect/v2"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftrun/weft"
@@ -27,6 +29,7 @@ func TestDetailsOfErrorsCanBeRead(t *testing.T) {
 			{Type: "orders.v1.GetRequest", Value: []byte("\x0a\x03o-1")},
 			{Type: "other.v1.Message", Value: []byte("\x0a\x01x")},
 			{Type: "orders.v1.GetRequest", Value: []byte("\xff")},
+			{Type: "orders.v1.GetRequest", Value: protowire.AppendString([]byte("\x0a"), strings.Repeat("x", 4<<10))},
 		}}
 	}
 	set := services.New(services.Options{Own: []string{"weft.v1.Runs"}})
@@ -39,10 +42,10 @@ func TestDetailsOfErrorsCanBeRead(t *testing.T) {
 			Debug map[string]string
 		}
 	}
-	if _, answer := post(t, url+get.Procedure, `{}`); json.Unmarshal([]byte(answer), &said) != nil || len(said.Details) != 4 {
+	if _, answer := post(t, url+get.Procedure, `{}`); json.Unmarshal([]byte(answer), &said) != nil || len(said.Details) != 5 {
 		t.Fatal(answer)
 	}
-	for i, want := range []string{"o-1", "o-1", "", ""} {
+	for i, want := range []string{"o-1", "o-1", "", "", ""} {
 		d := said.Details[i]
 		if got := d.Debug["resourceName"] + d.Debug["id"]; got != want {
 			t.Errorf("%s has %v, want %q", d.Type, d.Debug, want)

@@ -14,16 +14,15 @@ type refusal struct {
 	to route
 }
 
-// told is w for a call that connect may refuse so, and w itself for others.
+// told is a refusal for what connect may refuse so, and w for other calls.
 func told(w http.ResponseWriter, r *http.Request, to route) http.ResponseWriter {
-	kind := r.Header.Get("Content-Type")
+	kind, post := r.Header.Get("Content-Type"), r.Method == http.MethodPost
 	_, rest := to.Handler.(found)
 	switch {
-	case rest:
-		return w
-	case r.Method == http.MethodPost && strings.HasPrefix(kind, "application/grpc"), strings.HasPrefix(kind, "application/connect+"):
-		return w
-	case r.Method == http.MethodPost && to.unary && (strings.HasPrefix(kind, "application/json") || strings.HasPrefix(kind, "application/proto")):
+	case rest,
+		post && strings.HasPrefix(kind, "application/grpc"),
+		post && to.unary && (strings.HasPrefix(kind, "application/json") || strings.HasPrefix(kind, "application/proto")),
+		post && !to.unary && strings.HasPrefix(kind, "application/connect+"):
 		return w
 	}
 	return &refusal{w, r, to}

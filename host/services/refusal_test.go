@@ -20,6 +20,7 @@ func TestARefusedRequestSaysWhatToSend(t *testing.T) {
 	}{
 		{"a form, as curl -d sends it", "POST", get.Procedure, "application/x-www-form-urlencoded", 415, `the body is "application/x-www-form-urlencoded"; send JSON`},
 		{"a body of no kind", "POST", get.Procedure, "", 415, "Content-Type: application/json"},
+		{"what is for a stream", "POST", get.Procedure, "application/connect+json", 415, "Content-Type: application/json"},
 		{"JSON for a stream", "POST", watch.Procedure, "application/json", 415, "application/connect+json"},
 		{"GET without a message", "GET", get.Procedure, "", 415, "?encoding=json&message={}"},
 		{"GET of what has effects", "GET", "/orders.v1.OrderService/Place", "", 405, "this path has other methods"},

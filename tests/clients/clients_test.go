@@ -80,7 +80,10 @@ func TestPagesOfClientsAreTrue(t *testing.T) {
 			if name == "node" { // it tells nobody that it has used GET
 				at, asked = relay(t, port)
 			}
-			page.Do(t, strings.NewReplacer(weftPort, at, originPort, origin).Replace(string(text)), dir, "PATH="+bin+":"+os.Getenv("PATH"), "GOFLAGS=", "GOWORK=off")
+			here := strings.NewReplacer(weftPort, at, originPort, origin).Replace(string(text))
+			if err := page.Do(t.Context(), here, dir, "PATH="+bin+":"+os.Getenv("PATH"), "GOFLAGS=", "GOWORK=off"); err != nil {
+				t.Fatal(err)
+			}
 			if name == "node" && !slices.Contains(asked(), "GET /shop.v1.OrderService/GetOrder") {
 				t.Errorf("what has no side effects is not got: %q", asked())
 			}

@@ -7,11 +7,14 @@
 package page
 
 import (
-	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -35,16 +38,20 @@ func (b Block) File() (name string, is bool) { return strings.CutPrefix(b.Words,
 // Write writes a file, and makes its folder.
 func Write(t *testing.T, file, text string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := write(file, text); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Tool is a program that a page needs: its name there, commands that print where it is, and
-// how it is got.
+func write(file, text string) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(text), 0o600)
+}
+
+// Tool is a program that a page needs: its name there, commands that print where it
+// is, and how it is got.
 type Tool struct{ Name, Find, Missing string }
 
 // At is where the tool is, or empty. Find is run in dir.
@@ -77,40 +84,41 @@ func Path(t *testing.T, dir string, tools ...Tool) string {
 	return bin
 }
 
-// Do follows a page in dir, with env in the environment.
-func Do(t *testing.T, text, dir string, env ...string) {
-	t.Helper()
+// Do follows a page in dir, with env in the environment. What does not go as the page
+// says is an error; of what is printed spaces do not count.
+func Do(ctx context.Context, text, dir string, env ...string) error {
 	ran, said := false, ""
 	for _, b := range Blocks(text) {
 		name, isFile := b.File()
+		var err error
 		switch {
 		case isFile:
-			Write(t, filepath.Join(dir, name), b.Text)
+			err = write(filepath.Join(dir, name), b.Text)
 		case b.Language+" "+b.Words == "sh run":
-			ran, said = true, sh(t, dir, b.Text, env)
-		case b.Words == "out":
-			if got, want := strings.Fields(said), strings.Fields(b.Text); strings.Join(got, " ") != strings.Join(want, " ") {
-				t.Errorf("printed\n%s\nand the page shows\n%s", said, b.Text)
-			}
-			said = ""
-		default:
-			t.Errorf("a block is not a file, nor run, nor what is printed: %s %s", b.Language, b.Words)
+			ran = true
+			said, err = sh(ctx, dir, b.Text, env)
+		case b.Words != "out":
+			err = fmt.Errorf("a block is not a file, nor run, nor what is printed: %s %s", b.Language, b.Words)
+		case !slices.Equal(strings.Fields(said), strings.Fields(b.Text)):
+			err = fmt.Errorf("printed\n%s\nand the page shows\n%s", said, b.Text)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if !ran {
-		t.Error("the page has nothing to run")
+		return errors.New("the page has nothing to run")
 	}
+	return nil
 }
 
 // sh is what commands print; they have to end well.
-func sh(t *testing.T, dir, commands string, env []string) string {
-	t.Helper()
-	run := exec.CommandContext(t.Context(), "sh", "-eu", "-c", commands)
+func sh(ctx context.Context, dir, commands string, env []string) (string, error) {
+	run := exec.CommandContext(ctx, "sh", "-eu", "-c", commands)
 	run.Dir, run.Env = dir, append(os.Environ(), env...)
-	var out bytes.Buffer
-	run.Stdout, run.Stderr = &out, &out
-	if err := run.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s", commands, err, out.String())
+	said, err := run.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s", commands, err, said)
 	}
-	return out.String()
+	return string(said), err
 }
