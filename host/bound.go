@@ -35,7 +35,7 @@ func (i methods) start(ctx context.Context, c *services.Call, b weft.Binding) er
 		return err
 	}
 	workflow, version, _ := strings.Cut(b.Pinned, ":")
-	run, _, err := i.h.engine.StartRun(ctx, engine.StartRun{Namespace: i.ns, Workflow: workflow, Version: version, Input: input, Key: c.Header("Idempotency-Key")})
+	run, _, err := i.h.engine.StartRun(ctx, engine.StartRun{Namespace: i.ns, Workflow: workflow, Version: version, Input: input, Key: c.Header("Idempotency-Key"), Depth: engine.DepthOf(c.Header(weft.HeaderDepth))})
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (h *Host) runWorkflow(w http.ResponseWriter, r *http.Request) (output []byt
 	}
 	workflow, version, _ := strings.Cut(r.PathValue("name"), ":")
 	run, _, err := h.engine.StartRun(r.Context(), engine.StartRun{Namespace: weft.NamespaceOr(r.Header.Get("Weft-Namespace")), Workflow: workflow, Version: version,
-		Input: body, Key: r.Header.Get("Idempotency-Key")})
+		Input: body, Key: r.Header.Get("Idempotency-Key"), Depth: engine.DepthOf(r.Header.Get(weft.HeaderDepth))})
 	if err != nil {
 		return nil, err
 	}

@@ -210,6 +210,30 @@ func TestHandlersThatCallEachOtherInACircleAreStopped(t *testing.T) {
 	}
 }
 
+func TestRunsAndHandlersThatCallEachOtherInACircleAreStopped(t *testing.T) {
+	s := serve(t, host.Options{})
+	module := func(name, more, proto, calls string) {
+		t.Helper()
+		manifest := fmt.Sprintf(`{"name":%q,"version":"1.0.0",%s,"grants":{"peers":["*"]}}`, name, more)
+		if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: []byte(manifest), Descriptors: said(t, proto), Grant: true}, guestAsking(calls, "x"), 256); err != nil {
+			t.Fatal(err)
+		}
+	}
+	module("there", `"handlers":[{"name":"there.v1.There/Go","export":"ask"}]`, `syntax = "proto3"; package there.v1; message M {} service There { rpc Go(M) returns (M); }`, "back.v1.Back/Come")
+	s.apply("default", stepping("circle", "{ call: there.v1.There/Go }"))
+	module("back", `"bind":[{"method":"back.v1.Back/Come","workflow":"circle"}]`, `syntax = "proto3"; package back.v1; message M {} service Back { rpc Come(M) returns (M); }`, "none/none")
+	if answer := s.applied(stepping("slip", "{ call: back.v1.Back/Come }")); !strings.Contains(answer, "back.v1.Back/Come is no handler: the workflow test/circle:1.0.0 answers it; run that workflow") {
+		t.Errorf("a step that calls what a workflow answers: %s", answer)
+	}
+	if status, answer := s.ask("/handlers/there.v1.There/Go", `{}`); status == http.StatusOK {
+		t.Errorf("%d %s", status, answer)
+	}
+	wait(t, func() bool {
+		runs := compact(s.must("/weft.v1.RunService/ListRuns", `{"pageSize":100}`))
+		return strings.Count(runs, `"status":"RUN_STATUS_FAULTED"`) == 31 && strings.Count(runs, `"id":`) == 31
+	})
+}
+
 func TestAServiceOfAnotherHostIsCalledByTheRegistry(t *testing.T) {
 	a, b := serve(t, host.Options{}), serve(t, host.Options{})
 	b.deployChat("1.0.0")

@@ -22,7 +22,7 @@ type Run struct {
 	Started, Updated, Ended  int64
 	Parent                   string // the run that runs it, empty for none
 	Step                     uint32 // of Parent
-	Depth                    int    // runs around it
+	Depth                    int    // runs, and calls, around it
 	Tie                      int    // see runtime/engine
 	Origin                   string // what it is a rerun of, empty for none
 	Quiet                    bool   // it emits no lifecycle events

@@ -61,6 +61,18 @@ func written(m weft.Manifest) weft.Manifest {
 	return m
 }
 
+// bound is what answers calls of a method in s, if a workflow does.
+func (s *space) bound(method string) (b weft.Binding, ok bool) {
+	for _, list := range s.modules {
+		if m, is := current(list, ""); is {
+			if b, ok = m.BoundTo(method); ok {
+				return b, true
+			}
+		}
+	}
+	return b, false
+}
+
 // BoundTo is what answers calls of a method instead of a handler, if m has bound it.
 func (m *Module) BoundTo(method string) (b weft.Binding, ok bool) {
 	i := slices.IndexFunc(m.Manifest.Bind, func(b weft.Binding) bool { return b.Method == method })

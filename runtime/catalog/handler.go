@@ -68,6 +68,9 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 	case len(with) > 0:
 		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "handler %s has no version %s", ref.Name, ref.Version).WithHint("it has %s", strings.Join(versions(with), ", "))
 	}
+	if b, ok := s.bound(ref.Name); ok {
+		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "%s is no handler: the workflow %s answers it", ref.Name, b.Pinned).WithHint("run that workflow: a step does by run")
+	}
 	err := weft.Errorf(weft.NotFound, op, "no handler %q in namespace %s", ref.Name, ns)
 	if workflow := s.answering(ref.Name); workflow != "" {
 		service, _, _ := strings.Cut(ref.Name, "/")

@@ -23,6 +23,7 @@ type StartRun struct {
 	Version   string // empty for the newest
 	Input     []byte // JSON; empty for null
 	Key       string
+	Depth     int // calls of handlers and runs that the start is inside of
 
 	id   string                // of the run; empty for a new one
 	also func(*store.Tx) error // rows of the commit that makes the run durable
@@ -97,7 +98,7 @@ func (e *Engine) create(ctx context.Context, def *workflows.Definition, s StartR
 		s.id = e.opts.NewID()
 	}
 	row := e.newRow(s.Namespace, s.id, def)
-	row.Key = s.Key
+	row.Key, row.Depth = s.Key, s.Depth
 	if s.Key != "" {
 		if other, err := e.reserve(ctx, &row); err != nil || other != "" {
 			return nil, other, err

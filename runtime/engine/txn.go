@@ -278,8 +278,7 @@ func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (
 	if d.from.HeadersOf != nil {
 		headers = d.from.HeadersOf()
 	}
-	depth, _ := strconv.Atoi(headers.Get(weft.HeaderDepth)) // none is the outermost
-	if err := inside(&r, max(depth, 0), headers.Get(headerTrace)); err != nil {
+	if err := inside(&r, DepthOf(headers.Get(weft.HeaderDepth)), headers.Get(headerTrace)); err != nil {
 		return weft.Response{}, err
 	}
 	if err := seen.Wait(ctx); err != nil {
@@ -307,6 +306,12 @@ func (d *direct) retryAfter(headers weft.Header, err error) weft.Header {
 // CallDepthMax bounds how deep calls of handlers are inside each other, on one host or
 // on several.
 const CallDepthMax = machine.RunDepthMax
+
+// DepthOf reads the header weft.HeaderDepth; without it a call is the outermost.
+func DepthOf(header string) int {
+	depth, _ := strconv.Atoi(header)
+	return max(depth, 0)
+}
 
 const headerTrace = "traceparent"
 
