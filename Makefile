@@ -100,7 +100,8 @@ test-sim: need
 fuzz-meter: need
 	$(GO) test -count=1 -timeout 60m -v -run 'OfChance|CoreTestSuite|Planted' ./runtime/wasm/meter -modules 100000 -plants 7
 
-# What reads the bytes of strangers, each for FUZZ. What is found stays in testdata.
+# What reads the bytes of strangers, each for FUZZ, and generated code on messages of
+# chance. What is found stays in testdata.
 FUZZ ?= 1m
 fuzz: need
 	$(GO) test -run '^$$' -fuzz FuzzRewrite -fuzztime $(FUZZ) ./runtime/wasm/meter
@@ -108,6 +109,7 @@ fuzz: need
 	$(GO) test -run '^$$' -fuzz FuzzManifest -fuzztime $(FUZZ) ./runtime/wasm
 	$(GO) test -run '^$$' -fuzz FuzzABI -fuzztime $(FUZZ) ./runtime/wasm
 	$(GO) test -run '^$$' -fuzz FuzzJSON -fuzztime $(FUZZ) ./host/services
+	$(GO) test -count=1 ./host/stubs -run Protobuf -args -rounds 50000
 
 fmt:
 	gofmt -w .

@@ -51,8 +51,11 @@ func GenerateModule(ctx context.Context, dir, language string) (file string, err
 	return file, nil
 }
 
-// regenerate is GenerateModule where there is generated code.
+// regenerate is GenerateModule where there is generated code, and what it is of.
 func regenerate(ctx context.Context, dir string) error {
+	if names, err := protosIn(dir); err != nil || len(names) == 0 {
+		return err
+	}
 	for _, pattern := range []string{"*.weft.*", "src/*.weft.*"} {
 		if found, err := filepath.Glob(filepath.Join(dir, pattern)); err != nil || len(found) > 0 {
 			_, err = GenerateModule(ctx, dir, "")

@@ -151,9 +151,10 @@ const (
 
 // BuildModule builds the module in a folder with the toolchain of its language,
 // puts what weft.yaml and *.proto, or descriptors.binpb, say into it, and checks
-// it as InspectModule does. Generated code is written anew before. What the tools
-// write goes to says. The module is in the file that it returns, of the name in
-// weft.yaml. Where workflows answer all methods there need be no sources.
+// it as InspectModule does. Code that was generated for *.proto is written anew
+// before. What the tools write goes to says. The module is in the file that it
+// returns, of the name in weft.yaml. Where workflows answer all methods there need
+// be no sources.
 func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, i Inspection, err error) {
 	const op = "host.BuildModule"
 	manifest, err := manifestIn(dir)

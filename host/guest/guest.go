@@ -3,7 +3,6 @@
 package guest
 
 import (
-	"cmp"
 	"embed"
 	"io/fs"
 	"maps"
@@ -23,16 +22,9 @@ type language struct {
 	sdk   string // folder for the sources of the SDK, within a new module
 	test  string // command that tests a new module
 	build func(*job) error
-
-	examples    []string // files of a new module that one of a service has not
-	serviceTest string   // command that tests one; empty: test
 }
 
 func (l language) testOf(name string) string { return strings.ReplaceAll(l.test, "NAME", name) }
-
-func (l language) serviceTestOf(name string) string {
-	return strings.ReplaceAll(cmp.Or(l.serviceTest, l.test), "NAME", name)
-}
 
 // languages by their precedence, should a folder have the signs of several: a
 // file of C may lie beside any other.
@@ -80,12 +72,8 @@ func NewService(dir, name, lang string, s Service) (test string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, example := range l.examples {
-		delete(files, strings.ReplaceAll(example, "NAME", name))
-	}
-	maps.Copy(files, s.Files)
-	procedure := s.Names[0]
-	word := strings.NewReplacer("NAME", name, "TEST", l.serviceTestOf(name), "LANGUAGE", l.name, "SERVICES", strings.Join(s.Names, ", "), "PROTO", s.Proto, "GENERATED", s.Generated, "SERVICE", procedure)
+	maps.Copy(files, s.Files) // over the first handler and its test
+	word := strings.NewReplacer("NAME", name, "TEST", l.testOf(name), "LANGUAGE", l.name, "SERVICES", strings.Join(s.Names, ", "), "PROTO", s.Proto, "GENERATED", s.Generated, "SERVICE", s.Names[0])
 	for _, file := range []string{"README.md", "weft.yaml"} {
 		if s.Files[file] != nil {
 			continue
@@ -96,7 +84,7 @@ func NewService(dir, name, lang string, s Service) (test string, err error) {
 		}
 		files[file] = []byte(word.Replace(string(text)))
 	}
-	return l.serviceTestOf(name), create(dir, files)
+	return l.testOf(name), create(dir, files)
 }
 
 // lay is a first module and its SDK, by path.

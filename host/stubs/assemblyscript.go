@@ -140,7 +140,7 @@ func (g *tsFile) message(m *Message) {
 		}
 		g.line("  %s: %s;", tsName(f.Name), g.declared(f))
 		if f.Presence && f.Message == nil {
-			g.line("  has%s: bool = false;", goName(f.Name))
+			g.line("  %s: bool = false;", tsHas(m, f))
 		}
 	}
 	g.line("\n  protoName(): string {\n    return %q;\n  }\n\n  read(r: wire.Reader): void {\n    while (r.next()) {", m.Name)
@@ -150,12 +150,12 @@ func (g *tsFile) message(m *Message) {
 			or = "else "
 		}
 		g.line("      %sif (r.num == %d) {", or, f.Number)
-		g.take(f, m.Fields)
+		g.take(f, m)
 		g.line("      }")
 	}
 	g.line("    }\n  }\n\n  write(w: wire.Writer): void {")
 	for _, f := range m.Fields {
-		g.put(f)
+		g.put(f, m)
 	}
 	g.line("  }\n}\n")
 }
@@ -170,7 +170,7 @@ func (g *tsFile) read(f *Field) string {
 
 func tsKind(f *Field) string { return "wire." + strings.ToUpper(wireKind(f.Kind)) }
 
-func (g *tsFile) take(f *Field, all []*Field) {
+func (g *tsFile) take(f *Field, m *Message) {
 	to := "this." + tsName(f.Name)
 	switch {
 	case f.Value != nil:
@@ -194,16 +194,16 @@ func (g *tsFile) take(f *Field, all []*Field) {
 		} else {
 			g.line("          %s = %s;", to, g.read(f))
 			if f.Presence {
-				g.line("          this.has%s = true;", goName(f.Name))
+				g.line("          this.%s = true;", tsHas(m, f))
 			}
 		}
-		for _, o := range all { // the others of its oneof are gone
+		for _, o := range m.Fields { // the others of its oneof are gone
 			switch {
 			case f.Oneof == "" || o.Oneof != f.Oneof || o == f:
 			case o.Message != nil:
 				g.line("          this.%s = null;", tsName(o.Name))
 			default:
-				g.line("          this.has%s = false;", goName(o.Name))
+				g.line("          this.%s = false;", tsHas(m, o))
 			}
 		}
 		g.line("        }")
@@ -222,7 +222,7 @@ func (g *tsFile) written(w string, num int32, f *Field, v string) string {
 	return fmt.Sprintf("%s.%s(%d, %s);", w, how, num, v)
 }
 
-func (g *tsFile) put(f *Field) {
+func (g *tsFile) put(f *Field, m *Message) {
 	from := "this." + tsName(f.Name)
 	there := from + " != 0"
 	switch {
@@ -240,7 +240,7 @@ func (g *tsFile) put(f *Field) {
 		g.line("    const m%d = %s;\n    if (m%d) w.message(%d, m%d);", f.Number, from, f.Number, f.Number, f.Number)
 		return
 	case f.Presence:
-		there = "this.has" + goName(f.Name)
+		there = "this." + tsHas(m, f)
 	case f.Kind == protoreflect.StringKind:
 		there = from + ` != ""`
 	case f.Kind == protoreflect.BytesKind:
@@ -348,6 +348,9 @@ func tsSkeleton(m *Model, o Options) (map[string][]byte, error) {
 	g.line("import { %s } from %q;\nexport { %s } from %q; // and in weft.yaml\n\n%s\n%s", strings.Join(names, ", "), from, strings.Join(exports, ", "), from, strings.Join(methods, "\n"), strings.TrimRight(body.String(), "\n"))
 	return map[string][]byte{"main.ts": []byte(g.String()), "main.test.mjs": []byte(strings.TrimRight(test.String(), "\n") + "\n"), "weft.yaml": []byte(manifest.String())}, nil
 }
+
+// tsHas is the name for whether a field is there.
+func tsHas(m *Message, f *Field) string { return hasName(m, f, "has"+goName(f.Name)) }
 
 func tsMethod(m Method) string { return tsName(m.Name) }
 

@@ -128,7 +128,7 @@ func (g *zigFile) body(m *Message) {
 		}
 		g.line("    %s: %s,", zigName(f.Name), g.declared(f))
 	}
-	g.line("\n    pub const proto_name = %q;\n    pub const proto = [_]wire.Field{", m.Name)
+	g.line("\n    pub const weft_name = %q;\n    pub const weft_fields = [_]wire.Field{", m.Name)
 	var oneofs []string
 	for _, f := range m.Fields {
 		line := fmt.Sprintf(".name = %q, .num = %d, .kind = .%s", f.Name, f.Number, zigName(f.Kind.String()))

@@ -114,3 +114,18 @@ func (e *Error) With(details ...wire.Message) *Error {
 	}
 	return e
 }
+
+// CallMessage asks a peer for an answer to a protobuf message:
+//
+//	res, err := weft.CallMessage[GetOrderResponse](ctx, "shop/shop.v1.OrderService/GetOrder", &GetOrderRequest{OrderId: id})
+func CallMessage[T any, M message[T]](c *Context, procedure string, request wire.Message) (M, error) {
+	raw, err := c.host.call(procedure, wire.Marshal(request))
+	if err != nil {
+		return nil, describe(err, "call of ", procedure)
+	}
+	answer := M(new(T))
+	if err := wire.Unmarshal(raw, answer); err != nil {
+		return nil, Errorf(Internal, "answer of %s: %v", procedure, err)
+	}
+	return answer, nil
+}

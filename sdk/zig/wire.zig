@@ -1,5 +1,5 @@
 //! Protobuf's wire format, for the code that weft module generate writes: structs
-//! whose table `proto` says what their fields are. Lists are of
+//! whose table `weft_fields` says what their fields are. Lists are of
 //! std.ArrayListUnmanaged, maps are lists of entries. Fields that a message does not
 //! have are dropped. Memory is that of the arena of the call.
 
@@ -32,7 +32,7 @@ pub fn decode(ctx: *weft.Context, comptime T: type, data: []const u8) weft.Error
             error.TooDeep => "messages lie more than 100 deep in each other",
             error.OutOfMemory => return error.OutOfMemory,
         };
-        return ctx.fail(.invalid_argument, try ctx.print("{s}: {s}", .{ T.proto_name, why }));
+        return ctx.fail(.invalid_argument, try ctx.print("{s}: {s}", .{ T.weft_name, why }));
     };
     return m;
 }
@@ -119,7 +119,7 @@ const Reader = struct {
         while (r.rest.len > 0) {
             const t = try r.tag();
             var taken = false;
-            inline for (T.proto) |f| {
+            inline for (T.weft_fields) |f| {
                 if (t.num == f.num) taken = try r.field(T, m, f, t.wire, depth);
             }
             if (!taken) try r.skip(t, 0);
@@ -153,7 +153,7 @@ const Reader = struct {
             .plain, .may => {
                 if (wire != want) return false;
                 to.* = try r.value(@TypeOf(to.*), f, if (f.kind == .message) to.* else null, depth);
-                if (f.oneof != 0) inline for (T.proto) |o| { // the others are gone
+                if (f.oneof != 0) inline for (T.weft_fields) |o| { // the others are gone
                     if (o.oneof == f.oneof and o.num != f.num) @field(m, o.name) = null;
                 };
             },
@@ -240,7 +240,7 @@ fn bits(comptime kind: Kind, v: anytype) u64 {
 }
 
 fn write(out: *Out, comptime T: type, m: *const T) error{OutOfMemory}!void {
-    inline for (T.proto) |f| {
+    inline for (T.weft_fields) |f| {
         const from = &@field(m, f.name);
         const tag = (f.num << 3) | comptime wireOf(f.kind);
         switch (f.form) {
@@ -311,7 +311,7 @@ pub fn Sender(comptime T: type) type {
 
 /// Adds a message to the error that the method is going to return.
 pub fn addDetail(ctx: *weft.Context, m: anytype) weft.Error!void {
-    ctx.addDetail(@TypeOf(m).proto_name, try encode(ctx, m));
+    ctx.addDetail(@TypeOf(m).weft_name, try encode(ctx, m));
 }
 
 /// A handler of bytes that runs a method: whether messages come and go in streams,

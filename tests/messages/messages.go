@@ -27,10 +27,20 @@ const oldProto = `syntax = "proto2"; package old;
 		map<string, Shut> shuts = 7;
 		optional double far = 9 [default = inf];
 		optional bytes data = 10 [default = "\001x"];
+		optional Map map = 12;
 		message Inner { optional Old old = 1; enum Deep { ZERO = 0; } optional Deep deep = 2; }
 		repeated Inner inner = 11;
 	}
-	message Strict { required string name = 1; optional bytes data = 2; }`
+	message Strict { required string name = 1; optional bytes data = 2; optional Odd odd = 3; }
+	message Odd { // names that languages, or the code, have need of
+		optional string type = 1; optional int32 self = 2; optional int32 read = 3; optional int32 write = 4; optional string full_name = 5;
+		optional int32 get_self = 6; optional int32 has_self = 7; optional int32 constructor = 8; optional int32 proto_name = 9;
+		optional int32 proto = 10; optional int32 default = 11; optional bool bool = 12; optional string string = 13; optional string super = 14;
+		optional Word word = 15; message Option { optional int32 fn = 1; } optional Option option = 16; optional int32 _1 = 17;
+	}
+	enum Word { OK = 0; type = 1; error = 2; WORD_1 = 3; None = 4; }
+	message String { optional int32 delete = 1; }
+	message Map { optional String string = 1; optional int32 u32 = 2; optional int32 var = 3; optional int32 this = 4; }`
 
 // Kinds are the sources of package kinds, which has every kind of field there is:
 // kinds/kinds.proto and what it imports.
