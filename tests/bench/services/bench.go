@@ -215,13 +215,17 @@ func (b *bench) pick(only, who []string, quick bool) {
 	b.rivals = slices.DeleteFunc(slices.Clone(b.rivals), func(r *rival) bool { return len(who) > 0 && r.name != reference && !slices.Contains(who, r.name) })
 }
 
-// measure has the loads take turns, so that what else the machine does meets all
-// of them. The first round is to get warm.
+// measure has the loads take turns, to and fro, so that what else the machine does
+// meets all of them. The first round is to get warm.
 func (b *bench) measure() error {
 	for round := range b.rounds + 1 {
 		for _, m := range b.calls {
 			for _, c := range b.cells {
-				for _, r := range b.rivals {
+				for i := range b.rivals {
+					r := b.rivals[i]
+					if round%2 == 1 {
+						r = b.rivals[len(b.rivals)-1-i]
+					}
 					if r.kind == "grpc-go" && c.codec != "grpc" {
 						continue
 					}
@@ -264,20 +268,13 @@ func (r *rival) load(c cell, m method, d time.Duration) (one result, err error) 
 	return result{each: float64(n) / lasted.Seconds(), p50: took[n/2], p99: took[n*99/100], cpu: time.Duration(after-before) / time.Duration(n)}, nil
 }
 
-// middle is the one in the middle of the results of a point, each figure by itself.
-func (b *bench) middle(p point) result {
-	all := b.found[p]
-	return result{each: median(all, func(r result) float64 { return r.each }), p50: median(all, func(r result) time.Duration { return r.p50 }),
-		p99: median(all, func(r result) time.Duration { return r.p99 }), cpu: median(all, func(r result) time.Duration { return r.cpu })}
-}
-
-func median[T float64 | time.Duration](all []result, of func(result) T) T {
-	values := make([]T, len(all))
-	for i, r := range all {
-		values[i] = of(r)
+// best is the best of each figure of a point: what else the machine does only takes.
+func (b *bench) best(p point) result {
+	best := b.found[p][0]
+	for _, r := range b.found[p] {
+		best = result{max(best.each, r.each), min(best.p50, r.p50), min(best.p99, r.p99), min(best.cpu, r.cpu)}
 	}
-	slices.Sort(values)
-	return values[len(values)/2]
+	return best
 }
 
 // guestInC is the floor of guests: what a module adds at least.
@@ -286,16 +283,9 @@ const guestInC = "weft C"
 // reference is what the others are compared with.
 const reference = "connect v2"
 
-// ratio is how many requests a second a rival has for each that the reference has:
-// the middle of the rounds, of two loads that came one after the other.
+// ratio is how many requests a second a rival has for each that the reference has.
 func (b *bench) ratio(r, cell, method string) float64 {
-	ours, theirs := b.found[point{r, cell, method}], b.found[point{reference, cell, method}]
-	ratios := make([]float64, len(ours))
-	for i := range ours {
-		ratios[i] = ours[i].each / theirs[i].each
-	}
-	slices.Sort(ratios)
-	return ratios[len(ratios)/2]
+	return b.best(point{r, cell, method}).each / b.best(point{reference, cell, method}).each
 }
 
 // ratios says the ratio of each cell.
@@ -323,7 +313,7 @@ func (b *bench) table(w io.Writer) error {
 				if b.found[p] == nil {
 					continue
 				}
-				o := b.middle(p)
+				o := b.best(p)
 				fmt.Fprintf(w, "| %s | %s | %s | %.0f | %.2f | %.2f ms | %.2f ms | %.1f us |\n", m.name, c.name, r.name, o.each, b.ratio(r.name, c.name, m.name),
 					ms(o.p50), ms(o.p99), float64(o.cpu.Nanoseconds())/1000)
 			}

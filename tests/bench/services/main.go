@@ -36,8 +36,8 @@ func main() {
 func run(ctx context.Context) error {
 	what := flag.String("what", "calls", "calls, or streams")
 	quick := flag.Bool("quick", false, "no-op calls of the guest in C and of connect v2 alone, as lines of name and ratio")
-	d := flag.Duration("for", time.Second, "length of one load")
-	rounds := flag.Int("rounds", 5, "loads of each, which take turns; the middle one is shown")
+	d := flag.Duration("for", 200*time.Millisecond, "length of one load")
+	rounds := flag.Int("rounds", 15, "loads of each, which take turns; the best is shown")
 	only := flag.String("cells", "", "such as h1_proto,h2_grpc; default all")
 	who := flag.String("servers", "", "such as weft C,grpc-go, beside connect v2; default all")
 	profile := flag.String("cpu", "", "write a processor profile of weft with the guest in C there")
