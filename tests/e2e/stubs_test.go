@@ -95,8 +95,8 @@ func TestEachLanguageServesTypedMethods(t *testing.T) {
 	}
 }
 
-// ask sends a body to a method, over HTTP/2.
-func ask(t *testing.T, address, method, kind string, body []byte) (status int, answer []byte) {
+// askEcho sends a body to a method, over HTTP/2.
+func askEcho(t *testing.T, address, method, kind string, body []byte) (status int, answer []byte) {
 	t.Helper()
 	q, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/echo.v1.EchoService/"+method, bytes.NewReader(body))
 	if err != nil {
@@ -146,7 +146,7 @@ func echoes(t *testing.T, protos, address string) {
 				t.Fatal(err)
 			}
 			got, answer := dynamicpb.NewMessage(d), []byte(nil)
-			status, answer := ask(t, address, name, "application/proto", data)
+			status, answer := askEcho(t, address, name, "application/proto", data)
 			if status != http.StatusOK {
 				t.Fatalf("round %d: %s %x: %d %s", round, name, data, status, answer)
 			}
@@ -159,7 +159,7 @@ func echoes(t *testing.T, protos, address string) {
 			damaged := r.Damage(data)
 			want := dynamicpb.NewMessage(d)
 			wrong := proto.UnmarshalOptions{AllowPartial: true, DiscardUnknown: true}.Unmarshal(damaged, want)
-			status, answer = ask(t, address, name, "application/proto", damaged)
+			status, answer = askEcho(t, address, name, "application/proto", damaged)
 			switch {
 			case wrong != nil && status == http.StatusBadRequest && strings.Contains(string(answer), "invalid_argument"):
 				refused++
@@ -180,10 +180,10 @@ func echoes(t *testing.T, protos, address string) {
 		}
 		return m
 	}
-	if status, answer := ask(t, address, "Plain", "application/proto", deep(90)); status != http.StatusOK || !bytes.Equal(answer, deep(90)) {
+	if status, answer := askEcho(t, address, "Plain", "application/proto", deep(90)); status != http.StatusOK || !bytes.Equal(answer, deep(90)) {
 		t.Errorf("90 messages in each other: %d %x", status, answer)
 	}
-	if status, answer := ask(t, address, "Plain", "application/proto", deep(5000)); status != http.StatusBadRequest || !strings.Contains(string(answer), "more than 100 deep") {
+	if status, answer := askEcho(t, address, "Plain", "application/proto", deep(5000)); status != http.StatusBadRequest || !strings.Contains(string(answer), "more than 100 deep") {
 		t.Errorf("5,000 messages in each other: %d %s", status, answer)
 	}
 	if refused < 50 || accepted < 50 {
@@ -204,7 +204,7 @@ func streams(t *testing.T, address string) {
 		for m := range strings.FieldsSeq(c.messages) {
 			body = append(binary.BigEndian.AppendUint32(append(body, 0), uint32(len(m))), m...)
 		}
-		_, answer := ask(t, address, c.method, "application/connect+json", body)
+		_, answer := askEcho(t, address, c.method, "application/connect+json", body)
 		var all string
 		for in := bytes.NewReader(answer); in.Len() > 0; {
 			m, _, err := hear(in)
@@ -218,7 +218,7 @@ func streams(t *testing.T, address string) {
 		}
 	}
 	// A malformed message of a stream.
-	if _, answer := ask(t, address, "Talk", "application/connect+proto", []byte{0, 0, 0, 0, 1, 0xff}); !strings.Contains(string(answer), "invalid_argument") {
+	if _, answer := askEcho(t, address, "Talk", "application/connect+proto", []byte{0, 0, 0, 0, 1, 0xff}); !strings.Contains(string(answer), "invalid_argument") {
 		t.Errorf("a malformed message of a stream: %q", fmt.Sprint(string(answer)))
 	}
 }
