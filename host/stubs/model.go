@@ -88,12 +88,12 @@ type builder struct {
 func modelOf(linked *protoregistry.Files, files []string) (*Model, error) {
 	b := builder{enums: map[protoreflect.FullName]*Enum{}, messages: map[protoreflect.FullName]*Message{}}
 	if len(files) == 0 {
-		return nil, refuse("there is no file to generate code for")
+		return nil, refuse("there is no file to generate code for").WithHint("name a .proto")
 	}
 	for _, name := range files {
 		f, err := linked.FindFileByPath(name)
 		if err != nil {
-			return nil, refuse("there is no file %s", name)
+			return nil, refuse("there is no file %s", name).WithHint("name one of the descriptor set, by its path in it")
 		}
 		b.Sources = append(b.Sources, name)
 		b.file(f)
@@ -104,9 +104,10 @@ func modelOf(linked *protoregistry.Files, files []string) (*Model, error) {
 	return &b.Model, b.err
 }
 
-func (b *builder) refuse(format string, args ...any) {
+// refuse keeps the first refusal: what is not supported, and what to write instead.
+func (b *builder) refuse(what, name, instead string) {
 	if b.err == nil {
-		b.err = refuse(format, args...)
+		b.err = refuse("%s %s: it is not supported", name, what).WithHint("%s", instead)
 	}
 }
 
@@ -127,7 +128,7 @@ func (b *builder) file(f protoreflect.FileDescriptor) {
 // extension refuses one, unless it is an option, which is no data.
 func (b *builder) extension(x protoreflect.ExtensionDescriptor) {
 	if !strings.HasPrefix(string(x.ContainingMessage().FullName()), "google.protobuf.") {
-		b.refuse("%s extends %s: extensions are not supported", x.FullName(), x.ContainingMessage().FullName())
+		b.refuse("extends "+string(x.ContainingMessage().FullName()), string(x.FullName()), "make it a field of that message")
 	}
 }
 
@@ -171,7 +172,7 @@ func (b *builder) message(d protoreflect.MessageDescriptor) *Message {
 	b.messages[d.FullName()] = m
 	b.Messages = append(b.Messages, m)
 	if o, ok := d.Options().(*descriptorpb.MessageOptions); ok && o.GetMessageSetWireFormat() {
-		b.refuse("%s has message_set_wire_format: it is not supported", d.FullName())
+		b.refuse("has message_set_wire_format", string(d.FullName()), "leave the option out, and make the extensions fields")
 	}
 	for i := range d.Fields().Len() {
 		m.Fields = append(m.Fields, b.field(d.Fields().Get(i)))
@@ -193,7 +194,7 @@ func (b *builder) field(d protoreflect.FieldDescriptor) *Field {
 		f.Key, f.Value = b.field(d.MapKey()), b.field(d.MapValue())
 		f.Key.Presence, f.Value.Presence = false, f.Value.Kind == protoreflect.MessageKind // also in proto2
 	case d.Kind() == protoreflect.GroupKind:
-		b.refuse("%s is a group, or delimited: it is not supported", d.FullName())
+		b.refuse("is a group, or delimited", string(d.FullName()), "make it a field of a message, without DELIMITED")
 	case d.Kind() == protoreflect.MessageKind:
 		f.Message = b.message(d.Message())
 	case d.Kind() == protoreflect.EnumKind:
