@@ -34,8 +34,7 @@ type Module struct {
 	Signature             *Signature     // by a key that was trusted at its upload; nil for none
 	Signed                bool           // that key is trusted now
 
-	namespace string                         // whose it is
-	services  func() (*grpc.Services, error) // of Descriptors, read once
+	services func() (*grpc.Services, error) // of Descriptors, read once
 }
 
 // Push is one upload.
