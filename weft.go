@@ -362,13 +362,17 @@ func (e *Event) SetAttribute(name, value string) (err error) {
 }
 
 // Binding has calls of a method of the module's services answered by runs of a
-// workflow, and not by a handler.
+// workflow, and not by a handler; or those of a path without a method.
 type Binding struct {
-	Method   string      `json:"method"`           // orders.v1.OrderService/Place
+	Method   string      `json:"method,omitempty"` // orders.v1.OrderService/Place
+	Route    string      `json:"route,omitempty"`  // POST /v1/checkout/{id}, instead of a method
 	Workflow string      `json:"workflow"`         // name or space/name, with :version or for the newest at upload
 	Mode     BindingMode `json:"mode,omitempty"`   // default wait
 	Pinned   string      `json:"pinned,omitempty"` // space/name:version: what the host has found
 }
+
+// Of is the method or the route.
+func (b Binding) Of() string { return b.Method + b.Route }
 
 // BindingMode says what a call waits for.
 type BindingMode string

@@ -22,9 +22,27 @@ const RunHeader = "Weft-Run"
 func boundOf(m *catalog.Module) map[string]services.Binding {
 	all := map[string]services.Binding{}
 	for _, b := range m.Manifest.Bind {
-		all["/"+b.Method] = services.Binding{Workflow: b.Pinned, Async: b.Mode == weft.BindAsync}
+		if b.Method != "" {
+			all["/"+b.Method] = bindingOf(b)
+		}
 	}
 	return all
+}
+
+// routesOf are the paths of a module that workflows answer without a method.
+func routesOf(h *Host, ns string, m *catalog.Module) (all []services.Plain) {
+	for _, b := range m.Manifest.Bind {
+		if b.Route != "" {
+			all = append(all, services.Plain{Route: b.Route, Bound: bindingOf(b), Serve: func(w http.ResponseWriter, r *http.Request, input []byte) {
+				h.runs(w, r, engine.StartRun{Namespace: ns, Workflow: b.Pinned, Input: input}, b.Mode == weft.BindAsync)
+			}})
+		}
+	}
+	return all
+}
+
+func bindingOf(b weft.Binding) services.Binding {
+	return services.Binding{Workflow: b.Pinned, Async: b.Mode == weft.BindAsync}
 }
 
 // start answers a call by a run. What ends the call ends the waiting and not the
@@ -97,39 +115,43 @@ func whereabouts(run engine.Run) string {
 
 // run is a workflow over plain HTTP: JSON in, the output of its run out.
 func (h *Host) run(w http.ResponseWriter, r *http.Request) {
-	output, err := h.runWorkflow(w, r)
-	switch {
-	case err != nil:
-		h.refuse(w, r, err)
-	case output != nil:
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(output)
-	}
-}
-
-// runWorkflow has answered already where there is neither output nor error.
-func (h *Host) runWorkflow(w http.ResponseWriter, r *http.Request) (output []byte, err error) {
 	body, err := bus.Body(w, r)
 	if err != nil {
-		return nil, err
+		h.refuse(w, r, err)
+		return
 	}
-	workflow, version, _ := strings.Cut(r.PathValue("name"), ":")
-	run, _, err := h.engine.StartRun(r.Context(), engine.StartRun{Namespace: weft.NamespaceOr(r.Header.Get("Weft-Namespace")), Workflow: workflow, Version: version,
-		Input: body, Key: r.Header.Get("Idempotency-Key"), Depth: engine.DepthOf(r.Header.Get(weft.HeaderDepth))})
+	h.runs(w, r, engine.StartRun{Namespace: weft.NamespaceOr(r.Header.Get("Weft-Namespace")), Workflow: r.PathValue("name"), Input: body}, false)
+}
+
+// runs answers with the output of a run, or with its id where nobody waits. The
+// workflow may have a version after its name.
+func (h *Host) runs(w http.ResponseWriter, r *http.Request, s engine.StartRun, async bool) {
+	s.Workflow, s.Version, _ = strings.Cut(s.Workflow, ":")
+	s.Key, s.Depth = r.Header.Get("Idempotency-Key"), engine.DepthOf(r.Header.Get(weft.HeaderDepth))
+	run, _, err := h.engine.StartRun(r.Context(), s)
 	if err != nil {
-		return nil, err
+		h.refuse(w, r, err)
+		return
 	}
 	w.Header().Set(RunHeader, run.ID)
-	if prefersNotToWait(strings.Join(r.Header.Values("Prefer"), ",")) {
+	asked := prefersNotToWait(strings.Join(r.Header.Values("Prefer"), ","))
+	if asked {
 		w.Header().Set("Preference-Applied", preference)
+	}
+	if asked || async {
 		w.Header().Set("Location", whereabouts(run))
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusAccepted)
-		_, _ = fmt.Fprintf(w, `{"run":%q}`, run.ID)
-		return nil, nil
+		_, _ = fmt.Fprintf(w, `{"run":%q}`, run.ID) // the caller has gone
+		return
 	}
 	if run, err = rpc.Wait(r.Context(), h.drain, h.engine, run); err == nil {
 		err = rpc.Failed(run)
 	}
-	return run.Output, err
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(run.Output) // the caller has gone
 }

@@ -429,3 +429,104 @@ func TestHandlersAndWorkflowsCallAMethodThatAWorkflowAnswers(t *testing.T) {
 		t.Errorf("by a workflow: %s", answer)
 	}
 }
+
+func TestARouteWithoutAMethodIsAnsweredByARun(t *testing.T) {
+	s := serve(t, host.Options{})
+	const echoed = `document: { dsl: '1.0.3', namespace: shop, name: echoed, version: '1.0.0' }
+do:
+  - a: { set: { got: '${ . }' } }
+`
+	s.apply("", echoed, rejecting, listening)
+	const manifest = `{"name":"till","version":"1.0.0","bind":[
+		{"route":"POST /v1/checkout","workflow":"echoed"},
+		{"route":"POST /v1/checkout/{id}:pay","workflow":"echoed"},
+		{"route":"GET /v1/{place}/checkout/{rest=**}","workflow":"echoed:1"},
+		{"route":"POST /v1/reject","workflow":"rejecting"},
+		{"route":"POST /v1/begin","workflow":"listening","mode":"async"}]}`
+	empty := []byte("\x00asm\x01\x00\x00\x00")
+	push := func(manifest string) error {
+		_, err := s.push(s.client(), &weftv1.PushHeader{Manifest: []byte(manifest)}, empty, 256)
+		return err
+	}
+	if err := push(manifest); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, verb, path, body string
+		headers                []string
+		status                 int
+		says                   string
+	}{
+		{"the body as it is", "POST", "/v1/checkout", `[1,9007199254740993]`, nil, 200, `{"got":[1,9007199254740993]}`},
+		{"nothing", "POST", "/v1/checkout", ``, nil, 200, `{"got":null}`},
+		{"a part of the path", "POST", "/v1/checkout/o%2F7:pay", `{"id":1,"total":2}`, nil, 200, `{"got":{"id":"o/7","total":2}}`},
+		{"parameters", "GET", "/v1/berlin/checkout/a/b?n=1&n=2&q=x&place=other", ``, nil, 200, `{"got":{"n":["1","2"],"place":"berlin","q":"x","rest":"a/b"}}`},
+		{"a version by its name", "POST", "/till@1.0.0/v1/checkout", `1`, nil, 200, `{"got":1}`},
+		{"another verb", "PUT", "/v1/checkout", `1`, nil, 405, `other methods`},
+		{"a list with a part of the path", "POST", "/v1/checkout/7:pay", `[1]`, nil, 400, `the body is no JSON object`},
+		{"what is no JSON", "POST", "/v1/checkout", `{`, nil, 400, `the input is not JSON`},
+		{"text, as pages of other sites may send it", "POST", "/v1/checkout", `{}`, []string{"Content-Type", "text/plain"}, 400, `not application/json`},
+		{"an error", "POST", "/v1/reject", `{}`, nil, 409, `Sold out: no tea is left`},
+		{"one that does not wait", "POST", "/v1/begin", `{}`, nil, 202, `{"run":"`},
+		{"a caller who does not", "POST", "/v1/checkout", `{}`, []string{"Prefer", "respond-async"}, 202, `{"run":"`},
+		{"another namespace", "POST", "/v1/checkout", `{}`, []string{"Weft-Namespace", "other"}, 404, ``},
+		{"a time that is none", "POST", "/v1/checkout", `{}`, []string{"Connect-Timeout-Ms", "soon"}, 400, `no number of milliseconds`},
+	} {
+		q, err := http.NewRequestWithContext(t.Context(), c.verb, s.url+c.path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("Content-Type", "application/json")
+		for i := 0; i < len(c.headers); i += 2 {
+			q.Header.Set(c.headers[i], c.headers[i+1])
+		}
+		if status, answer := s.do(h1(t), q); status != c.status || !strings.Contains(compact(answer), c.says) {
+			t.Errorf("%s: %d %s", c.what, status, answer)
+		}
+	}
+	if answer := compact(s.must("/weft.v1.ModuleService/GetModule", `{"name":"till"}`)); !strings.Contains(answer, `"methods":["POST /v1/checkout","POST /v1/checkout/{id}:pay"`) {
+		t.Errorf("the module says %s", answer)
+	}
+	res, err := http.Get(s.url + "/openapi/till/1.0.0.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := compact(text(t, res))
+	for _, want := range []string{`"/v1/checkout/{id}:pay":{"post":`, `"x-weft-workflow":"shop/echoed:1.0.0"`, `"name":"place"`} {
+		if !strings.Contains(answer, want) {
+			t.Errorf("no %s in %s", want, answer)
+		}
+	}
+	bound := func(name, bindings string) string {
+		return fmt.Sprintf(`{"name":%q,"version":"2.0.0","bind":[%s]}`, name, bindings)
+	}
+	for what, c := range map[string]struct {
+		manifest string
+		code     connect.Code
+		says     string
+	}{
+		"a route of another module":    {bound("other", `{"route":"POST /v1/checkout","workflow":"echoed"}`), connect.CodeAlreadyExists, "POST /v1/checkout of module other (to shop/echoed:1.0.0) is served by module till"},
+		"a route of weft itself":       {bound("other", `{"route":"POST /hooks/{id}","workflow":"echoed"}`), connect.CodeAlreadyExists, "is served by weft itself"},
+		"a route twice":                {bound("till", `{"route":"POST /v1/{a}","workflow":"echoed"},{"route":"POST /v1/{b}","workflow":"echoed"}`), connect.CodeInvalidArgument, "module till has POST /v1/* twice"},
+		"a path that is none":          {bound("till", `{"route":"POST v1","workflow":"echoed"}`), connect.CodeInvalidArgument, `"POST v1" is no route; write such as POST /v1/checkout/{id}`},
+		"no verb":                      {bound("till", `{"route":"/v1","workflow":"echoed"}`), connect.CodeInvalidArgument, "is no route"},
+		"a name twice":                 {bound("till", `{"route":"GET /{a}/{a}","workflow":"echoed"}`), connect.CodeInvalidArgument, "is no route"},
+		"a method too":                 {bound("till", `{"route":"GET /v1","method":"a.B/C","workflow":"echoed"}`), connect.CodeInvalidArgument, "has not one method or one route"},
+		"neither a method nor a route": {bound("till", `{"workflow":"echoed"}`), connect.CodeInvalidArgument, "has not one method or one route"},
+	} {
+		if err := push(c.manifest); connect.CodeOf(err) != c.code || !strings.Contains(fmt.Sprint(err), c.says) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s = serve(t, host.Options{DB: s.db})
+	if answer := s.must("/v1/checkout", `1`); compact(answer) != `{"got":1}` {
+		t.Errorf("after a restart: %s", answer)
+	}
+	s.must("/weft.v1.ModuleService/DeleteModule", `{"name":"till","version":"1.0.0"}`)
+	if status, answer := s.ask("/v1/checkout", `1`); status != http.StatusNotFound {
+		t.Errorf("of a module that has gone: %d %s", status, answer)
+	}
+}

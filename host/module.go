@@ -111,8 +111,8 @@ func pushOf(code, manifest []byte) (p catalog.Push, err error) {
 
 // servicesOf are those of a module that a host would serve.
 func servicesOf(m *catalog.Module) ([]string, error) {
-	if m.Descriptors == nil {
-		return nil, nil
+	if bound := m.Manifest.Bind; m.Descriptors == nil && (len(bound) == 0 || slices.ContainsFunc(bound, func(b weft.Binding) bool { return b.Method != "" })) {
+		return nil, nil // or they are still to be put in
 	}
 	would, err := served(nil, weft.DefaultNamespace, m)
 	if err != nil {
@@ -169,7 +169,7 @@ func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, 
 		return "", i, err
 	}
 	code, err := guest.Build(ctx, dir, says)
-	if weft.CodeOf(err) == weft.NotFound && descriptors != nil && bindsAlone(manifest) {
+	if weft.CodeOf(err) == weft.NotFound && bindsAlone(manifest) {
 		code, err = []byte("\x00asm\x01\x00\x00\x00"), nil // a module without anything in it
 	}
 	if err != nil {

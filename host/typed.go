@@ -54,7 +54,7 @@ func served(h *Host, ns string, m *catalog.Module) (services.Module, error) {
 		return services.Module{}, weft.Errorf(weft.InvalidArgument, "host.served", "%s streams, and module %s is not made for weft/v1, where handlers can", schema.Streaming()[0], m.Name).
 			WithHint("write a handler of weft/v1 for it (docs/ABI.md), or leave the method out of the descriptors")
 	}
-	return services.Module{Namespace: ns, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{h, ns, m}, Bound: boundOf(m)}, err
+	return services.Module{Namespace: ns, Name: m.Name, Version: m.Version, Schema: schema, Impl: methods{h, ns, m}, Bound: boundOf(m), Plain: routesOf(h, ns, m)}, err
 }
 
 // offer makes what modules serve what the catalog has. A version that has gone

@@ -3,6 +3,7 @@ package rpc
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -26,6 +27,8 @@ func Wait(ctx, drain context.Context, e *engine.Engine, run engine.Run) (engine.
 		err = weft.Errorf(weft.Unavailable, op, "weft is shutting down").WithHint("run %s goes on after the restart: watch it then", run.ID)
 	case weft.CodeOf(why) == weft.DeadlineExceeded:
 		err = weft.Errorf(weft.DeadlineExceeded, op, "run %s has not ended in time", run.ID).WithHint("it goes on: watch it, or call again with the same idempotency key")
+	case errors.Is(err, context.Canceled):
+		err = why
 	}
 	return ended, err
 }

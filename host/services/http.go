@@ -101,7 +101,7 @@ func (s *Set) route(r *http.Request) (to route, path string, err error) {
 		}
 		f := rest.find(r.Method, raw)
 		if to.allowed = f.allowed; f.rule != nil {
-			to = route{Handler: f, v: f.v, unary: !f.rule.method.IsStreamingServer()}
+			to = route{Handler: f, v: f.v, unary: f.rule.plain != nil || !f.rule.method.IsStreamingServer()}
 		}
 	}
 	return to, path, nil

@@ -22,7 +22,7 @@ const parametersMax = 50
 // OpenAPI describes the services of a schema by OpenAPI 3.1: the paths of Connect
 // of methods that do not stream, and those of REST. The same schema gives the
 // same text. Of a method that is bound it names the workflow.
-func (s *Schema) OpenAPI(title, version string, bound map[string]Binding) ([]byte, error) {
+func (s *Schema) OpenAPI(title, version string, bound map[string]Binding, plain ...*rule) ([]byte, error) {
 	d := description{bound: bound, schemas: schemas{at: "#/components/schemas/", made: jsonObject{}}, paths: jsonObject{}, names: map[string][]string{}}
 	d.schemas.made["connect.error"] = jsonObject{
 		"type":     "object",
@@ -43,6 +43,9 @@ func (s *Schema) OpenAPI(title, version string, bound map[string]Binding) ([]byt
 	}
 	for i, r := range s.rules {
 		d.rule(r, fmt.Sprintf("%s.rest%d", r.method.FullName(), i+1))
+	}
+	for i, r := range plain {
+		d.plain(r, fmt.Sprintf("%s.route%d", title, i+1))
 	}
 	return json.MarshalIndent(jsonObject{
 		"openapi":    "3.1.0",
@@ -111,14 +114,30 @@ func (d *description) rule(r *rule, id string) {
 	if !b.Async {
 		op["responses"].(jsonObject)["200"] = d.answered(r)
 	}
+	d.put(path, r.verb, op)
+}
+
+// plain adds a path without a method: any JSON.
+func (d *description) plain(r *rule, id string) {
+	path, parameters := d.path(r)
+	responses := jsonObject{"default": d.answer("application/json", jsonObject{"$ref": d.schemas.at + "connect.error"}), "202": d.answer("application/json", jsonObject{})}
+	if !r.plain.Bound.Async {
+		responses["200"] = d.answer("application/json", jsonObject{})
+	}
+	d.put(path, r.verb, jsonObject{"operationId": id, "x-weft-workflow": r.plain.Bound.Workflow, "parameters": parameters, "responses": responses,
+		"requestBody": jsonObject{"content": jsonObject{"application/json": jsonObject{"schema": jsonObject{}}}}})
+}
+
+// put adds an operation of a path.
+func (d *description) put(path, verb string, op jsonObject) {
 	item, _ := d.paths[path].(jsonObject)
 	if item == nil {
 		item = jsonObject{}
 		d.paths[path] = item
 	}
-	if slices.Contains(known, r.verb) {
-		if item[strings.ToLower(r.verb)] == nil { // * and ** are one to OpenAPI: the first is there
-			item[strings.ToLower(r.verb)] = op
+	if slices.Contains(known, verb) {
+		if item[strings.ToLower(verb)] == nil { // * and ** are one to OpenAPI: the first is there
+			item[strings.ToLower(verb)] = op
 		}
 		return
 	}
@@ -127,7 +146,7 @@ func (d *description) rule(r *rule, id string) {
 		others = jsonObject{}
 		item["x-methods"] = others
 	}
-	others[r.verb] = op
+	others[verb] = op
 }
 
 func (d *description) answered(r *rule) jsonObject {
@@ -161,9 +180,9 @@ func (d *description) path(r *rule) (string, []jsonObject) {
 		for _, v := range r.vars {
 			if i >= v.from && i < v.to {
 				name = v.name()
-				if v.to-v.from == 1 {
+				if v.to-v.from == 1 && v.plain == "" {
 					schema = d.schemas.one(v.field[len(v.field)-1])
-				} else {
+				} else if v.to-v.from > 1 {
 					name = fmt.Sprintf("%s.%d", name, i-v.from+1)
 				}
 			}

@@ -28,11 +28,6 @@ const timeoutHeader = "Connect-Timeout-Ms"
 
 // ServeHTTP serves a call by REST.
 func (f found) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	msg, err := f.message(r)
-	if err != nil {
-		refuseREST(w, wire(err))
-		return
-	}
 	ctx := r.Context()
 	if text := r.Header.Get(timeoutHeader); text != "" {
 		ms, err := strconv.ParseUint(text, 10, 33)
@@ -43,6 +38,15 @@ func (f found) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var end context.CancelFunc
 		ctx, end = context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
 		defer end()
+	}
+	if f.rule.plain != nil {
+		f.servePlain(ctx, w, r)
+		return
+	}
+	msg, err := f.message(r)
+	if err != nil {
+		refuseREST(w, wire(err))
+		return
 	}
 	info := &connect.CallInfo{Protocol: "rest", Codec: "json", PeerAddr: r.RemoteAddr}
 	for name, values := range r.Header {
@@ -200,8 +204,8 @@ func asJSON(fd protoreflect.FieldDescriptor, text string) ([]byte, error) {
 
 const httpBody protoreflect.FullName = "google.api.HttpBody" // a body that is not JSON
 
-// fromBody is what the body gives to the message.
-func (f found) fromBody(r *http.Request) ([]byte, error) {
+// body is that of the request, as it came.
+func (f found) body(r *http.Request) ([]byte, error) {
 	most := f.v.opts.MessageMax
 	body, err := io.ReadAll(io.LimitReader(r.Body, int64(most)+1))
 	if err != nil {
@@ -210,11 +214,17 @@ func (f found) fromBody(r *http.Request) ([]byte, error) {
 	if len(body) > most {
 		return nil, weft.Errorf(weft.ResourceExhausted, "services.REST", "the body has more than %d bytes", most)
 	}
-	if len(body) == 0 {
-		return nil, nil
-	}
-	if packed := r.Header.Get("Content-Encoding"); packed != "" && packed != "identity" {
+	if packed := r.Header.Get("Content-Encoding"); len(body) > 0 && packed != "" && packed != "identity" {
 		return nil, badREST("a body in %.20q is not read", packed)
+	}
+	return body, nil
+}
+
+// fromBody is what the body gives to the message.
+func (f found) fromBody(r *http.Request) ([]byte, error) {
+	body, err := f.body(r)
+	if err != nil || len(body) == 0 {
+		return nil, err
 	}
 	kind := r.Header.Get("Content-Type")
 	switch to := f.rule.body; {

@@ -22,7 +22,8 @@ const (
 // rule is one binding of google.api.http: which requests call a method, and
 // what of a request goes where in its message. It does not change.
 type rule struct {
-	method   protoreflect.MethodDescriptor
+	method   protoreflect.MethodDescriptor // nil where plain is what answers
+	plain    *Plain
 	verb     string   // GET; * for all
 	template string   // as it is written
 	path     []string // of the template: a literal, * for one segment, ** for those that are left
@@ -39,11 +40,17 @@ type rule struct {
 // variable is what a template takes out of the path.
 type variable struct {
 	field    []protoreflect.FieldDescriptor
-	from, to int // segments of the template
+	plain    string // its name, where there is no message
+	from, to int    // segments of the template
 }
 
 // name is that of the field, such as book.name.
-func (v variable) name() string { return nameOf(v.field) }
+func (v variable) name() string {
+	if v.plain != "" {
+		return v.plain
+	}
+	return nameOf(v.field)
+}
 
 func nameOf(path []protoreflect.FieldDescriptor) string {
 	names := make([]string, len(path))
@@ -279,14 +286,21 @@ func (r *rule) variable(inside string) error {
 	if !ok {
 		pattern = "*"
 	}
-	path, err := fieldPath(r.method.Input(), name)
-	if err != nil {
-		return err
+	v := variable{from: len(r.path)}
+	if r.method == nil {
+		if v.plain = name; !literal(name) || slices.ContainsFunc(r.vars, func(o variable) bool { return o.plain == name }) {
+			return fmt.Errorf("%q is no name, or there twice", name)
+		}
+	} else {
+		path, err := fieldPath(r.method.Input(), name)
+		if err != nil {
+			return err
+		}
+		if last := path[len(path)-1]; last.IsList() || !isScalar(last) {
+			return fmt.Errorf("%s is not one value, which a part of a path is", name)
+		}
+		v.field = path
 	}
-	if last := path[len(path)-1]; last.IsList() || !isScalar(last) {
-		return fmt.Errorf("%s is not one value, which a part of a path is", name)
-	}
-	v := variable{field: path, from: len(r.path)}
 	if err := r.segments(pattern); err != nil {
 		return err
 	}

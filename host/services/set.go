@@ -68,6 +68,7 @@ type Module struct {
 	Schema    *Schema
 	Impl      Implementation
 	Bound     map[string]Binding // by procedure: methods that a workflow answers
+	Plain     []Plain
 }
 
 // Binding is what answers a method instead of a handler, for those who ask what
@@ -209,7 +210,7 @@ func (m Module) check() error {
 	if m.Name == "" || m.Version == "" || strings.ContainsAny(m.Name+m.Version, "/@") {
 		return weft.Errorf(weft.InvalidArgument, "services.Add", "%q is no name of a module and its version", m.Name+"@"+m.Version)
 	}
-	if len(m.Schema.services) == 0 {
+	if len(m.Schema.services) == 0 && len(m.Plain) == 0 {
 		return weft.Errorf(weft.InvalidArgument, "services.Add", "the descriptors of %s have no service", m.Name)
 	}
 	bound := maps.Clone(m.Bound)
@@ -316,13 +317,17 @@ func (s *Set) Close(ctx context.Context) {
 	drain(ctx)
 }
 
-// Methods are those of a version that is live, such as orders.v1.OrderService/Place.
+// Methods are those of a version that is live, such as orders.v1.OrderService/Place,
+// and its plain routes, such as POST /v1/checkout.
 func (s *Set) Methods(namespace, name, version string) (all []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v := s.live[Module{Namespace: namespace, Name: name, Version: version}.id()]; v != nil {
 		for m := range v.Schema.methods() {
 			all = append(all, procedure(m)[1:])
+		}
+		for _, r := range v.plain {
+			all = append(all, r.plain.Route)
 		}
 	}
 	return all
@@ -372,6 +377,7 @@ type version struct {
 	server *connect.Server
 	routes routes
 	rest   *tree
+	plain  []*rule
 
 	described func() ([]byte, error)      // by OpenAPI
 	explained func() (explanation, error) // to people
@@ -387,8 +393,9 @@ type version struct {
 func (s *Set) version(m Module) *version {
 	v := &version{Module: m, opts: &s.opts, server: connect.NewServer(), routes: routes{}, rest: &tree{}, quiet: make(chan struct{})}
 	v.life, v.end = context.WithCancelCause(context.Background())
+	v.plain, _ = m.plainRules() // it has been checked
 	v.rest.add(v)
-	v.described = sync.OnceValues(func() ([]byte, error) { return m.Schema.OpenAPI(m.Name, m.Version, m.Bound) })
+	v.described = sync.OnceValues(func() ([]byte, error) { return m.Schema.OpenAPI(m.Name, m.Version, m.Bound, v.plain...) })
 	v.explained = sync.OnceValues(func() (e explanation, err error) {
 		e.services, e.schemas, err = m.Schema.Describe()
 		for _, s := range e.services {

@@ -25,7 +25,7 @@ type leaf struct {
 }
 
 func (t *tree) add(v *version) {
-	for _, r := range v.Schema.rules {
+	for _, r := range slices.Concat(v.Schema.rules, v.plain) {
 		at := t
 		for _, s := range r.path {
 			at = at.child(s)
@@ -136,18 +136,22 @@ func (s *Set) clashREST(m Module) error {
 	taken := map[string]string{}
 	for of, other := range s.live {
 		if of.namespace == m.id().namespace && of.name != m.Name {
-			for _, r := range other.Schema.rules {
+			for _, r := range slices.Concat(other.Schema.rules, other.plain) {
 				taken[r.key()] = of.name
 			}
 		}
 	}
-	for _, r := range m.Schema.rules {
+	plain, err := m.plainRules()
+	if err != nil {
+		return err
+	}
+	for _, r := range slices.Concat(m.Schema.rules, plain) {
 		if by := taken[r.key()]; by != "" {
-			return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by module %s", r.key(), m.Name, r.method.FullName(), by).WithHint("a path has one module in a namespace; begin it with a name of its own")
+			return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by module %s", r.key(), m.Name, r.bound(), by).WithHint("a path has one module in a namespace; begin it with a name of its own")
 		}
 		for _, path := range append([]string{openAPIPath}, s.opts.Paths...) {
 			if r.path[0] == strings.Trim(path, "/") {
-				return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by weft itself", r.key(), m.Name, r.method.FullName())
+				return weft.Errorf(weft.AlreadyExists, "services.Add", "%s of module %s (%s) is served by weft itself", r.key(), m.Name, r.bound())
 			}
 		}
 	}

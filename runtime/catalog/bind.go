@@ -16,27 +16,29 @@ func checkBindings(all []weft.Binding, handlers map[string]bool) error {
 	for _, b := range all {
 		name, _, _ := strings.Cut(b.Workflow, ":")
 		switch {
-		case !weft.IsProcedure(b.Method):
+		case (b.Method == "") == (b.Route == ""):
+			return refuse("write method: or route:", "a binding to %.200q has not one method or one route", b.Workflow)
+		case b.Method != "" && !weft.IsProcedure(b.Method):
 			return refuse("write package.Service/Method", "%.200q is bound, and no method", b.Method)
 		case name == "":
-			return refuse("write workflow: with its name", "%s is bound to no workflow", b.Method)
+			return refuse("write workflow: with its name", "%s is bound to no workflow", b.Of())
 		case b.Mode != "" && b.Mode != weft.BindWait && b.Mode != weft.BindAsync:
-			return refuse("write wait or async", "the mode of %s is %.80q", b.Method, string(b.Mode))
+			return refuse("write wait or async", "the mode of %s is %.80q", b.Of(), string(b.Mode))
 		case b.Pinned != "":
-			return refuse("leave pinned out: weft finds it", "%s is bound to %.200q by hand", b.Method, b.Pinned)
-		case bound[b.Method]:
-			return refuse("bind it once", "%s is bound twice", b.Method)
+			return refuse("leave pinned out: weft finds it", "%s is bound to %.200q by hand", b.Of(), b.Pinned)
+		case bound[b.Of()]:
+			return refuse("bind it once", "%s is bound twice", b.Of())
 		case handlers[b.Method]:
 			return refuse("leave the handler or the binding out", "%s has a handler and is bound to a workflow", b.Method)
 		}
-		bound[b.Method] = true
+		bound[b.Of()] = true
 	}
 	return nil
 }
 
 // bind pins what the methods of m are bound to. The caller holds mu.
 func (c *Catalog) bind(ns string, m *Module) error {
-	if len(m.Manifest.Bind) > 0 && m.Descriptors == nil {
+	if m.Descriptors == nil && slices.ContainsFunc(m.Manifest.Bind, func(b weft.Binding) bool { return b.Method != "" }) {
 		return weft.Errorf(weft.InvalidArgument, "catalog.Catalog.Push", "module %s binds methods and has no descriptors of them", m.Name).
 			WithHint("give them with --descriptors, or have weft module build put them in")
 	}
@@ -45,7 +47,7 @@ func (c *Catalog) bind(ns string, m *Module) error {
 		name, version, _ := strings.Cut(b.Workflow, ":")
 		w, err := c.workflow(ns, name, version)
 		if err != nil {
-			return weft.Errorf(weft.CodeOf(err), "catalog.Catalog.Push", "%s is bound to %s: %w", b.Method, b.Workflow, err)
+			return weft.Errorf(weft.CodeOf(err), "catalog.Catalog.Push", "%s is bound to %s: %w", b.Of(), b.Workflow, err)
 		}
 		m.Manifest.Bind[i].Pinned = w.key() + ":" + w.version()
 	}
@@ -75,7 +77,7 @@ func (s *space) bound(method string) (b weft.Binding, ok bool) {
 
 // BoundTo is what answers calls of a method instead of a handler, if m has bound it.
 func (m *Module) BoundTo(method string) (b weft.Binding, ok bool) {
-	i := slices.IndexFunc(m.Manifest.Bind, func(b weft.Binding) bool { return b.Method == method })
+	i := slices.IndexFunc(m.Manifest.Bind, func(b weft.Binding) bool { return b.Method == method && method != "" })
 	if i < 0 {
 		return b, false
 	}
@@ -95,13 +97,17 @@ func (s *space) answering(method string) string {
 	return ""
 }
 
-// binds names a module that has bound a method to a version of a workflow.
-func (s *space) binds(w *workflow) (module, method string) {
+// serves reports whether m has something that is called without naming it: services,
+// or routes.
+func (m *Module) serves() bool { return m.Descriptors != nil || len(m.Manifest.Bind) > 0 }
+
+// binds names a module that has bound a method, or a route, to a version of a workflow.
+func (s *space) binds(w *workflow) (module, bound string) {
 	for _, list := range s.modules {
 		for _, m := range list {
 			for _, b := range m.Manifest.Bind {
 				if b.Pinned == w.key()+":"+w.version() {
-					return m.String(), b.Method
+					return m.String(), b.Of()
 				}
 			}
 		}

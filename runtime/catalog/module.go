@@ -222,7 +222,7 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 			return Pushed{}, err
 		}
 	}
-	if was < 0 && m.Descriptors != nil && c.admit != nil {
+	if was < 0 && m.serves() && c.admit != nil {
 		if err := c.admit(ns, m); err != nil {
 			return Pushed{}, err
 		}

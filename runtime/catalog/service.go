@@ -8,17 +8,17 @@ import (
 	"github.com/weftrun/weft/store"
 )
 
-// Service is a version of a module that has descriptors.
+// Service is a version of a module that has descriptors, or routes.
 type Service struct {
 	*Module
 	Current bool // it is called where no version is named
 }
 
-// Services lists the versions with descriptors of a namespace, by name.
+// Services lists the versions with descriptors or routes of a namespace, by name.
 func (c *Catalog) Services(ns string) []Service {
 	var all []Service
 	for _, list := range c.space(ns).modules {
-		list = slices.DeleteFunc(slices.Clone(list), func(m *Module) bool { return m.Descriptors == nil })
+		list = slices.DeleteFunc(slices.Clone(list), func(m *Module) bool { return !m.serves() })
 		chosen, _ := current(list, "")
 		for _, m := range list {
 			all = append(all, Service{m, m == chosen})
