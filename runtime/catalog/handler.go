@@ -101,10 +101,10 @@ func (m *Module) terms() wasm.Terms {
 
 func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {
 	terms := m.terms()
-	if code, ok := c.rt.LoadedAs(m.Digest, terms); ok {
+	if code, ok := c.rt.Loaded(m.Digest, terms); ok {
 		return code, nil
 	}
-	return c.rt.LoadAs(ctx, m.Digest, func() ([]byte, error) {
+	return c.rt.Load(ctx, m.Digest, func() ([]byte, error) {
 		data, err := c.db.Blob(context.WithoutCancel(ctx), m.Digest)
 		if err == nil && data == nil {
 			err = weft.Errorf(weft.DataLoss, "catalog.Catalog.load", "the bytes of module %s are gone (digest %.12s)", m, m.Digest)
@@ -115,14 +115,14 @@ func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {
 
 // unload frees the code of a version that has been removed, unless another uses it.
 func (c *Catalog) unload(ctx context.Context, gone *Module) error {
-	code, ok := c.rt.LoadedAs(gone.Digest, gone.terms())
+	code, ok := c.rt.Loaded(gone.Digest, gone.terms())
 	if !ok {
 		return nil
 	}
 	for _, s := range c.now.Load().spaces {
 		for _, list := range s.modules {
 			for _, m := range list {
-				if other, _ := c.rt.LoadedAs(m.Digest, m.terms()); other == code {
+				if other, _ := c.rt.Loaded(m.Digest, m.terms()); other == code {
 					return nil
 				}
 			}

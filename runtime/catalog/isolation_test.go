@@ -73,7 +73,7 @@ func TestCodeIsUnloadedOnlyWhereNobodyUsesIt(t *testing.T) {
 	loaded := func(want ...weft.Isolation) {
 		t.Helper()
 		for _, isolation := range []weft.Isolation{weft.Inline, weft.Process} {
-			_, got := s.rt.LoadedAs(digest, wasm.Terms{Isolation: isolation})
+			_, got := s.rt.Loaded(digest, wasm.Terms{Isolation: isolation})
 			if should := len(want) > 0 && want[0] == isolation; got != should {
 				t.Errorf("%s is loaded: %v", isolation, got)
 			} else if should {

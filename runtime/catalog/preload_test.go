@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/weftrun/weft/runtime/catalog"
+	"github.com/weftrun/weft/runtime/wasm"
 )
 
 func TestPreloadTakesWhatIsLikelyToBeCalled(t *testing.T) {
@@ -19,7 +20,7 @@ func TestPreloadTakesWhatIsLikelyToBeCalled(t *testing.T) {
 	s.close()
 	s.open()
 	loaded := func(m *catalog.Module) bool {
-		_, ok := s.rt.Loaded(m.Digest, m.Manifest.Limits)
+		_, ok := s.rt.Loaded(m.Digest, wasm.Terms{Limits: m.Manifest.Limits})
 		return ok
 	}
 

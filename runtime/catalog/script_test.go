@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/tests/probe"
 )
 
@@ -57,11 +57,11 @@ do:
 	}
 	sum := sha256.Sum256(code)
 	digest := hex.EncodeToString(sum[:])
-	if _, ok := s.rt.Loaded(digest, weft.Limits{}); ok {
+	if _, ok := s.rt.Loaded(digest, wasm.Terms{}); ok {
 		t.Error("the engine is loaded before anybody asked")
 	}
 	s.Preload(t.Context())
-	if _, ok := s.rt.Loaded(digest, weft.Limits{}); !ok {
+	if _, ok := s.rt.Loaded(digest, wasm.Terms{}); !ok {
 		t.Error("the engine is not loaded")
 	}
 }

@@ -216,7 +216,7 @@ func TestAnUploadCannotImportWhatTheEngineMay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = sandbox.Load(t.Context(), "engine", func() ([]byte, error) { return code, nil }, weft.Limits{})
+	_, err = sandbox.Load(t.Context(), "engine", func() ([]byte, error) { return code, nil }, wasm.Terms{})
 	if weft.CodeOf(err) != weft.InvalidArgument || !strings.Contains(err.Error(), "env.host_") {
 		t.Error(err)
 	}

@@ -92,7 +92,7 @@ func TestTheABIIsAsItsPageSays(t *testing.T) {
 			if _, err := r.Check(context.Background(), wasm); err != nil {
 				t.Fatal(err)
 			}
-			m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), c.limits)
+			m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), Terms{Limits: c.limits, Isolation: isolation})
 			if err != nil {
 				t.Fatal(err)
 			}

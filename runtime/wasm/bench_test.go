@@ -43,7 +43,8 @@ func BenchmarkCallParallel(b *testing.B) {
 
 // BenchmarkWorker calls through a worker process, and starts and ends one.
 func BenchmarkWorker(b *testing.B) {
-	r, env := open(b, Options{Isolation: weft.Process}), newEnv()
+	inWorkers(b)
+	r, env := open(b, Options{}), newEnv()
 	m := loadIn(b, r, guest, weft.Limits{})
 	for _, c := range []struct {
 		name, handler string

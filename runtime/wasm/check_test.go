@@ -74,18 +74,18 @@ func TestNothingIsCompiledHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	without := open(t, Options{CacheDir: dir, Check: []string{"/nonexistent/weft"}})
-	if _, err := without.Load(context.Background(), "guest", bytesOf(guest), weft.Limits{}); err != nil {
+	if _, err := without.Load(context.Background(), "guest", bytesOf(guest), Terms{Isolation: isolation}); err != nil {
 		t.Errorf("what is in the cache: %v", err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	gone := open(t, Options{CacheDir: dir, Check: []string{"/nonexistent/weft"}})
-	if _, err := gone.Load(context.Background(), "guest", bytesOf(guest), weft.Limits{}); weft.CodeOf(err) != weft.Unavailable || !strings.Contains(err.Error(), "child that checks uploads could not be run") {
+	if _, err := gone.Load(context.Background(), "guest", bytesOf(guest), Terms{Isolation: isolation}); weft.CodeOf(err) != weft.Unavailable || !strings.Contains(err.Error(), "child that checks uploads could not be run") {
 		t.Errorf("what is not: %v", err)
 	}
 	loadIn(t, open(t, Options{CacheDir: dir}), guest, weft.Limits{})
-	if _, err := gone.Load(context.Background(), "guest", bytesOf(guest), weft.Limits{}); err != nil {
+	if _, err := gone.Load(context.Background(), "guest", bytesOf(guest), Terms{Isolation: isolation}); err != nil {
 		t.Errorf("what a child has compiled since: %v", err)
 	}
 }

@@ -73,7 +73,7 @@ func FuzzABI(f *testing.F) {
 		if metered, _, err := meter.Rewrite(wasm, meterOptions()); err != nil || mark(r.opts.CacheDir, metered) != nil { // it needs no child
 			t.Fatal(err)
 		}
-		m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), weft.Limits{})
+		m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), Terms{Isolation: isolation})
 		if err != nil {
 			t.Fatal(err)
 		}

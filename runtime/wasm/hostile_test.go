@@ -101,7 +101,7 @@ func TestAModuleThatWantsTooMuchMemoryIsRefused(t *testing.T) {
 	r := open(t, Options{})
 	wasm := assemble(sec(5, vec(cat([]byte{0}, u32(2000)))))
 	for _, limits := range []weft.Limits{{}, {MemoryMiB: 100}} { // a module cannot raise the host's limit
-		if _, err := r.Load(context.Background(), "x", bytesOf(wasm), limits); weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "the limit is 64 MiB") {
+		if _, err := r.Load(context.Background(), "x", bytesOf(wasm), Terms{Limits: limits, Isolation: isolation}); weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "the limit is 64 MiB") {
 			t.Errorf("got %v", err)
 		}
 	}

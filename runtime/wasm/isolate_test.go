@@ -26,7 +26,7 @@ func goKeeper(t testing.TB) []byte {
 
 func loadAs(t testing.TB, r *Runtime, life weft.Lifecycle, wasm []byte, limits weft.Limits) *Module {
 	t.Helper()
-	m, err := r.LoadAs(context.Background(), t.Name(), bytesOf(wasm), Terms{Limits: limits, Lifecycle: life})
+	m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), Terms{Limits: limits, Lifecycle: life, Isolation: isolation})
 	if err != nil {
 		t.Fatal(err)
 	}

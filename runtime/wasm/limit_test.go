@@ -68,7 +68,7 @@ func TestWhatAModuleNeedsAtItsStartIsWithinItsOwnLimits(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", c.limits, err, c.says)
 		}
 		lowered := c.says != "" && strings.Contains(c.says, "the limit is")
-		if _, err := r.Load(context.Background(), "x", bytesOf(wasm), c.limits); (err != nil) != lowered {
+		if _, err := r.Load(context.Background(), "x", bytesOf(wasm), Terms{Limits: c.limits, Isolation: isolation}); (err != nil) != lowered {
 			t.Errorf("loaded with %+v: %v", c.limits, err)
 		}
 	}

@@ -129,7 +129,7 @@ func TestLoadIsOncePerDigestAndLimits(t *testing.T) {
 	var loads sync.WaitGroup
 	for i := range 16 {
 		loads.Go(func() {
-			m, err := r.Load(context.Background(), "d", bytesOf(guest), weft.Limits{MemoryMiB: 8 + i%2})
+			m, err := r.Load(context.Background(), "d", bytesOf(guest), Terms{Limits: weft.Limits{MemoryMiB: 8 + i%2}, Isolation: isolation})
 			if err != nil {
 				t.Error(err)
 				return
@@ -145,7 +145,7 @@ func TestLoadIsOncePerDigestAndLimits(t *testing.T) {
 	}
 	// They share their compiled code: closing one leaves the other whole.
 	for m := range all {
-		if got, ok := r.Loaded("d", m.limits); !ok || got != m {
+		if got, ok := r.Loaded("d", Terms{Limits: m.limits, Isolation: isolation}); !ok || got != m {
 			t.Error("Loaded does not find it")
 		}
 		if _, err := m.Call(context.Background(), nil, "noop", Input{}); err != nil {
@@ -154,14 +154,14 @@ func TestLoadIsOncePerDigestAndLimits(t *testing.T) {
 		if err := m.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if _, ok := r.Loaded("d", m.limits); ok {
+		if _, ok := r.Loaded("d", Terms{Limits: m.limits, Isolation: isolation}); ok {
 			t.Error("Loaded finds a closed module")
 		}
 	}
-	if _, err := r.Load(context.Background(), "bad", bytesOf([]byte("x")), weft.Limits{}); err == nil {
+	if _, err := r.Load(context.Background(), "bad", bytesOf([]byte("x")), Terms{Isolation: isolation}); err == nil {
 		t.Error("what is no module was loaded")
 	}
-	if _, err := r.Load(context.Background(), "bad", bytesOf(guest), weft.Limits{}); err != nil {
+	if _, err := r.Load(context.Background(), "bad", bytesOf(guest), Terms{Isolation: isolation}); err != nil {
 		t.Errorf("after a failure: %v", err)
 	}
 }

@@ -37,7 +37,6 @@ type Options struct {
 	Unfiltered bool           // workers start also where the kernel cannot filter their system calls
 	Limits     weft.Limits    // that a module may ask for at most; default DefaultLimits
 	Lifecycle  weft.Lifecycle // weft.Isolate isolates every module; default what each asks for
-	Isolation  weft.Isolation // weft.Process has every module run in workers; default what each asks for
 	Log        *slog.Logger   // default none
 }
 
@@ -69,7 +68,7 @@ func (o *Options) fill() error {
 	if err := allowed("wasm.Open", o.Limits, possible); err != nil {
 		return err
 	}
-	if err := errors.Join(o.Lifecycle.Check("wasm.Open"), o.Isolation.Check("wasm.Open")); err != nil {
+	if err := o.Lifecycle.Check("wasm.Open"); err != nil {
 		return err
 	}
 	o.Limits = within(o.Limits, possible)
@@ -175,26 +174,21 @@ func (r *Runtime) Close(ctx context.Context) error {
 	return errors.Join(r.engine.Close(ctx), r.cache.Close(ctx))
 }
 
-// Load is LoadAs with nothing but limits.
-func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), limits weft.Limits) (*Module, error) {
-	return r.LoadAs(ctx, digest, fetch, Terms{Limits: limits})
-}
-
 func (r *Runtime) key(digest string, t Terms) loadKey {
 	t.Limits = within(t.Limits, r.opts.Limits)
 	if t.Lifecycle != weft.Isolate {
 		t.Lifecycle = cmp.Or(r.opts.Lifecycle, weft.Pool)
 	}
 	if t.Isolation != weft.Process {
-		t.Isolation = cmp.Or(r.opts.Isolation, weft.Inline)
+		t.Isolation = weft.Inline
 	}
 	return loadKey{digest, t}
 }
 
-// LoadAs makes a checked module ready for calls, from the cache of compiled code;
+// Load makes a checked module ready for calls, from the cache of compiled code;
 // where it is not there a child compiles it first. fetch gives its bytes. The
 // same digest on the same terms is loaded once, however many ask meanwhile.
-func (r *Runtime) LoadAs(ctx context.Context, digest string, fetch func() ([]byte, error), terms Terms) (*Module, error) {
+func (r *Runtime) Load(ctx context.Context, digest string, fetch func() ([]byte, error), terms Terms) (*Module, error) {
 	key := r.key(digest, terms)
 	return r.once(ctx, key, func() (*Module, error) {
 		wasm, err := fetch()
@@ -233,13 +227,8 @@ func (r *Runtime) once(ctx context.Context, key loadKey, produce func() (*Module
 	return l.module, l.err
 }
 
-// Loaded is LoadedAs with nothing but limits.
-func (r *Runtime) Loaded(digest string, limits weft.Limits) (*Module, bool) {
-	return r.LoadedAs(digest, Terms{Limits: limits})
-}
-
-// LoadedAs is a module that has been loaded so before.
-func (r *Runtime) LoadedAs(digest string, terms Terms) (*Module, bool) {
+// Loaded is a module that has been loaded so before.
+func (r *Runtime) Loaded(digest string, terms Terms) (*Module, bool) {
 	r.mu.Lock()
 	l := r.modules[r.key(digest, terms)]
 	r.mu.Unlock()

@@ -48,8 +48,7 @@ func TestMain(m *testing.M) {
 // scratch is a folder that all tests share.
 var scratch string
 
-// isolation is that of runtimes whose test does not say: see
-// TestTheSameInWorkers.
+// isolation is that of the modules that tests load: see inWorkers.
 var isolation = weft.Inline
 
 //go:embed testdata/guest.wasm
@@ -66,9 +65,6 @@ func open(t testing.TB, o Options) *Runtime {
 	}
 	if o.Worker == nil {
 		o.Worker = []string{checkArgs()[0], "__worker"}
-	}
-	if o.Isolation == "" {
-		o.Isolation = isolation
 	}
 	r, err := Open(context.Background(), o)
 	if err != nil {
@@ -92,7 +88,7 @@ func load(t testing.TB, wasm []byte, limits weft.Limits) *Module {
 
 func loadIn(t testing.TB, r *Runtime, wasm []byte, limits weft.Limits) *Module {
 	t.Helper()
-	m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), limits)
+	m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), Terms{Limits: limits, Isolation: isolation})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func TestACommandOfGo(t *testing.T) {
 	if err != nil || report.Way != Command {
 		t.Fatalf("%s, %v", report.Way, err)
 	}
-	m, err := r.LoadAs(context.Background(), "command", bytesOf(code), Terms{Lifecycle: weft.Isolate})
+	m, err := r.Load(context.Background(), "command", bytesOf(code), Terms{Lifecycle: weft.Isolate, Isolation: isolation})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestOnlyHandlersOfWeftHaveStreams(t *testing.T) {
 		{"command.wasm", "_start", "a command has one input and one output, and no streams"},
 		{"plugin.wasm", "echo", "a plug-in of Extism has one input and one output, and no streams"},
 	} {
-		m, err := r.Load(context.Background(), c.file, bytesOf(file(t, c.file)), weft.Limits{})
+		m, err := r.Load(context.Background(), c.file, bytesOf(file(t, c.file)), Terms{Isolation: isolation})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,8 +74,8 @@ func newCrew(m *Module, metered []byte, info meter.Info) (*crew, error) {
 	if err := errors.Join(err, os.Remove(name)); err != nil {
 		return nil, weft.Errorf(weft.Unavailable, op, "keep the module for its workers: %w", err)
 	}
-	o, err := json.Marshal(order{Limits: m.limits, Lifecycle: m.key.Lifecycle, UsesMax: m.rt.opts.UsesMax, MemoryMax: m.rt.opts.MemoryMax,
-		Info: meter.Info{Imports: info.Imports, Exports: info.Exports, Memory: info.Memory, Grows: info.Grows, Mutable: info.Mutable}})
+	info.Customs = nil // they may be long, and say nothing to a worker
+	o, err := json.Marshal(order{Limits: m.limits, Lifecycle: m.key.Lifecycle, UsesMax: m.rt.opts.UsesMax, MemoryMax: m.rt.opts.MemoryMax, Info: info})
 	if err != nil {
 		return nil, weft.Errorf(weft.Internal, op, "what workers are told: %w", err)
 	}

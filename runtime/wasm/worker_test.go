@@ -20,11 +20,16 @@ import (
 	"github.com/weftrun/weft/tests/logbook"
 )
 
+// inWorkers has the modules of a test run in workers.
+func inWorkers(t testing.TB) {
+	isolation = weft.Process
+	t.Cleanup(func() { isolation = weft.Inline })
+}
+
 // TestTheSameInWorkers has what is shown of calls in this process shown of
 // calls in workers, by the same tests.
 func TestTheSameInWorkers(t *testing.T) {
-	isolation = weft.Process
-	defer func() { isolation = weft.Inline }()
+	inWorkers(t)
 	for _, c := range []struct {
 		name string
 		test func(*testing.T)
@@ -98,7 +103,8 @@ func burgle() {
 }
 
 func TestAWorkerReachesNothing(t *testing.T) {
-	r := open(t, Options{Isolation: weft.Process, Worker: []string{checkArgs()[0], "__burglar"}})
+	inWorkers(t)
+	r := open(t, Options{Worker: []string{checkArgs()[0], "__burglar"}})
 	_, err := loadIn(t, r, guest, weft.Limits{}).Call(context.Background(), nil, "noop", Input{})
 	const no = "operation not permitted; "
 	if err == nil || !strings.Contains(err.Error(), "read: "+no+"write: "+no+"connect: "+no+"exec: "+no+"kill: "+no+"code: "+no[:len(no)-2]) {
@@ -248,7 +254,8 @@ func TestAWorkerThatWasTakenOverHarmsNobody(t *testing.T) {
 		{"half a frame", weft.DeadlineExceeded, "took longer than its limit of 2000 ms"},
 	} {
 		t.Run(c.how, func(t *testing.T) {
-			r := open(t, Options{Isolation: weft.Process, Worker: []string{checkArgs()[0], "__liar", c.how}})
+			inWorkers(t)
+			r := open(t, Options{Worker: []string{checkArgs()[0], "__liar", c.how}})
 			m := loadIn(t, r, guest, weft.Limits{TimeoutMS: 2_000})
 			_, err := m.Call(context.Background(), newEnv(), "noop", Input{})
 			if weft.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
@@ -263,7 +270,8 @@ func TestAWorkerThatWasTakenOverHarmsNobody(t *testing.T) {
 
 // TestTheNextCallAfterADeathWorks kills workers at work and idle ones.
 func TestTheNextCallAfterADeathWorks(t *testing.T) {
-	r := open(t, Options{Isolation: weft.Process})
+	inWorkers(t)
+	r := open(t, Options{})
 	m, env := loadIn(t, r, guest, weft.Limits{}), newEnv()
 	call := func() error {
 		_, err := m.Call(context.Background(), env, "noop", Input{})
@@ -297,7 +305,8 @@ func TestTheNextCallAfterADeathWorks(t *testing.T) {
 
 func TestAnIdleWorkerThatWorksIsEnded(t *testing.T) {
 	said := &logbook.Book{}
-	r := open(t, Options{Isolation: weft.Process, Worker: []string{checkArgs()[0], "__liar", "work when there is none"}, Log: slog.New(slog.NewTextHandler(said, nil))})
+	inWorkers(t)
+	r := open(t, Options{Worker: []string{checkArgs()[0], "__liar", "work when there is none"}, Log: slog.New(slog.NewTextHandler(said, nil))})
 	m := loadIn(t, r, guest, weft.Limits{})
 	restless := func() *worker {
 		if _, err := m.Call(context.Background(), nil, "noop", Input{}); err != nil {
@@ -333,7 +342,8 @@ func TestAWorkerWithoutSeccompDoesNotStart(t *testing.T) {
 		{true, weft.OK, "workers are not locked down whole"},
 	} {
 		said := &logbook.Book{}
-		r := open(t, Options{Isolation: weft.Process, Unfiltered: c.may, Worker: []string{checkArgs()[0], "__liar", "no seccomp"}, Log: slog.New(slog.NewTextHandler(said, nil))})
+		inWorkers(t)
+		r := open(t, Options{Unfiltered: c.may, Worker: []string{checkArgs()[0], "__liar", "no seccomp"}, Log: slog.New(slog.NewTextHandler(said, nil))})
 		_, err := loadIn(t, r, guest, weft.Limits{}).Call(context.Background(), nil, "noop", Input{})
 		if weft.CodeOf(err) != c.code || !strings.Contains(said.String(), c.says) {
 			t.Errorf("allowed %v: %v; %s", c.may, err, said)
@@ -345,7 +355,8 @@ func TestAWorkerWithoutSeccompDoesNotStart(t *testing.T) {
 }
 
 func TestWorkersOfAHostHaveALimit(t *testing.T) {
-	r := open(t, Options{Isolation: weft.Process, WorkerMax: 1})
+	inWorkers(t)
+	r := open(t, Options{WorkerMax: 1})
 	m, env := loadIn(t, r, guest, weft.Limits{}), newEnv()
 	env.block = true
 	ctx, release := context.WithCancel(context.Background())
@@ -362,7 +373,7 @@ func TestWorkersOfAHostHaveALimit(t *testing.T) {
 	}
 	release()
 	<-done
-	other, err := r.Load(context.Background(), "other", bytesOf(guest), weft.Limits{})
+	other, err := r.Load(context.Background(), "other", bytesOf(guest), Terms{Isolation: isolation})
 	if err != nil {
 		t.Fatal(err)
 	}

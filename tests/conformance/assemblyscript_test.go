@@ -43,7 +43,7 @@ func TestAssemblyScript(t *testing.T) {
 
 func talks(t *testing.T, module string) {
 	r := sandbox(t)
-	m, err := r.Load(t.Context(), "sdk", func() ([]byte, error) { return os.ReadFile(module) }, weft.Limits{})
+	m, err := r.Load(t.Context(), "sdk", func() ([]byte, error) { return os.ReadFile(module) }, wasm.Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -313,7 +313,7 @@ func same(isJSON bool, got, want string) bool {
 // that fills three quarters of its 16 MiB is not used again, and the next would
 // count from one.
 func lasts(t *testing.T, r *wasm.Runtime, language string) {
-	m, err := r.Load(t.Context(), "echo."+language, func() ([]byte, error) { return os.ReadFile(echoFile(language)) }, weft.Limits{MemoryMiB: 16})
+	m, err := r.Load(t.Context(), "echo."+language, func() ([]byte, error) { return os.ReadFile(echoFile(language)) }, wasm.Terms{Limits: weft.Limits{MemoryMiB: 16}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +336,7 @@ func upload(t *testing.T, r *wasm.Runtime, language string, code []byte) *wasm.M
 	if got := slices.Sorted(slices.Values(report.Handlers)); !slices.Equal(got, want) {
 		t.Fatalf("handlers %q, want %q", got, want)
 	}
-	m, err := r.Load(t.Context(), "echo."+language, func() ([]byte, error) { return code, nil }, weft.Limits{})
+	m, err := r.Load(t.Context(), "echo."+language, func() ([]byte, error) { return code, nil }, wasm.Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func greets(t *testing.T, r *wasm.Runtime, language, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := r.Load(t.Context(), "greet."+language, func() ([]byte, error) { return code, nil }, weft.Limits{})
+	m, err := r.Load(t.Context(), "greet."+language, func() ([]byte, error) { return code, nil }, wasm.Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}

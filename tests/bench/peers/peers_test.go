@@ -70,7 +70,7 @@ func inWeftAs(t testing.TB, file string, env wasm.Env) callee {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close(ctx) })
-	m, err := r.Load(ctx, file, func() ([]byte, error) { return os.ReadFile(file) }, weft.Limits{Fuel: 1 << 50})
+	m, err := r.Load(ctx, file, func() ([]byte, error) { return os.ReadFile(file) }, wasm.Terms{Limits: weft.Limits{Fuel: 1 << 50}})
 	if err != nil {
 		t.Fatal(err)
 	}

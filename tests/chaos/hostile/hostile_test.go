@@ -71,8 +71,8 @@ func TestHostileModulesInWorkers(t *testing.T) {
 }
 
 func hostileModules(t *testing.T, isolation weft.Isolation, uploads []Upload) {
-	r, runs := open(t, wasm.Options{Isolation: isolation}), Runs()
-	h := watch(t, r)
+	r, runs := open(t, wasm.Options{}), Runs()
+	h := watch(t, r, isolation)
 	var accepted []string
 	for _, u := range uploads {
 		h.during(t, u.Name, func() {
@@ -89,7 +89,7 @@ func hostileModules(t *testing.T, isolation weft.Isolation, uploads []Upload) {
 			t.Errorf("%s: refused at upload: %v", c.Name, err)
 			continue
 		}
-		m, err := r.Load(context.Background(), c.Name, func() ([]byte, error) { return c.Wasm, nil }, weft.Limits{})
+		m, err := r.Load(context.Background(), c.Name, func() ([]byte, error) { return c.Wasm, nil }, wasm.Terms{Isolation: isolation})
 		if err != nil {
 			t.Errorf("%s: %v", c.Name, err)
 			continue
@@ -135,7 +135,7 @@ func TestGreedyCallsAtOnceShareOneBudget(t *testing.T) {
 }
 
 func greedyCalls(t *testing.T, isolation weft.Isolation) {
-	r := open(t, wasm.Options{MemoryMax: 128 << 20, Isolation: isolation})
+	r := open(t, wasm.Options{MemoryMax: 128 << 20})
 	var greedy []byte
 	for _, c := range Runs() {
 		if c.Name == "60 MiB filled again and again" {
@@ -143,7 +143,7 @@ func greedyCalls(t *testing.T, isolation weft.Isolation) {
 		}
 	}
 	load := func(name string, module []byte) *wasm.Module {
-		m, err := r.Load(context.Background(), name, func() ([]byte, error) { return module, nil }, weft.Limits{})
+		m, err := r.Load(context.Background(), name, func() ([]byte, error) { return module, nil }, wasm.Terms{Isolation: isolation})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,9 +190,9 @@ type host struct {
 	worstAt string
 }
 
-func watch(t *testing.T, r *wasm.Runtime) *host {
+func watch(t *testing.T, r *wasm.Runtime, isolation weft.Isolation) *host {
 	good := frame{imports: []string{"output"}}.handler(code(konst(0), konst(8), []byte{0x10, 0}, konst(0)))
-	m, err := r.Load(context.Background(), "good", func() ([]byte, error) { return good, nil }, weft.Limits{})
+	m, err := r.Load(context.Background(), "good", func() ([]byte, error) { return good, nil }, wasm.Terms{Isolation: isolation})
 	if err != nil {
 		t.Fatal(err)
 	}
