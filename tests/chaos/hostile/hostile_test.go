@@ -65,6 +65,20 @@ func TestHostileModules(t *testing.T) {
 	hostileModules(t, weft.Inline, Uploads())
 }
 
+// docs/SECURITY.md says how many there are.
+func TestThePageSaysHowManyModulesThereAre(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uploads, runs := len(Uploads()), len(Runs())
+	for _, says := range []string{fmt.Sprintf("makes %d modules", uploads+runs), fmt.Sprintf("%d must be refused at upload", uploads), fmt.Sprintf("The %d that run", runs)} {
+		if !strings.Contains(string(page), says) {
+			t.Errorf("the page does not say: %s", says)
+		}
+	}
+}
+
 // TestHostileModulesInWorkers calls the same modules in worker processes.
 func TestHostileModulesInWorkers(t *testing.T) {
 	hostileModules(t, weft.Process, nil)
