@@ -134,12 +134,17 @@ func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (ou
 
 // take is an idle instance or a new one, ready to run a handler, for one of the
 // calls that the module may have at once. give ends it.
-func (m *Module) take(ctx context.Context, env Env, export string) (i *instance, err error) {
-	i = m.next.Swap(nil)
+func (m *Module) take(ctx context.Context, env Env, export string) (*instance, error) {
+	i := m.next.Swap(nil)
 	if i != nil && i.export == export { // to hash the name would take as long as all the rest
 		i.in++
 		return i, nil
 	}
+	return m.prepare(ctx, env, export, i)
+}
+
+// prepare is take where i, the next instance if there is one, has run another handler.
+func (m *Module) prepare(ctx context.Context, env Env, export string, i *instance) (_ *instance, err error) {
 	handler, ok := m.handlers[export]
 	if driven := m.own && export == ""; !ok && !driven {
 		if i != nil {

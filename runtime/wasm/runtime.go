@@ -30,7 +30,7 @@ type Options struct {
 	CheckMax   time.Duration  // how long a check may take; default 30 s
 	ChecksMax  int            // checks at once; default 2
 	ModuleMax  int            // bytes of an upload; default 16 MiB
-	UsesMax    int            // calls that one instance serves before a fresh one takes its place; default 10,000
+	UsesMax    int            // calls that one instance serves before a fresh one takes its place; default 100,000
 	MemoryMax  int64          // bytes of all instances together; default 4 GiB
 	Worker     []string       // command of a worker, which calls WorkerMain; default this binary with __worker
 	WorkerMax  int            // worker processes at once; default 128
@@ -60,7 +60,7 @@ func (o *Options) fill() error {
 	o.WorkerMax = bound(o.WorkerMax, 128, math.MaxInt)
 	o.ChecksMax = bound(o.ChecksMax, 2, math.MaxInt)
 	o.ModuleMax = bound(o.ModuleMax, 16<<20, math.MaxInt)
-	o.UsesMax = bound(o.UsesMax, 10_000, math.MaxInt)
+	o.UsesMax = bound(o.UsesMax, 100_000, math.MaxInt)
 	o.MemoryMax = bound(o.MemoryMax, 4<<30, math.MaxInt64)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
