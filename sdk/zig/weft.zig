@@ -229,10 +229,10 @@ fn run(len: u32, comptime serve: fn (*Context) anyerror![]const u8) u32 {
     const out = serve(&ctx) catch |err| {
         const failed = err == error.Failed;
         const message = if (failed) ctx.message else @errorName(err);
-        abi.output(message.ptr, size(message));
+        if (message.len > 0) abi.output(message.ptr, size(message));
         return if (failed) @intFromEnum(ctx.code) else @intFromEnum(Code.unknown);
     };
-    abi.output(out.ptr, size(out));
+    if (out.len > 0) abi.output(out.ptr, size(out));
     return 0;
 }
 

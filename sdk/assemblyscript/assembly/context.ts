@@ -25,12 +25,25 @@ const room = memory.data(1024);
  * away.
  */
 export class Context {
-  /** What the caller sent. */
-  readonly input: Bytes;
+  private length: u32 = 0;
+  private read: bool = false;
 
-  constructor(n: u32) {
-    this.input = new Uint8Array(n);
-    if (n) abi.input(this.input.dataStart, n, 0);
+  /** What the caller sent. The bytes are reused by the next call: copy what outlives this one. */
+  get input(): Bytes {
+    if (this.read) return input;
+    this.read = true;
+    const b = changetype<ArrayBuffer>(__renew(changetype<usize>(input.buffer), this.length)); // the same one, if its block has room
+    if (b == input.buffer) store<u32>(changetype<usize>(input), this.length, offsetof<Uint8Array>("byteLength"));
+    else input = Uint8Array.wrap(b);
+    if (this.length) abi.input(input.dataStart, this.length, 0);
+    return input;
+  }
+
+  /** An instance has one call at a time, so one Context is enough. */
+  static of(n: u32): Context {
+    only.length = n;
+    only.read = false;
+    return only;
   }
 
   /** Ends the call with an error: return ctx.fail(weft.Code.NotFound, "no such order"). */
@@ -175,6 +188,9 @@ export class Context {
   }
 }
 
+const only = new Context();
+let input = new Uint8Array(1024);
+
 /** found is what an import with a result of i64 gave: n bytes, or minus a code; null after a code. */
 function found(n: i64, kind: string, name: string): Bytes | null {
   if (n < 0) {
@@ -211,7 +227,7 @@ function check(code: u32, kind: string, name: string): void {
  * and return its result. Null is an empty answer.
  */
 export function bytes(n: u32, handler: (ctx: Context) => Bytes | null): u32 {
-  return leave(handler(new Context(n)));
+  return leave(handler(Context.of(n)));
 }
 
 /**
@@ -220,7 +236,7 @@ export function bytes(n: u32, handler: (ctx: Context) => Bytes | null): u32 {
  * another kind, is answered with invalid_argument and the handler is not run.
  */
 export function json<In>(n: u32, handler: (ctx: Context, input: In) => Value | null): u32 {
-  const ctx = new Context(n);
+  const ctx = Context.of(n);
   const v = parse(ctx.input);
   const input = idof<In>() == idof<Value>() ? changetype<In>(v) : instantiate<In>(v);
   if (failed()) return leave(null);

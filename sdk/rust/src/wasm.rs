@@ -1,5 +1,7 @@
 //! The host, by the imports of docs/ABI.md.
 
+use std::cell::Cell;
+
 use crate::{Code, Error, Level, Result};
 
 // Pointers and lengths; an i64 is a length or minus a code.
@@ -138,22 +140,41 @@ fn rest(n: usize) -> Vec<u8> {
     v
 }
 
+/// Memory of the last call, for the input of the next one.
+static ROOM: Room = Room(Cell::new(Vec::new()));
+
+struct Room(Cell<Vec<u8>>);
+
+/// An instance has one thread.
+unsafe impl Sync for Room {}
+
+/// What a call keeps of it: more is given back.
+const ROOM_MAX: usize = 64 << 10;
+
 /// Serves one call of an export; handler! and json_handler! use it.
 #[doc(hidden)]
 pub fn serve(input_len: u32, run: impl FnOnce(&mut crate::Context) -> Result) -> u32 {
-    let mut bytes: Vec<u8> = Vec::with_capacity(input_len as usize);
+    let mut bytes = Vec::new();
     if input_len > 0 {
+        bytes = ROOM.0.take();
+        bytes.clear();
+        bytes.reserve(input_len as usize);
         unsafe {
             let n = input(bytes.as_mut_ptr(), input_len, 0);
             bytes.set_len(n as usize);
         }
     }
-    let (answer, code) = match run(&mut crate::Context { input: bytes, host: Calls }) {
+    let mut ctx = crate::Context { input: bytes, host: Calls };
+    let (answer, code) = match run(&mut ctx) {
         Ok(output) => (output, 0),
         Err(e) => (e.message.into_bytes(), e.code as u32),
     };
     if !answer.is_empty() {
         unsafe { output(answer.as_ptr(), answer.len() as u32) };
+    }
+    let room = if answer.capacity() > ctx.input.capacity() { answer } else { ctx.input };
+    if input_len > 0 && room.capacity() <= ROOM_MAX {
+        ROOM.0.set(room);
     }
     code
 }
