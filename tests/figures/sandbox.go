@@ -42,8 +42,8 @@ func sandbox(ctx context.Context) error {
 	say("noop_ns", "c", "Echo/c/pool/noop", 1, "ns")
 	languages := 0
 	for _, l := range echoes {
-		say("echo1k_ns", l, "Echo/"+l+"/pool/1KiB", 1, "ns")
-		if _, ok := least["Echo/"+l+"/pool/1KiB ns/op"]; ok {
+		say("echo1k_ns", l, "Echo/"+l+"/pool/1KiB-into", 1, "ns")
+		if _, ok := least["Echo/"+l+"/pool/1KiB-into ns/op"]; ok {
 			languages++
 		}
 	}
