@@ -96,7 +96,9 @@ func TestTheABIIsAsItsPageSays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			in := Input{Body: []byte(c.in), Headers: weft.Header{"x-ask": {"why"}, "two": {"a", "b"}, "a-bin": {"AAE"}, weft.HeaderProcedure: {"/a.B/C"}, weft.HeaderQuery: {"q=1"}, weft.HeaderTimeout: {"9"}}}
+			in := Input{Body: []byte(c.in), HeadersOf: func() weft.Header {
+				return weft.Header{"x-ask": {"why"}, "two": {"a", "b"}, "a-bin": {"AAE"}, weft.HeaderProcedure: {"/a.B/C"}, weft.HeaderQuery: {"q=1"}, weft.HeaderTimeout: {"9"}}
+			}}
 			var told []string
 			if c.stream != nil {
 				once := *c.stream

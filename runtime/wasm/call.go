@@ -65,7 +65,7 @@ type asking struct {
 // would wait for it to reach the cache.
 func (c *call) begin(i *instance, ctx context.Context, env Env, in *Input) {
 	c.i, c.Context, c.env = i, ctx, env
-	c.in.Body, c.in.Headers, c.in.Stream, c.out = in.Body, in.Headers, in.Stream, in.Into[:0]
+	c.in.Body, c.in.Headers, c.in.HeadersOf, c.in.Stream, c.out = in.Body, in.Headers, in.HeadersOf, in.Stream, in.Into[:0]
 }
 
 // finish drops what belongs to the caller.
@@ -75,7 +75,7 @@ func (c *call) finish() {
 		c.asked, c.asking = false, asking{}
 	}
 	c.Context, c.env = nil, nil
-	c.in.Body, c.in.Headers, c.in.Stream, c.out = nil, nil, nil, nil
+	c.in.Body, c.in.Headers, c.in.HeadersOf, c.in.Stream, c.out = nil, nil, nil, nil, nil
 }
 
 // write appends to the output, up to its limit.
