@@ -22,8 +22,9 @@ const (
 
 // Join is l with connections for a server of HTTP. That of net/http makes four
 // reads and three writes for a call over h2; here they become one of each for as
-// many calls as are at hand. Connections of TLS join their writes alone, for they
-// read ahead as it is, and those of HTTP/1.1 are left as they are.
+// many calls as are at hand. With TLS it is writes alone, for that reads ahead as it
+// is, and where the configuration is that of TLS.Config, which knows what will be
+// spoken. Connections of HTTP/1.1 are left as they are.
 //
 // A Write that has returned may still have to be made. Where it fails, each later
 // one does, with its error. Close ends reads and takes no more writes; what was
@@ -84,14 +85,17 @@ func (c *conn) Read(p []byte) (n int, err error) {
 // speaks looks at the first bytes. Should they have come one by one, it does
 // without what it would be good for.
 func (c *conn) speaks(first []byte) {
-	const handshake = 0x16 // the first byte of TLS
-	h2 := bytes.HasPrefix(first, []byte("PRI * "))
-	if h2 {
+	if bytes.HasPrefix(first, []byte("PRI * ")) {
 		c.ahead = bufio.NewReaderSize(c.Conn, readSize)
+		c.join()
 	}
+}
+
+// join has what is written from now on go out together.
+func (c *conn) join() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.joins = h2 || first[0] == handshake
+	c.joins = true
 }
 
 func (c *conn) isClosed() bool {

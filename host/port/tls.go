@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,9 @@ type TLS struct {
 	Key      string // of Cert
 	ClientCA string // who has to have signed what clients show; empty where they show nothing
 }
+
+// protocols are what is spoken, the first that a client speaks too.
+var protocols = []string{"h2", "http/1.1"}
 
 // lookEvery is how often the files are looked at, when somebody connects.
 const lookEvery = time.Second
@@ -34,7 +38,12 @@ func (t TLS) Config(log *slog.Logger) (*tls.Config, error) {
 	}
 	f.config, f.sum, f.read = first, sum, time.Now()
 	served := first.Clone()
-	served.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return f.now(), nil }
+	served.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if c, ok := hello.Conn.(*conn); ok && slices.Contains(hello.SupportedProtos, protocols[0]) {
+			c.join()
+		}
+		return f.now(), nil
+	}
 	return served, nil
 }
 
@@ -84,7 +93,7 @@ func (t TLS) read() (_ *tls.Config, sum [sha256.Size]byte, err error) {
 		return nil, sum, weft.Errorf(weft.InvalidArgument, "port.TLS", "%s and %s: %w", t.Cert, t.Key, err).
 			WithHint("the first has the certificate and its chain, the second its key, both in PEM")
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, Certificates: []tls.Certificate{pair}}
 	if t.ClientCA != "" {
 		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
 		if !c.ClientCAs.AppendCertsFromPEM(all[2]) {

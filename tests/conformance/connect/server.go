@@ -7,14 +7,14 @@ package connect
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
-	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -107,18 +107,28 @@ func asked(in io.Reader) (ask, error) {
 	}
 	creds := fields(top[7])
 	a.cert = creds[1]
-	pair, err := tls.X509KeyPair(creds[1], creds[2])
+	var err error
+	a.tls, err = configured(creds[1], creds[2], top[5])
+	return a, err
+}
+
+// configured is TLS as the host has it, of files.
+func configured(cert, key, clientCA []byte) (*tls.Config, error) {
+	dir, err := os.MkdirTemp("", "conformance")
 	if err != nil {
-		return ask{}, err
+		return nil, err
 	}
-	a.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	if ca := top[5]; len(ca) > 0 {
-		a.tls.ClientCAs, a.tls.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
-		if !a.tls.ClientCAs.AppendCertsFromPEM(ca) {
-			return ask{}, errors.New("the certificate for clients cannot be read")
+	defer os.RemoveAll(dir)
+	files := port.TLS{Cert: filepath.Join(dir, "cert"), Key: filepath.Join(dir, "key")}
+	if len(clientCA) > 0 {
+		files.ClientCA = filepath.Join(dir, "ca")
+	}
+	for name, data := range map[string][]byte{"cert": cert, "key": key, "ca": clientCA} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return nil, err
 		}
 	}
-	return a, nil
+	return files.Config(slog.New(slog.DiscardHandler)) // the files are not there later, and TLS stays as it was
 }
 
 // message is the last value of each field, a number in its encoding.
