@@ -143,11 +143,16 @@ func (i *instance) run(ctx context.Context, env Env, in *Input, out *Output) err
 	i.refuel()
 	i.stack[0] = uint64(len(in.Body))
 	err := i.f.CallWithStack(c, i.stack[:])
-	i.flush()
+	if c.asked {
+		i.flush()
+	}
 	if i.m.grows {
 		i.refusals()
 	}
-	if err = i.settle(err); err != nil {
+	if i.m.way != Handlers {
+		err = i.settle(err)
+	}
+	if err != nil {
 		err = i.failure(export, err)
 		c.finish()
 		return err
