@@ -84,19 +84,6 @@ func (m *Module) BoundTo(method string) (b weft.Binding, ok bool) {
 	return m.Manifest.Bind[i], true
 }
 
-// answering is the workflow to which the version of a module that is called has
-// bound a method; empty where none has.
-func (s *space) answering(method string) string {
-	for _, list := range s.modules {
-		if m, ok := current(list, ""); ok {
-			if b, ok := m.BoundTo(method); ok {
-				return b.Pinned
-			}
-		}
-	}
-	return ""
-}
-
 // serves reports whether m has something that is called without naming it: services,
 // or routes.
 func (m *Module) serves() bool { return m.Descriptors != nil || len(m.Manifest.Bind) > 0 }

@@ -69,13 +69,11 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "handler %s has no version %s", ref.Name, ref.Version).WithHint("it has %s", strings.Join(versions(with), ", "))
 	}
 	if b, ok := s.bound(ref.Name); ok {
-		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "%s is no handler: the workflow %s answers it", ref.Name, b.Pinned).WithHint("run that workflow: a step does by run")
+		service, _, _ := strings.Cut(ref.Name, "/")
+		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "%s is no handler: the workflow %s answers it", ref.Name, b.Pinned).
+			WithHint("run that workflow: a step does by run; or call %s@%s", ref.Name, service)
 	}
 	err := weft.Errorf(weft.NotFound, op, "no handler %q in namespace %s", ref.Name, ns)
-	if workflow := s.answering(ref.Name); workflow != "" {
-		service, _, _ := strings.Cut(ref.Name, "/")
-		return HandlerInfo{}, err.WithHint("workflow %s answers it: run that, or call %s@%s", workflow, ref.Name, service)
-	}
 	if near := workflows.Nearest(ref.Name, slices.Sorted(maps.Keys(s.handlers))); near != "" {
 		return HandlerInfo{}, err.WithHint("did you mean %s?", near)
 	}
