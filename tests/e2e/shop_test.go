@@ -24,7 +24,7 @@ func TestTheShopServesItsOrders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &talking{t: t, dir: dir, address: address}
+	w := &talking{t: t, dir: dir, address: address, isolation: "inline"}
 	w.start()
 	t.Cleanup(func() { _ = w.end(syscall.SIGKILL) })
 	w.must("module", "push", "order.wasm", "--grant")

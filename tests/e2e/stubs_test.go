@@ -66,7 +66,7 @@ func TestEachLanguageServesTypedMethods(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := &talking{t: t, dir: t.TempDir(), address: address}
+			w := &talking{t: t, dir: t.TempDir(), address: address, isolation: "inline"}
 			t.Setenv("PATH", filepath.Dir(tool)+":"+filepath.Dir(weftPath)+":"+os.Getenv("PATH"))
 			if said := w.must("module", "new", "--lang", l.name, "--proto", filepath.Join(protos, "echo.proto"), "echo"); !strings.Contains(said, "cd echo && "+l.test+"\n") {
 				t.Errorf("it says %s", said)
