@@ -108,7 +108,7 @@ func TestPeersOfEachLanguage(t *testing.T) {
 				return strings.NewReplacer("127.0.0.1:8787", address, "127.0.0.1:9090", at, `listen(9090, "127.0.0.1")`, `listen(`+at[strings.LastIndexByte(at, ':')+1:]+`, "127.0.0.1")`,
 					`("127.0.0.1", 9090)`, `("127.0.0.1", `+at[strings.LastIndexByte(at, ':')+1:]+`)`).Replace(text)
 			})
-			l := &leaseTest{&talking{t: t, dir: t.TempDir(), address: address}, at}
+			l := &leaseTest{&talking{t: t, dir: t.TempDir(), address: address, isolation: "inline"}, at}
 			l.start()
 			t.Cleanup(func() { _ = l.end(syscall.SIGKILL) })
 			l.readme(dir, folder, commands)
