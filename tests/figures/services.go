@@ -51,13 +51,16 @@ func conformance(ctx context.Context) (passed, failed int, err error) {
 	}
 	for _, test := range bytes.Split(out, []byte("=== RUN"))[1:] {
 		said := regexp.MustCompile(`(\d+) of (\d+) cases passed`).FindAllSubmatch(test, -1)
-		if said == nil {
-			return passed, failed, errors.Join(err, fmt.Errorf("a test says nothing of its cases: %s", test))
+		if said == nil { // of others below it
+			continue
 		}
 		all, _ := strconv.Atoi(string(said[0][2])) // digits
 		of, _ := strconv.Atoi(string(said[len(said)-1][2]))
 		good, _ := strconv.Atoi(string(said[len(said)-1][1]))
 		passed, failed = passed+all-(of-good), failed+of-good
+	}
+	if passed == 0 && err == nil {
+		err = fmt.Errorf("go test ./tests/conformance/connect says nothing of its cases: %s", out)
 	}
 	return passed, failed, err
 }
