@@ -322,11 +322,19 @@ func speaksJSON(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// The script json.txtar leaves no command out.
+// The scripts, json.txtar above all, leave no command out.
 func TestEveryCommandIsAskedForJSON(t *testing.T) {
-	script, err := os.ReadFile("testdata/json.txtar")
+	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
 		t.Fatal(err)
+	}
+	var script []byte
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script = append(script, data...)
 	}
 	names := 0
 	for _, noun := range commands(t) {
@@ -341,7 +349,7 @@ func TestEveryCommandIsAskedForJSON(t *testing.T) {
 			}
 			names++
 			if !regexp.MustCompile(`(?m)^(json weft ` + name + `\b|exec .*weft ` + name + ` .*--json)`).Match(script) {
-				t.Errorf("json.txtar does not ask weft %s", name)
+				t.Errorf("no script asks weft %s", name)
 			}
 		}
 	}
