@@ -255,10 +255,15 @@ func (s *Schema) wire(err error) error {
 const detailMax = 4 << 10
 
 // json is a detail as text, or nil where its type is not the module's.
-func (s *Schema) json(d weft.Detail) []byte {
+func (s *Schema) json(d weft.Detail) (text []byte) {
 	if s == nil || len(d.Value) > detailMax {
 		return nil
 	}
+	defer func() { // protobuf panics where the key of a map is there again with a wrong type
+		if recover() != nil {
+			text = nil
+		}
+	}()
 	t, err := s.types.FindMessageByName(protoreflect.FullName(d.Type))
 	if err != nil {
 		return nil
@@ -267,8 +272,7 @@ func (s *Schema) json(d weft.Detail) []byte {
 	if proto.Unmarshal(d.Value, m) != nil {
 		return nil
 	}
-	text, err := protojson.MarshalOptions{Resolver: s.types}.Marshal(m)
-	if err != nil {
+	if text, err = (protojson.MarshalOptions{Resolver: s.types}).Marshal(m); err != nil {
 		return nil
 	}
 	return text

@@ -29,11 +29,13 @@ func TestDetailsOfErrorsCanBeRead(t *testing.T) {
 			{Type: "orders.v1.GetRequest", Value: []byte("\x0a\x03o-1")},
 			{Type: "other.v1.Message", Value: []byte("\x0a\x01x")},
 			{Type: "orders.v1.GetRequest", Value: []byte("\xff")},
+			{Type: "orders.v1.Tags", Value: []byte("\x0a\x05\x0a\x01a\x08\x01")}, // a key twice, once of another type
 			{Type: "orders.v1.GetRequest", Value: protowire.AppendString([]byte("\x0a"), strings.Repeat("x", 4<<10))},
 		}}
 	}
+	source := read(t, "orders.proto")
 	set := services.New(services.Options{Own: []string{"weft.v1.Runs"}})
-	add(t, set, services.Module{Name: "orders", Version: "1", Schema: link(t, "orders", ordersSet(t)), Impl: impl})
+	add(t, set, services.Module{Name: "orders", Version: "1", Schema: link(t, "orders", compiled(t, map[string]string{"api.proto": source + "message Tags { map<string, int32> tags = 1; }"})), Impl: impl})
 	url := serve(t, set)
 
 	var said struct {
@@ -42,10 +44,10 @@ func TestDetailsOfErrorsCanBeRead(t *testing.T) {
 			Debug map[string]string
 		}
 	}
-	if _, answer := post(t, url+get.Procedure, `{}`); json.Unmarshal([]byte(answer), &said) != nil || len(said.Details) != 5 {
+	if _, answer := post(t, url+get.Procedure, `{}`); json.Unmarshal([]byte(answer), &said) != nil || len(said.Details) != 6 {
 		t.Fatal(answer)
 	}
-	for i, want := range []string{"o-1", "o-1", "", "", ""} {
+	for i, want := range []string{"o-1", "o-1", "", "", "", ""} {
 		d := said.Details[i]
 		if got := d.Debug["resourceName"] + d.Debug["id"]; got != want {
 			t.Errorf("%s has %v, want %q", d.Type, d.Debug, want)

@@ -214,7 +214,12 @@ func (m *Method) Message(arguments []byte) ([]byte, error) {
 
 // JSON is an answer of the method as protobuf maps it. Every field without
 // presence is there, also with its zero value.
-func (m *Method) JSON(message []byte) ([]byte, error) {
+func (m *Method) JSON(message []byte) (answer []byte, err error) {
+	defer func() { // protobuf panics where the key of a map is there again with a wrong type
+		if r := recover(); r != nil {
+			answer, err = nil, weft.Errorf(weft.Internal, "grpc", "the answer of %s cannot be read: %v", m.Path(), r)
+		}
+	}()
 	out := dynamicpb.NewMessage(m.desc.Output())
 	if err := proto.Unmarshal(message, out); err != nil {
 		return nil, weft.Errorf(weft.Internal, "grpc", "the answer of %s is no %s", m.Path(), m.desc.Output().FullName())

@@ -71,10 +71,15 @@ func TestAMessageGoesThereAndBack(t *testing.T) {
 	if _, err := m.Message([]byte(`{"cents":"many"}`)); weft.CodeOf(err) != weft.InvalidArgument {
 		t.Error(err)
 	}
-	if _, err := m.JSON([]byte{0xff}); weft.CodeOf(err) != weft.Internal {
-		t.Error(err)
+	for _, answer := range []string{"\xff", keyTwice} {
+		if _, err := m.JSON([]byte(answer)); weft.CodeOf(err) != weft.Internal {
+			t.Errorf("%q: %v", answer, err)
+		}
 	}
 }
+
+// keyTwice has a note whose key comes as a text and then as a number.
+const keyTwice = "\x32\x05\x0a\x01a\x08\x01"
 
 func TestADescriptorSetDescribesAServiceToo(t *testing.T) {
 	stamp := protodesc.ToFileDescriptorProto(timestamppb.File_google_protobuf_timestamp_proto)
