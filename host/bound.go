@@ -69,7 +69,7 @@ func (i methods) start(ctx context.Context, c *services.Call, b weft.Binding) er
 	if asked || b.Mode == weft.BindAsync {
 		return i.accept(c, run)
 	}
-	if run, err = rpc.Wait(ctx, i.h.drain, i.h.engine, run); err != nil {
+	if run, err = rpc.Wait(ctx, i.h.drainOf(ctx), i.h.engine, run); err != nil {
 		return err
 	}
 	if err := rpc.Failed(run); err != nil {

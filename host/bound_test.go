@@ -530,3 +530,27 @@ do:
 		t.Errorf("of a module that has gone: %d %s", status, answer)
 	}
 }
+
+func TestAStepThatWaitsForABoundMethodGoesOnAfterAShutdown(t *testing.T) {
+	s := serve(t, host.Options{})
+	s.deployBound("")
+	s.apply("", stepping("calling", "{ call: 'shop.v1.OrderService/Wait@shop.v1.OrderService' }"))
+	s.must("/weft.v1.RunService/Start", `{"workflow":"calling"}`)
+	runs := func(s *served, workflow string) string {
+		return s.must("/weft.v1.RunService/ListRuns", fmt.Sprintf(`{"workflow":%q}`, workflow))
+	}
+	wait(t, func() bool { return strings.Contains(runs(s, "listening"), "RUN_STATUS_PARKED") })
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s = serve(t, host.Options{DB: s.db})
+	s.must("/weft.v1.EventService/Publish", `{"events":[{"source":"/till","type":"order.paid","data":{"orderId":"7"}}]}`)
+	var answer string
+	wait(t, func() bool {
+		answer = runs(s, "calling")
+		return strings.Contains(answer, "RUN_STATUS_COMPLETED") || strings.Contains(answer, "RUN_STATUS_FAULTED")
+	})
+	if !strings.Contains(answer, "RUN_STATUS_COMPLETED") || strings.Count(runs(s, "listening"), `"id"`) != 1 {
+		t.Errorf("after the restart: %s", answer)
+	}
+}
