@@ -466,6 +466,7 @@ do:
 		{"a list with a part of the path", "POST", "/v1/checkout/7:pay", `[1]`, nil, 400, `the body is no JSON object`},
 		{"what is no JSON", "POST", "/v1/checkout", `{`, nil, 400, `the input is not JSON`},
 		{"text, as pages of other sites may send it", "POST", "/v1/checkout", `{}`, []string{"Content-Type", "text/plain"}, 400, `not application/json`},
+		{"nothing, as they may send it too", "POST", "/v1/checkout", ``, []string{"Origin", "https://other.example"}, 403, `a page of another site may not call this`},
 		{"an error", "POST", "/v1/reject", `{}`, nil, 409, `Sold out: no tea is left`},
 		{"one that does not wait", "POST", "/v1/begin", `{}`, nil, 202, `{"run":"`},
 		{"a caller who does not", "POST", "/v1/checkout", `{}`, []string{"Prefer", "respond-async"}, 202, `{"run":"`},

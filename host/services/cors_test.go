@@ -38,3 +38,31 @@ func TestPagesOfNamedOriginsMayCall(t *testing.T) {
 		})
 	}
 }
+
+// By REST a browser may send what it sends without asking first.
+func TestPagesOfOtherSitesAreRefused(t *testing.T) {
+	set := services.New(services.Options{})
+	add(t, set, library(t))
+	shop, other := []string{"Origin", "https://shop.example", "Sec-Fetch-Site", "cross-site"}, []string{"Origin", "https://other.example"}
+	for _, c := range []struct {
+		what    string
+		origins []string
+		method  string
+		from    []string
+		status  int
+	}{
+		{"a page that is named", []string{"https://shop.example"}, http.MethodDelete, shop, http.StatusOK},
+		{"a page that is not", []string{"https://shop.example"}, http.MethodDelete, other, http.StatusForbidden},
+		{"a page where none is named", nil, http.MethodDelete, shop, http.StatusForbidden},
+		{"a page where all are", []string{"*"}, http.MethodDelete, other, http.StatusOK},
+		{"what only reads", nil, http.MethodGet, shop, http.StatusOK},
+		{"no page", nil, http.MethodDelete, nil, http.StatusOK},
+		{"a page of the same origin", nil, http.MethodDelete, []string{"Sec-Fetch-Site", "same-origin"}, http.StatusOK},
+	} {
+		server := httptest.NewServer(services.CORS(c.origins, set))
+		if res, answer := ask(t, server.URL, c.method, "/v1/books/7", "", c.from...); res.StatusCode != c.status {
+			t.Errorf("%s: %d %s", c.what, res.StatusCode, answer)
+		}
+		server.Close()
+	}
+}
