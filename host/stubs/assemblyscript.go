@@ -9,36 +9,10 @@ import (
 )
 
 // tsFile is a file of AssemblyScript in the making.
-type tsFile struct {
-	writer
-	names map[any]string
-	taken map[string]bool
-}
+type tsFile struct{ named }
 
 func newTS(m *Model) *tsFile {
-	g := &tsFile{names: map[any]string{}, taken: map[string]bool{}}
-	for _, name := range strings.Fields("Array ArrayBuffer Boolean DataView Date Error Function JSON Map Math Number Object Promise Reflect RegExp Set StaticArray String Symbol Uint8Array") {
-		g.taken[name] = true // what the language has
-	}
-	for _, x := range m.Messages {
-		g.claim(x, x.Path)
-	}
-	for _, e := range m.Enums {
-		g.claim(e, e.Path)
-	}
-	for _, s := range m.Services {
-		g.claim(s, s.Path)
-	}
-	return g
-}
-
-func (g *tsFile) claim(of any, path []string) {
-	name := strings.ReplaceAll(goPath(path), "_", "")
-	for g.taken[name] {
-		name += "_"
-	}
-	g.taken[name] = true
-	g.names[of] = name
+	return &tsFile{newNamed(m, "Array ArrayBuffer Boolean DataView Date Error Function JSON Map Math Number Object Promise Reflect RegExp Set StaticArray String Symbol Uint8Array")} // what the language has
 }
 
 func assemblyscript(m *Model, _ Options) ([]byte, error) {

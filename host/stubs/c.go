@@ -13,32 +13,20 @@ var cWords = strings.Fields(`auto break case char const continue default do doub
 	return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false NULL`)
 
 // cFile is a header of C in the making.
-type cFile struct {
-	writer
-	names map[any]string // of messages, enums and services
-	taken map[string]bool
-}
+type cFile struct{ named }
 
 func newC(m *Model) *cFile {
-	g := &cFile{names: map[any]string{}, taken: map[string]bool{}}
+	g := &cFile{named{names: map[any]string{}, taken: map[string]bool{}}}
 	for _, x := range m.Messages {
-		g.claim(x, goPath(x.Path))
+		g.names[x] = g.free(goPath(x.Path))
 	}
 	for _, e := range m.Enums {
-		g.claim(e, goPath(e.Path))
+		g.names[e] = g.free(goPath(e.Path))
 	}
 	for _, s := range m.Services {
-		g.claim(s, snake(goPath(s.Path)))
+		g.names[s] = g.free(snake(goPath(s.Path)))
 	}
 	return g
-}
-
-func (g *cFile) claim(of any, name string) {
-	for g.taken[name] {
-		name += "_"
-	}
-	g.taken[name] = true
-	g.names[of] = name
 }
 
 func c(m *Model, _ Options) ([]byte, error) {
@@ -93,11 +81,7 @@ func (g *cFile) enum(e *Enum) {
 	prefix := strings.ToUpper(snake(strings.ReplaceAll(g.names[e], "_", ""))) + "_"
 	short := strings.ToUpper(snake(e.Path[len(e.Path)-1])) + "_"
 	for _, v := range e.Values {
-		name := prefix + strings.TrimPrefix(strings.ToUpper(v.Name), short)
-		for g.taken[name] {
-			name += "_"
-		}
-		g.taken[name] = true
+		name := g.free(prefix + strings.TrimPrefix(strings.ToUpper(v.Name), short))
 		g.note("  ", v.Comment)
 		g.line("  %s = %d,", name, v.Number)
 	}
@@ -122,7 +106,7 @@ func (g *cFile) message(m *Message) {
 	for _, f := range m.Fields {
 		if f.Value != nil {
 			entry := &Message{Name: m.Name + "." + f.Name, Fields: []*Field{f.Key, f.Value}}
-			g.claim(entry, name+"_"+f.Name+"_entry")
+			g.names[entry] = g.free(name + "_" + f.Name + "_entry")
 			g.names[f] = g.names[entry]
 			g.line("typedef struct %s %s;", g.names[entry], g.names[entry])
 			g.body(entry)

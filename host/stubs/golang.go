@@ -24,15 +24,13 @@ var goKnown = []string{"google/protobuf/any.proto", "google/protobuf/duration.pr
 
 // goFile is a file of Go in the making.
 type goFile struct {
-	writer
-	names   map[any]string  // of messages, enums, values and services
-	taken   map[string]bool // at the top of the package
+	named
 	imports map[string]bool
 }
 
 // newGo has a name for everything. What package known has is not its own.
 func newGo(m *Model) (g *goFile, own func(file string) bool) {
-	g = &goFile{names: map[any]string{}, taken: map[string]bool{"main": true, "weft": true, "wire": true, "known": true, "iter": true}, imports: map[string]bool{}}
+	g = &goFile{named{names: map[any]string{}, taken: map[string]bool{"main": true, "weft": true, "wire": true, "known": true, "iter": true}}, map[string]bool{}}
 	own = func(file string) bool { return slices.Contains(m.Sources, file) || !slices.Contains(goKnown, file) }
 	g.claim(m, own)
 	return g, own
@@ -109,15 +107,6 @@ func (g *goFile) claim(m *Model, own func(string) bool) {
 		g.names[s] = name
 		g.taken[name], g.taken["Unimplemented"+name], g.taken["Serve"+name] = true, true, true
 	}
-}
-
-// free is a name that nothing has yet.
-func (g *goFile) free(name string) string {
-	for g.taken[name] {
-		name += "_"
-	}
-	g.taken[name] = true
-	return name
 }
 
 // use is a name of a package, which is imported then.

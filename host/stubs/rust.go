@@ -14,36 +14,10 @@ var rustWords = strings.Fields(`as break const continue else enum extern false f
 	crate self super Self`)
 
 // rustFile is a file of Rust in the making.
-type rustFile struct {
-	writer
-	names map[any]string  // of messages, enums and services
-	taken map[string]bool // at the top of the module
-}
+type rustFile struct{ named }
 
 func newRust(m *Model) *rustFile {
-	g := &rustFile{names: map[any]string{}, taken: map[string]bool{}}
-	for _, name := range strings.Fields("Option Some None Vec String Box Result Ok Err Default Clone Copy Debug PartialEq Eq From Into BTreeMap") {
-		g.taken[name] = true // what the code has need of
-	}
-	for _, x := range m.Messages {
-		g.claim(x, x.Path)
-	}
-	for _, e := range m.Enums {
-		g.claim(e, e.Path)
-	}
-	for _, s := range m.Services {
-		g.claim(s, s.Path)
-	}
-	return g
-}
-
-func (g *rustFile) claim(of any, path []string) {
-	name := strings.ReplaceAll(goPath(path), "_", "")
-	for g.taken[name] {
-		name += "_"
-	}
-	g.taken[name] = true
-	g.names[of] = name
+	return &rustFile{newNamed(m, "Option Some None Vec String Box Result Ok Err Default Clone Copy Debug PartialEq Eq From Into BTreeMap")} // what the code has need of
 }
 
 func rust(m *Model, _ Options) ([]byte, error) {

@@ -119,3 +119,38 @@ func (w *writer) comment(indent, mark, text string) {
 		w.line("%s", strings.TrimRight(indent+mark+" "+strings.TrimSpace(line), " "))
 	}
 }
+
+// named is a text in the making with the names of what it defines.
+type named struct {
+	writer
+	names map[any]string  // of messages, enums and services, and of what a field or a value needs
+	taken map[string]bool // at the top
+}
+
+// newNamed has a name in one word for everything, and none of those taken.
+func newNamed(m *Model, taken string) named {
+	n := named{names: map[any]string{}, taken: map[string]bool{}}
+	for name := range strings.FieldsSeq(taken) {
+		n.taken[name] = true
+	}
+	claim := func(of any, path []string) { n.names[of] = n.free(strings.ReplaceAll(goPath(path), "_", "")) }
+	for _, x := range m.Messages {
+		claim(x, x.Path)
+	}
+	for _, e := range m.Enums {
+		claim(e, e.Path)
+	}
+	for _, s := range m.Services {
+		claim(s, s.Path)
+	}
+	return n
+}
+
+// free is a name that nothing has yet.
+func (n *named) free(name string) string {
+	for n.taken[name] {
+		name += "_"
+	}
+	n.taken[name] = true
+	return name
+}

@@ -13,34 +13,9 @@ var zigWords = strings.Fields(`addrspace align allowzero and anyframe anytype as
 	undefined isize usize comptime_int comptime_float noreturn`)
 
 // zigFile is a file of Zig in the making.
-type zigFile struct {
-	writer
-	names map[any]string
-	taken map[string]bool
-}
+type zigFile struct{ named }
 
-func newZig(m *Model) *zigFile {
-	g := &zigFile{names: map[any]string{}, taken: map[string]bool{}}
-	for _, x := range m.Messages {
-		g.claim(x, x.Path)
-	}
-	for _, e := range m.Enums {
-		g.claim(e, e.Path)
-	}
-	for _, s := range m.Services {
-		g.claim(s, s.Path)
-	}
-	return g
-}
-
-func (g *zigFile) claim(of any, path []string) {
-	name := strings.ReplaceAll(goPath(path), "_", "")
-	for g.taken[name] {
-		name += "_"
-	}
-	g.taken[name] = true
-	g.names[of] = name
-}
+func newZig(m *Model) *zigFile { return &zigFile{newNamed(m, "")} }
 
 func zig(m *Model, _ Options) ([]byte, error) {
 	g := newZig(m)
@@ -109,7 +84,7 @@ func (g *zigFile) message(m *Message) {
 	for _, f := range m.Fields {
 		if f.Value != nil {
 			entry := &Message{Name: m.Name + "." + f.Name, Comment: "An entry of " + f.Name + ".", Fields: []*Field{f.Key, f.Value}}
-			g.claim(entry, append(slices.Clone(m.Path), goName(f.Name)+"Entry"))
+			g.names[entry] = g.free(g.names[m] + goName(f.Name) + "Entry")
 			g.names[f] = g.names[entry]
 			g.body(entry)
 		}
