@@ -682,3 +682,11 @@ func TestWatchSeesTheEnd(t *testing.T) {
 		t.Errorf("%d looks, last %s, %v", n, last.Status, err)
 	}
 }
+
+func TestHowDeepACallSaysItIs(t *testing.T) {
+	for header, want := range map[string]int{"": 0, "7": 7, "-1": 0, "deep": 0, "9223372036854775807": engine.CallDepthMax, "99999999999999999999": engine.CallDepthMax} {
+		if got := engine.DepthOf(header); got != want {
+			t.Errorf("%q: %d and not %d", header, got, want)
+		}
+	}
+}

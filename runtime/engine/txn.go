@@ -307,10 +307,11 @@ func (d *direct) retryAfter(headers weft.Header, err error) weft.Header {
 // on several.
 const CallDepthMax = machine.RunDepthMax
 
-// DepthOf reads the header weft.HeaderDepth; without it a call is the outermost.
+// DepthOf reads the header weft.HeaderDepth; without it a call is the outermost. It is
+// CallDepthMax at most: who may have sent more must not have it wrap around.
 func DepthOf(header string) int {
 	depth, _ := strconv.Atoi(header)
-	return max(depth, 0)
+	return min(max(depth, 0), CallDepthMax)
 }
 
 const headerTrace = "traceparent"
