@@ -17,12 +17,9 @@ import (
 	"github.com/weftrun/weft/host/rpc"
 )
 
-// Where hosts are registered. It is no tenant's namespace, so that no workflow
-// of one reaches the API past its grants.
-const (
-	hostsNamespace = "weft"
-	hostsService   = "host"
-)
+// itself is a host as a peer. It is in no tenant's namespace, so that no workflow of
+// one reaches the API past its grants. A module may have other services there.
+var itself = peer{"weft", "host"}
 
 // registry is where a host says that it is there: its own, or that of another weft.
 type registry interface {
@@ -57,7 +54,7 @@ var unfit = regexp.MustCompile(`[^A-Za-z0-9.-]+|^[^A-Za-z0-9]+`)
 func hostname() string {
 	name, err := os.Hostname()
 	if err != nil {
-		return hostsService
+		return itself.service
 	}
 	return name
 }
@@ -125,12 +122,13 @@ func (h *Host) retract() {
 
 // deployed are the services of all versions of all modules that are live.
 func (h *Host) deployed() map[peer]bool {
-	has := map[peer]bool{{hostsNamespace, hostsService}: true}
+	has := map[peer]bool{itself: true}
 	for _, ns := range h.cat.Namespaces() {
 		for _, m := range h.cat.Services(ns) {
 			for _, method := range h.typed.Methods(ns, m.Name, m.Version) {
-				service, _, _ := strings.Cut(method, "/")
-				has[peer{ns, service}] = true
+				if service, _, _ := strings.Cut(method, "/"); weft.IsProcedure(method) { // and no route
+					has[peer{ns, service}] = true
+				}
 			}
 		}
 	}
@@ -146,7 +144,7 @@ func (a *announcer) declare(ctx context.Context) error {
 	}
 	has := a.h.deployed()
 	maps.DeleteFunc(has, func(p peer, _ bool) bool {
-		return p.ns != hostsNamespace && !a.h.typed.Serves(p.ns, p.service)
+		return p != itself && !a.h.typed.Serves(p.ns, p.service)
 	})
 	err := a.remove(ctx, has)
 	for p := range has {
@@ -157,7 +155,7 @@ func (a *announcer) declare(ctx context.Context) error {
 		switch i, err = a.at.Register(ctx, a.instance(p)); {
 		case err == nil:
 			a.held[p] = i
-		case weft.CodeOf(err) == weft.InvalidArgument && p.ns != hostsNamespace:
+		case weft.CodeOf(err) == weft.InvalidArgument && p != itself:
 			a.lost[p] = true
 			a.h.log.Warn("a service cannot be registered: it is called on this host alone", "registry", a.name, "namespace", p.ns, "service", p.service, "error", err)
 			err = nil
@@ -173,7 +171,7 @@ func (a *announcer) declare(ctx context.Context) error {
 // instance is this host as one of a service.
 func (a *announcer) instance(p peer) peers.Instance {
 	i := peers.Instance{Namespace: p.ns, Service: p.service, ID: a.id, URL: a.url, Zone: a.h.opts.Zone, Health: "/healthz"}
-	if p.ns != hostsNamespace {
+	if p != itself {
 		i.URL, i.Health = a.url+onlyPath+p.service, a.health
 	}
 	return i

@@ -147,3 +147,21 @@ func TestTheAddressOfAServiceLeadsNowhereElse(t *testing.T) {
 		s.must("/weft.v1.ModuleService/DeleteModule", `{"name":"asker","version":"1.0.0"}`)
 	}
 }
+
+// The namespace of hosts is one that anybody may name.
+func TestAModuleInTheNamespaceOfHosts(t *testing.T) {
+	s := serve(t, host.Options{})
+	s.apply("weft", stepping("echoed", "{ set: '${ . }' }"))
+	manifest := []byte(`{"name":"chat","version":"1.0.0","handlers":[{"name":"chat.v1.ChatService/Echo","export":"echo"},{"name":"chat.v1.ChatService/Fail","export":"fail"},{"name":"chat.v1.ChatService/Talk","export":"echo"}],"bind":[{"route":"POST /v1/echo","workflow":"echoed"}]}`)
+	if _, err := s.push(s.client(), &weftv1.PushHeader{Namespace: "weft", Manifest: manifest, Descriptors: said(t, chatProto)}, guest(), 256); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s = serve(t, host.Options{DB: s.db})
+	want := []string{"chat.v1.ChatService " + s.url + "/-/chat.v1.ChatService ACTIVE", "host " + s.url + " ACTIVE"}
+	if got := s.peersOf("weft"); !slices.Equal(got, want) {
+		t.Errorf("%q and not %q", got, want)
+	}
+}
