@@ -35,15 +35,23 @@ func (h *Host) register() {
 	context.AfterFunc(h.drain, func() { h.typed.Drain(rpc.ErrDraining) })
 }
 
-// admit refuses an upload whose services cannot be served.
+// admit refuses an upload whose services cannot be served. No other comes in meanwhile.
 func (h *Host) admit(ns string, m *catalog.Module) error {
 	served, err := served(h, ns, m)
 	if err != nil {
 		return err
 	}
 	h.changes.Lock()
+	defer h.changes.Unlock()
+	for _, s := range h.cat.Services(ns) { // one that came just before may still be on its way
+		if h.typed.Live(ns, s.Name, s.Version) {
+			continue
+		}
+		if before, err := h.linked(ns, s.Module); err == nil {
+			_ = h.typed.Add(before) // what cannot be is told by offer
+		}
+	}
 	h.admitted = served
-	h.changes.Unlock()
 	return h.typed.Check(served)
 }
 
