@@ -417,6 +417,12 @@ func TestHandlersAndWorkflowsCallAMethodThatAWorkflowAnswers(t *testing.T) {
 	if answer := s.must("/weft.v1.RunService/ListRuns", `{"workflow":"placing"}`); strings.Count(answer, `"id"`) != 1 {
 		t.Errorf("a handler with the same key started other runs: %s", answer)
 	}
+	s.deployAskerAs("asks-too", "shop.v1.OrderService/Place", "shop.v1.OrderService")
+	for _, key := range []string{"k", strings.Repeat("k", 256)} { // the key of another handler's call, and the longest
+		if status, answer := s.ask("/handlers/asks-too", `{"orderId":"9"}`, "Idempotency-Key", key); status != http.StatusOK || answer != `{"orderId":"9","status":"placed by the first"}` {
+			t.Errorf("by another handler, with a key of %d bytes: %d %s", len(key), status, answer)
+		}
+	}
 	calling := func(call string) string {
 		return fmt.Sprintf("document: { dsl: '1.0.3', namespace: shop, name: calling, version: '1.0.0' }\ndo:\n  - place: { call: '%s', with: { orderId: '8' } }\n", call)
 	}

@@ -137,7 +137,13 @@ func TestAMethodIsCalledAsAHandler(t *testing.T) {
 // deployAsker uploads a module whose handler ask calls the procedure.
 func (s *served) deployAsker(procedure, peers string) {
 	s.t.Helper()
-	manifest := fmt.Sprintf(`{"name":"asker","version":"1.0.0","handlers":[{"name":"ask"}],"grants":{"peers":[%q]}}`, peers)
+	s.deployAskerAs("ask", procedure, peers)
+}
+
+// deployAskerAs does that with a handler, and a module, of another name.
+func (s *served) deployAskerAs(handler, procedure, peers string) {
+	s.t.Helper()
+	manifest := fmt.Sprintf(`{"name":"%ser","version":"1.0.0","handlers":[{"name":%q,"export":"ask"}],"grants":{"peers":[%q]}}`, handler, handler, peers)
 	if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: []byte(manifest), Grant: true}, guestAsking(procedure, "idempotency-key"), 256); err != nil {
 		s.t.Fatal(err)
 	}
@@ -178,7 +184,7 @@ func TestAHandlerCallsAMethodOfAnotherModuleInProcess(t *testing.T) {
 
 func TestWhatACallInProcessTellsItsMethod(t *testing.T) {
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	for header, want := range map[string]string{"idempotency-key": "order-7/0", "traceparent": trace, "weft-depth": "1", "weft-caller": "asker@1.0.0", ":procedure": "/chat.v1.ChatService/Echo", ":timeout": ""} {
+	for header, want := range map[string]string{"idempotency-key": "ask-order-7/0", "traceparent": trace, "weft-depth": "1", "weft-caller": "asker@1.0.0", ":procedure": "/chat.v1.ChatService/Echo", ":timeout": ""} {
 		s := serve(t, host.Options{})
 		manifest := []byte(`{"name":"chat","version":"1.0.0","handlers":[{"name":"chat.v1.ChatService/Echo","export":"key"}]}`)
 		set := said(t, `syntax = "proto3"; package chat.v1; message Said {} service ChatService { rpc Echo(Said) returns (Said); }`)

@@ -273,13 +273,18 @@ func (e *Engine) Call(ctx context.Context, c weft.Call) (weft.Result, error) {
 	return e.transact(ctx, c, key, nil)
 }
 
-// keyOf is the idempotency key of a call, empty where it names none.
+// keyOf is the idempotency key of a call, empty where it names none. It has the name
+// of the handler: whoever has one key for all that belongs to an order may call
+// several, and what these ask for is not the same.
 func (e *Engine) keyOf(c weft.Call) (string, error) {
 	key := cmp.Or(c.Key, c.Headers.Get("idempotency-key"))
 	if len(key) > KeyMax {
 		return "", weft.Errorf(weft.InvalidArgument, "engine.Engine.Call", "the idempotency key has %d bytes, the limit is %d", len(key), KeyMax)
 	}
-	return key, nil
+	if key == "" {
+		return "", nil
+	}
+	return c.Handler.Name + "-" + key, nil
 }
 
 // transact runs a handler and commits what it did, with ack, as one

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -284,11 +286,21 @@ func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (
 	if err := seen.Wait(ctx); err != nil {
 		return weft.Response{}, err
 	}
-	r.IdempotencyKey = d.id("/") + "/" + strconv.Itoa(d.calls)
+	r.IdempotencyKey = short(d.id("/") + "/" + strconv.Itoa(d.calls))
 	d.calls++
 	res, err := d.e.out.Do(ctx, r)
 	errors.As(err, &d.open)
 	return res, err
+}
+
+// short is a key that a method of weft takes: of those inside each other, each is
+// longer than the one before.
+func short(key string) string {
+	if len(key) <= KeyMax {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
 }
 
 // retryAfter adds to the headers of a call that ended with err when its peer may

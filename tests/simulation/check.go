@@ -188,7 +188,7 @@ func (w *world) checkEvents(f *file) {
 		maps.Copy(due, s.events)
 	}
 	for _, c := range w.facts {
-		switch _, events := traces(c.key, []byte(scriptOf(c.what))); {
+		switch _, events := traces(called+c.key, []byte(scriptOf(c.what))); {
 		case c.refused:
 		case c.verb == publish:
 			may[c.key] = true

@@ -185,6 +185,9 @@ func (w *world) act(ctx context.Context, p *process, f *fact) (err error) {
 	return err
 }
 
+// called is what the engine puts before the key of a call of the handler work.
+const called = "work-"
+
 func (w *world) call(ctx context.Context, p *process, f *fact) error {
 	res, err := p.Call(ctx, weft.Call{Namespace: ns, Handler: weft.Ref{Name: "work"}, Headers: weft.Header{"idempotency-key": {f.key}},
 		Input: []byte(scriptOf(f.what))})

@@ -93,7 +93,7 @@ func (s *peers) take(p *process, r weft.Request) {
 	}
 	if strings.HasPrefix(string(r.Body), `{"as":`) {
 		at := strings.LastIndex(c.key, "/")
-		if want := fmt.Sprintf(`{"as":%q,"n":%s}`, c.key[:at], c.key[at+1:]); string(r.Body) != want {
+		if want := fmt.Sprintf(`{"as":%q,"n":%s}`, strings.TrimPrefix(c.key[:at], called), c.key[at+1:]); string(r.Body) != want {
 			s.w.violate("the call with the key %s says %s", c.key, r.Body)
 		}
 	}
