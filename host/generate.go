@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/guest"
@@ -21,7 +22,7 @@ import (
 // returns the file that it is in. language is that of the folder where it is empty.
 func GenerateModule(ctx context.Context, dir, language string) (file string, err error) {
 	const op = "host.GenerateModule"
-	names, err := protosIn(dir)
+	names, err := protosIn(ctx, dir)
 	if err != nil {
 		return "", err
 	}
@@ -53,7 +54,7 @@ func GenerateModule(ctx context.Context, dir, language string) (file string, err
 
 // regenerate is GenerateModule where there is generated code, and what it is of.
 func regenerate(ctx context.Context, dir string) error {
-	if names, err := protosIn(dir); err != nil || len(names) == 0 {
+	if names, err := protosIn(ctx, dir); err != nil || len(names) == 0 {
 		return err
 	}
 	for _, pattern := range []string{"*.weft.*", "src/*.weft.*"} {
@@ -139,19 +140,38 @@ func protosOf(ctx context.Context, proto, root string) (map[string][]byte, error
 // Descriptors is the descriptor set of the *.proto of a module's folder, which
 // BuildModule puts into the module; nil where there are none.
 func Descriptors(ctx context.Context, dir string) ([]byte, error) {
-	names, err := protosIn(dir)
+	names, err := protosIn(ctx, dir)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
 	return grpc.Compile(ctx, os.DirFS(dir), names...)
 }
 
-// protosIn are the names of the .proto files of a folder, but not of those in
-// folders below it, which are there to be imported.
-func protosIn(dir string) ([]string, error) {
-	found, err := filepath.Glob(filepath.Join(dir, "*.proto"))
-	for i := range found {
-		found[i] = filepath.Base(found[i])
+// protosIn are the .proto files that a module's folder serves: not those in folders
+// below it, and none with a service that another one imports, for that is called
+// and not served.
+func protosIn(ctx context.Context, dir string) ([]string, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.proto"))
+	if err != nil || len(names) == 0 {
+		return nil, err
 	}
-	return found, err
+	for i := range names {
+		names[i] = filepath.Base(names[i])
+	}
+	set, err := grpc.Sources(ctx, os.DirFS(dir), names...)
+	if err != nil {
+		return nil, err
+	}
+	imported := map[string]bool{}
+	for _, f := range set.File {
+		for _, name := range f.Dependency {
+			imported[name] = true
+		}
+	}
+	for _, f := range set.File {
+		if imported[f.GetName()] && len(f.Service) > 0 {
+			names = slices.DeleteFunc(names, func(name string) bool { return name == f.GetName() })
+		}
+	}
+	return names, nil
 }
