@@ -38,6 +38,8 @@ func TestTheQuickstartRunsAsTheReadmeSays(t *testing.T) {
 	for _, want := range []string{
 		"handlers  validate-order",
 		`"status":"accepted"`,
+		`{"order":{"orderId":"o-1"`,
+		`"status":"ORDER_STATUS_ACCEPTED"`,
 		"shop/remind-later:1.0.0 is live",
 		"PARKED: timer until",
 		"COMPLETED",
