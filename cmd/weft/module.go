@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,9 +42,9 @@ func (a *app) moduleCommand() *cobra.Command {
 			}
 			var rows [][]string
 			for _, m := range res.Modules {
-				rows = append(rows, []string{m.Name, m.Version, m.Digest[:12], cmp.Or(signer(m.Signature), "-"), m.Isolation, strings.Join(m.Handlers, ", ")})
+				rows = append(rows, []string{m.Name, m.Version, m.Digest[:12], cmp.Or(signer(m.Signature), "-"), m.Isolation, serves(m)})
 			}
-			return a.table(res, "NAME VERSION DIGEST SIGNED ISOLATION HANDLERS", rows)
+			return a.table(res, "NAME VERSION DIGEST SIGNED ISOLATION SERVES", rows)
 		}),
 		show,
 		verb("rm NAME:VERSION", "Remove a version", func(ctx context.Context, args []string) error {
@@ -219,13 +220,33 @@ func (b bar) clear() {
 	}
 }
 
+// handlers are those of a module that are no methods of its services.
+func handlers(m *weftv1.Module) []string {
+	return slices.DeleteFunc(slices.Clone(m.Handlers), func(name string) bool { return slices.Contains(m.Methods, name) })
+}
+
+// serves names the handlers and services of a module, and the routes that have no method.
+func serves(m *weftv1.Module) string {
+	names := handlers(m)
+	for _, method := range m.Methods {
+		name := method
+		if service, _, is := strings.Cut(method, "/"); is && !strings.Contains(service, " ") {
+			name = service
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return cmp.Or(strings.Join(names, ", "), "-")
+}
+
 func (a *app) showModule(m *weftv1.Module) error {
 	if done, err := a.json(m); done {
 		return err
 	}
 	a.printf("%s:%s  sha256 %.16s  %d bytes\n", m.Name, m.Version, m.Digest, m.Size)
-	if len(m.Handlers) > 0 {
-		a.printf("  handlers  %s\n", strings.Join(m.Handlers, ", "))
+	if names := handlers(m); len(names) > 0 {
+		a.printf("  handlers  %s\n", strings.Join(names, ", "))
 	}
 	for _, s := range m.Methods {
 		a.printf("  serves    %s\n", s)

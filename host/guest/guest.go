@@ -73,7 +73,7 @@ func NewService(dir, name, lang string, s Service) (test string, err error) {
 		return "", err
 	}
 	maps.Copy(files, s.Files) // over the first handler and its test
-	word := strings.NewReplacer("NAME", name, "TEST", l.testOf(name), "LANGUAGE", l.name, "SERVICES", strings.Join(s.Names, ", "), "PROTO", s.Proto, "GENERATED", s.Generated, "SERVICE", s.Names[0])
+	word := strings.NewReplacer("NAME", name, "TEST", l.testOf(name), "SERVICES", strings.Join(s.Names, ", "), "PROTO", s.Proto, "GENERATED", s.Generated, "SERVICE", s.Names[0])
 	for _, file := range []string{"README.md", "weft.yaml"} {
 		if s.Files[file] != nil {
 			continue
@@ -95,7 +95,7 @@ func lay(name, lang string) (l language, files map[string][]byte, err error) {
 		return l, nil, weft.Errorf(weft.InvalidArgument, op, "there is no template for %q", lang).WithHint("write one of %s", strings.Join(Languages(), ", "))
 	}
 	l, files = languages[at], map[string][]byte{}
-	word := strings.NewReplacer("NAME", name, "TEST", l.testOf(name), "LANGUAGE", l.name)
+	word := strings.NewReplacer("NAME", name, "TEST", l.testOf(name))
 	for _, folder := range []string{"all", lang} {
 		root := "templates/" + folder
 		err := fs.WalkDir(templates, root, func(path string, d fs.DirEntry, err error) error {
