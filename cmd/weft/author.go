@@ -56,7 +56,7 @@ func (a *app) authorCommands() []*cobra.Command {
 
 func (a *app) generateCommand() *cobra.Command {
 	var language, descriptors string
-	c := verb("generate [DIR]", "Write the code for the .proto of a module anew; a build does it by itself", func(ctx context.Context, args []string) error {
+	c := verb("generate [DIR]", "Write the code for the .proto of a module anew, as a build does", func(ctx context.Context, args []string) error {
 		dir := append(args, ".")[0]
 		file, err := host.GenerateModule(ctx, dir, language)
 		if err != nil {
@@ -98,7 +98,7 @@ func (a *app) newCommand() *cobra.Command {
 	})
 	c.Flags().StringVar(&language, "lang", "go", strings.Join(host.Languages(), ", "))
 	c.Flags().StringVar(&proto, "proto", "", "a .proto whose services it is to serve")
-	c.Flags().StringVar(&root, "proto-path", "", "folder that the imports of the .proto are named from; without it the folder of that")
+	c.Flags().StringVar(&root, "proto-path", "", "folder that imports of the .proto are named from; without it its own")
 	_ = c.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(host.Languages(), cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 	return c
 }

@@ -18,7 +18,7 @@ func (a *app) handlers() weftv1connect.HandlerServiceClient {
 
 func (a *app) handlerCommand() *cobra.Command {
 	var input string
-	call := verb("call NAME[:VERSION]", "Call a handler", func(ctx context.Context, args []string) error {
+	call := verb("call NAME[:VERSION]", "Call a handler, or a method of a service", func(ctx context.Context, args []string) error {
 		body, err := a.inputOf("--input", input)
 		if err != nil {
 			return err

@@ -80,7 +80,7 @@ func (a *app) pushCommand() *cobra.Command {
 	h := &weftv1.PushHeader{}
 	var manifest, descriptors, signature string
 	var c *cobra.Command
-	c = verb("push FILE.wasm", "Upload a module, with the manifest beside it (FILE.yaml or weft.yaml), its descriptors (FILE.binpb) and its signature (FILE.wasm.minisig)", func(ctx context.Context, args []string) (err error) {
+	c = verb("push FILE.wasm", "Upload a module with what lies beside it: FILE.yaml or weft.yaml, FILE.binpb, FILE.wasm.minisig", func(ctx context.Context, args []string) (err error) {
 		if descriptors != "" {
 			if h.Descriptors, err = os.ReadFile(descriptors); err != nil {
 				return err
