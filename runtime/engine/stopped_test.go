@@ -25,9 +25,21 @@ func (h *house) spoil(id string) {
 	}
 }
 
+// due makes the timer of a parked run one that the next start finds due.
+func (h *house) due(id string) {
+	h.t.Helper()
+	err := h.db.Update(h.t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec("update run set wake=1 where id=?", id)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 func TestARunThatCannotBeWokenIsToldOnceAndHoldsNoOther(t *testing.T) {
 	h := newHouse(t)
-	h.deploy("nap", "do:\n  - nap: { wait: { seconds: 3 } }\n")
+	h.deploy("nap", "do:\n  - nap: { wait: { hours: 1 } }\n")
 	h.deploy("ask", "do:\n  - it: { call: ask, with: { procedures: [bank/Charge] } }\n")
 	h.gate.set(func(g *fakeGate) {
 		g.open = &weft.OpenError{Namespace: ns, Peer: "bank", Until: time.Now().Add(time.Hour), Reason: "down"}
@@ -42,6 +54,7 @@ func TestARunThatCannotBeWokenIsToldOnceAndHoldsNoOther(t *testing.T) {
 	}
 	h.spoil(bad)
 	h.spoil(nap)
+	h.due(nap)
 	log := &logbook.Book{}
 	h.opts.Log = slog.New(slog.NewTextHandler(log, nil))
 	h.restart()
