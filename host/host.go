@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -229,7 +230,7 @@ func (h *Host) subscribe() {
 const heapFloor = 32 << 20
 
 // DrainMax is how long Serve lets calls in progress end. partTime of it is for
-// those who call meanwhile to hear that they are refused.
+// those who are connected to hear that they are refused, if they call meanwhile.
 const (
 	DrainMax = 10 * time.Second
 	partTime = 250 * time.Millisecond
@@ -246,6 +247,15 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	s := services.Server(h.parting(h.Handler()))
 	s.ErrorLog = slog.NewLogLogger(h.log.Handler(), slog.LevelWarn)
 	s.BaseContext = func(net.Listener) context.Context { return calls }
+	var open atomic.Int64 // connections
+	s.ConnState = func(_ net.Conn, is http.ConnState) {
+		switch is {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		}
+	}
 	err := h.announce(context.WithoutCancel(ctx), l.Addr())
 	if err != nil {
 		return errors.Join(err, l.Close(), h.Close(ctx))
@@ -263,8 +273,8 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error {
 	h.beginDrain()
 	late := time.AfterFunc(DrainMax/2, func() { cut(rpc.ErrDraining) })
 	defer late.Stop()
-	if err == nil {
-		time.Sleep(partTime)
+	for end := time.Now().Add(partTime); err == nil && open.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(partTime / 50)
 	}
 	if s.Shutdown(drain) != nil {
 		s.Close()

@@ -93,6 +93,18 @@ func TestShutdownLetsCallsEndAndEndsStreams(t *testing.T) {
 	begun := time.Now()
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.stop() }()
+	if statuses, err := last(health.Receive); connect.CodeOf(err) != connect.CodeUnavailable || len(statuses) != 1 || statuses[0].Status != notServing {
+		t.Errorf("health ends with %v, %v", statuses, err)
+	}
+	_, refused := weftv1connect.NewRunServiceClient(c).ListRuns(t.Context(), &weftv1.ListRunsRequest{})
+	if refused == nil || connect.CodeOf(refused) != connect.CodeUnavailable && time.Since(begun) < 250*time.Millisecond { // the port is closed then
+		t.Errorf("a new call: %v", refused)
+	}
+	if res, err := http.Post(s.url+"/handlers/echo", "text/plain", strings.NewReader("x")); err == nil {
+		if res.Body.Close(); res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("a new plain call: %s", res.Status)
+		}
+	}
 	if _, err := last(watch.Receive); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("a watched run ends with %v", err)
 	}
@@ -102,19 +114,8 @@ func TestShutdownLetsCallsEndAndEndsStreams(t *testing.T) {
 	if _, err := last(peers.Receive); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("watched peers end with %v", err)
 	}
-	if statuses, err := last(health.Receive); connect.CodeOf(err) != connect.CodeUnavailable || len(statuses) != 1 || statuses[0].Status != notServing {
-		t.Errorf("health ends with %v, %v", statuses, err)
-	}
 	if err := <-waited; connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "goes on after the restart") {
 		t.Errorf("a start that waits for its run ends with %v", err)
-	}
-	if _, err := weftv1connect.NewRunServiceClient(c).ListRuns(t.Context(), &weftv1.ListRunsRequest{}); connect.CodeOf(err) != connect.CodeUnavailable {
-		t.Errorf("a new call: %v", err)
-	}
-	if res, err := http.Post(s.url+"/handlers/echo", "text/plain", strings.NewReader("x")); err == nil {
-		if res.Body.Close(); res.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("a new plain call: %s", res.Status)
-		}
 	}
 	select {
 	case err := <-stopped:
@@ -183,4 +184,18 @@ func TestAHostThatIsClosedTwiceIsClosed(t *testing.T) {
 	if err := errors.Join(h.Close(context.Background()), h.Close(context.Background())); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestAHostThatNobodyIsConnectedToEndsAtOnce(t *testing.T) {
+	for range 10 {
+		s := serve(t, host.Options{})
+		begun := time.Now()
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if time.Since(begun) < 200*time.Millisecond {
+			return
+		}
+	}
+	t.Error("ten hosts took their time")
 }
