@@ -160,6 +160,18 @@ func (c *conn) write() {
 	}
 }
 
+// SetWriteDeadline leaves what is queued at least the time that Close does: TLS has no
+// more be written before it closes, and what it has written may still have to go out.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	queued := c.writing
+	c.mu.Unlock()
+	if linger := time.Now().Add(lingerTime); queued && !t.IsZero() && t.Before(linger) {
+		t = linger
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
 // CloseWrite sends what is queued, and then that there is no more.
 func (c *conn) CloseWrite() error {
 	c.mu.Lock()

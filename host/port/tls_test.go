@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weftrun/weft/host/port"
@@ -160,4 +161,43 @@ func TestFilesThatAreNoneAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With TLS an end has a deadline that is over at once, so that nothing more is written.
+func TestTheEndOfTLSSendsWhatIsQueued(t *testing.T) {
+	a := authority.New(t, t.TempDir(), "ca")
+	cert, key := a.Pair("weft")
+	config, err := port.TLS{Cert: cert, Key: key}.Config(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		there, here := net.Pipe()
+		defer here.Close()
+		joined, err := port.Join(one{conn: there}).Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := a.Client("")
+		shown.Time = func() time.Time { return outside } // that of the bubble is before all certificates
+		shown.ServerName, shown.NextProtos = "127.0.0.1", []string{"h2"}
+		client, server := tls.Client(here, shown), tls.Server(joined, config)
+		shaken := make(chan error, 1)
+		go func() { shaken <- server.HandshakeContext(t.Context()) }()
+		if err := client.HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-shaken; err != nil {
+			t.Fatal(err)
+		}
+		write(t, server, "the last word")
+		synctest.Wait() // it is on its way, and nobody has taken it
+		if err := server.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(client); string(got) != "the last word" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	})
 }
