@@ -211,7 +211,9 @@ func (h *Hooks) take(w http.ResponseWriter, r *http.Request, ns string, s *serve
 		return Invalid, err
 	}
 	fits, err := h.signed(ns, hook, r.Header, body)
-	h.tell(ns, s, err)
+	if fits || err != nil { // else there was perhaps no signature, and no secret was asked for
+		h.tell(ns, s, err)
+	}
 	switch {
 	case fits:
 	case err != nil:

@@ -352,3 +352,14 @@ func TestWhatIsWrongWithAHookIsSaidWithItsPlace(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoCallsDoesNotFillTheLog(t *testing.T) {
+	b := newBench(t, filepath.Join(t.TempDir(), "weft.db"), defined)
+	for range 3 {
+		b.post("/hooks/missing", "{}", "X-Hub-Signature-256", "sha256=00")
+		b.post("/hooks/missing", "{}") // for which no secret is asked
+	}
+	if got := strings.Count(b.log.String(), "a hook cannot use a secret"); got != 1 {
+		t.Errorf("the log has %d lines:\n%s", got, b.log.String())
+	}
+}
