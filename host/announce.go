@@ -147,6 +147,7 @@ func (a *announcer) declare(ctx context.Context) error {
 		return p != itself && !a.h.typed.Serves(p.ns, p.service)
 	})
 	err := a.remove(ctx, has)
+	maps.DeleteFunc(a.lost, func(p peer, _ bool) bool { return !has[p] })
 	for p := range has {
 		if _, held := a.held[p]; held || a.lost[p] || err != nil {
 			continue

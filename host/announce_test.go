@@ -165,3 +165,20 @@ func TestAModuleInTheNamespaceOfHosts(t *testing.T) {
 		t.Errorf("%q and not %q", got, want)
 	}
 }
+
+func TestANameThatWasTakenIsAskedForAgainWhenTheServiceComesAnew(t *testing.T) {
+	t.Parallel() // it waits for a beat
+	s := serve(t, host.Options{})
+	s.deployChat("1.0.0")
+	listed := compact(s.must("/weft.v1.RegistryService/ListInstances", `{}`))
+	instance := regexp.MustCompile(`"instance":("[^"]+")`).FindStringSubmatch(listed)[1]
+	taken := compact(s.must("/weft.v1.RegistryService/Register", `{"service":"chat.v1.ChatService","url":"http://127.0.0.1:1","instance":`+instance+`}`))
+	epoch := regexp.MustCompile(`"epoch":("\d+")`).FindStringSubmatch(taken)[1]
+	wait(t, func() bool {
+		return strings.Contains(s.log.String(), "another host has registered under the name of this one")
+	})
+	s.must("/weft.v1.ModuleService/DeleteModule", `{"name":"chat","version":"1.0.0"}`)
+	s.must("/weft.v1.RegistryService/Deregister", `{"service":"chat.v1.ChatService","instance":`+instance+`,"epoch":`+epoch+`}`)
+	s.deployChat("1.0.0")
+	s.hasPeers("anew", "chat.v1.ChatService "+s.url+"/-/chat.v1.ChatService ACTIVE")
+}
