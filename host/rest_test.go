@@ -2,19 +2,19 @@ package host_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"connectrpc.com/connect/v2"
-	"github.com/bufbuild/protocompile"
-	"github.com/bufbuild/protocompile/protoutil"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/weftrun/weft/host"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/workflows/grpc"
 )
 
 // routed is the encoded descriptors of SayService with a route for Echo.
@@ -38,20 +38,15 @@ func routed(t *testing.T, path string) []byte {
 // compiledSet is the encoded descriptors of files, by name and source.
 func compiledSet(t *testing.T, sources map[string]string) []byte {
 	t.Helper()
-	c := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(sources)})}
-	var set descriptorpb.FileDescriptorSet
-	for name := range sources {
-		files, err := c.Compile(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		set.File = append(set.File, protoutil.ProtoFromFileDescriptor(files[0]))
+	files := fstest.MapFS{}
+	for name, source := range sources {
+		files[name] = &fstest.MapFile{Data: []byte(source)}
 	}
-	raw, err := proto.Marshal(&set)
+	set, err := grpc.Compile(t.Context(), files, slices.Collect(maps.Keys(sources))...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return raw
+	return set
 }
 
 func (s *served) deployRouted(path string) error {

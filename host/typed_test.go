@@ -12,8 +12,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/grpcreflect/v2"
-	"github.com/bufbuild/protocompile"
-	"github.com/bufbuild/protocompile/protoutil"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 
@@ -29,16 +27,7 @@ const sayProto = `syntax = "proto3"; package say.v1;
 // said is the encoded descriptors of a file.
 func said(t *testing.T, source string) []byte {
 	t.Helper()
-	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(map[string]string{"api.proto": source})}}
-	files, err := c.Compile(t.Context(), "api.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{protoutil.ProtoFromFileDescriptor(files[0])}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
+	return compiledSet(t, map[string]string{"api.proto": source})
 }
 
 // sayer is the manifest of a version of the guest that serves SayService.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,6 +18,7 @@ import (
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/tests/page"
 )
 
 // process is a program beside weft.
@@ -95,22 +95,18 @@ func TestPeersOfEachLanguage(t *testing.T) {
 					t.Skipf("missing: %s", program)
 				}
 			}
-			address, err := freeAddress()
-			if err != nil {
-				t.Fatal(err)
-			}
+			w := newTalking(t, "inline")
 			at, err := freeAddress()
 			if err != nil {
 				t.Fatal(err)
 			}
 			dir, folder := t.TempDir(), filepath.Join(root, "sdk/peer", language)
 			commands := unpack(t, filepath.Join(folder, "README.md"), dir, func(text string) string {
-				return strings.NewReplacer("127.0.0.1:8787", address, "127.0.0.1:9090", at, `listen(9090, "127.0.0.1")`, `listen(`+at[strings.LastIndexByte(at, ':')+1:]+`, "127.0.0.1")`,
+				return strings.NewReplacer("127.0.0.1:8787", w.address, "127.0.0.1:9090", at, `listen(9090, "127.0.0.1")`, `listen(`+at[strings.LastIndexByte(at, ':')+1:]+`, "127.0.0.1")`,
 					`("127.0.0.1", 9090)`, `("127.0.0.1", `+at[strings.LastIndexByte(at, ':')+1:]+`)`).Replace(text)
 			})
-			l := &leaseTest{&talking{t: t, dir: t.TempDir(), address: address, isolation: "inline"}, at}
+			l := &leaseTest{w, at}
 			l.start()
-			t.Cleanup(func() { _ = l.end(syscall.SIGKILL) })
 			l.readme(dir, folder, commands)
 			for _, file := range []string{"main.go", "greeter.mjs", "greeter.py"} {
 				text, err := os.ReadFile(filepath.Join(dir, file))
@@ -139,19 +135,13 @@ func TestPeersOfEachLanguage(t *testing.T) {
 // unpack writes the files of a README and returns what it runs.
 func unpack(t *testing.T, readme, dir string, change func(string) string) (commands string) {
 	t.Helper()
-	text, err := os.ReadFile(readme)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range regexp.MustCompile("(?ms)^```(\\w+) ([^\n]+)\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
-		if name, is := strings.CutPrefix(f[2], "file="); is {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(change(f[3])), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		} else if f[1]+" "+f[2] == "sh run" {
-			commands += f[3]
+	for _, b := range page.Blocks(string(read(t, readme))) {
+		if name, is := b.File(); is {
+			page.Write(t, filepath.Join(dir, name), change(b.Text))
+		} else if b.Language+" "+b.Words == "sh run" {
+			commands += b.Text
 		} else {
-			t.Errorf("a block is neither a file nor run: %s %s", f[1], f[2])
+			t.Errorf("a block is neither a file nor run: %s %s", b.Language, b.Words)
 		}
 	}
 	if commands == "" {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -178,14 +177,7 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 			s.end(syscall.SIGKILL)
 		}
 	})
-	if !within(func() bool {
-		res, err := http.Get(ts.Getenv("WEFT_SERVER") + "/readyz")
-		if err != nil {
-			return false
-		}
-		res.Body.Close()
-		return res.StatusCode == http.StatusOK
-	}) {
+	if !within(func() bool { return ready(ts.Getenv("WEFT_SERVER")) }) {
 		ts.Fatalf("weft is not ready: %s", ts.ReadFile("weft.log"))
 	}
 }

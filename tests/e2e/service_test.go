@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -12,14 +13,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 
-	"github.com/bufbuild/protocompile"
-	"github.com/bufbuild/protocompile/protoutil"
 	"github.com/rogpeppe/go-internal/testscript"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/weftrun/weft/tests/page"
 	"github.com/weftrun/weft/tests/probe"
+	"github.com/weftrun/weft/workflows/grpc"
 )
 
 const (
@@ -38,12 +38,7 @@ grants: { state: ["*"] }
 // talker is the probe as a module that serves, with its files.
 func talker(t *testing.T) map[string][]byte {
 	t.Helper()
-	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{Accessor: protocompile.SourceAccessorFromMap(map[string]string{"talk.proto": talkProto})}}
-	files, err := c.Compile(t.Context(), "talk.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{protoutil.ProtoFromFileDescriptor(files[0])}})
+	set, err := grpc.Compile(t.Context(), fstest.MapFS{"talk.proto": {Data: []byte(talkProto)}}, "talk.proto")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +64,7 @@ func post(ts *testscript.TestScript, not bool, args []string) {
 	}
 }
 
-// talking is a weft in a folder that has what talker is.
+// talking is a weft with a folder and an address of its own.
 type talking struct {
 	t            *testing.T
 	dir, address string
@@ -79,28 +74,47 @@ type talking struct {
 
 // isolated runs a test of the talker in the host's process and in workers.
 func isolated(t *testing.T, test func(*testing.T, *talking)) {
+	t.Parallel() // they wait more than they work
 	for _, isolation := range []string{"inline", "process"} {
-		t.Run(isolation, func(t *testing.T) { test(t, startTalking(t, isolation)) })
+		t.Run(isolation, func(t *testing.T) {
+			t.Parallel()
+			test(t, startTalking(t, isolation))
+		})
 	}
+}
+
+// newTalking is one to start, which is killed when the test ends.
+func newTalking(t *testing.T, isolation string) *talking {
+	t.Helper()
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &talking{t: t, dir: t.TempDir(), address: address, isolation: isolation}
+	t.Cleanup(func() {
+		if w.cmd != nil {
+			_ = w.end(syscall.SIGKILL) // it may have ended
+		}
+	})
+	return w
 }
 
 // startTalking has the talker uploaded.
 func startTalking(t *testing.T, isolation string) *talking {
 	t.Helper()
-	w := &talking{t: t, dir: t.TempDir(), isolation: isolation}
+	w := newTalking(t, isolation)
 	for name, data := range talker(t) {
-		if err := os.WriteFile(filepath.Join(w.dir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var err error
-	if w.address, err = freeAddress(); err != nil {
-		t.Fatal(err)
+		w.write(name, data)
 	}
 	w.start()
-	t.Cleanup(func() { _ = w.end(syscall.SIGKILL) })
 	w.must("module", "push", "talker.wasm", "--descriptors", "talker.binpb", "--grant")
 	return w
+}
+
+// write writes a file of the folder.
+func (w *talking) write(name string, data []byte) {
+	w.t.Helper()
+	page.Write(w.t, filepath.Join(w.dir, name), string(data))
 }
 
 func (w *talking) weft(args ...string) *exec.Cmd {
@@ -121,18 +135,28 @@ func (w *talking) must(args ...string) string {
 func (w *talking) start() {
 	w.t.Helper()
 	w.cmd = w.weft("dev", "--isolation", w.isolation)
+	log, err := os.Create(filepath.Join(w.dir, "weft.log"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer log.Close()
+	w.cmd.Stderr = log
 	if err := w.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	if !within(func() bool {
-		res, err := http.Get("http://" + w.address + "/readyz")
-		if err == nil {
-			res.Body.Close()
-		}
-		return err == nil && res.StatusCode == http.StatusOK
-	}) {
-		w.t.Fatal("weft is not ready")
+	if !within(func() bool { return ready("http://" + w.address) }) {
+		w.t.Fatalf("weft is not ready: %s", read(w.t, log.Name()))
 	}
+}
+
+// ready reports whether a weft takes work.
+func ready(url string) bool {
+	res, err := http.Get(url + "/readyz")
+	if err != nil {
+		return false
+	}
+	res.Body.Close()
+	return res.StatusCode == http.StatusOK
 }
 
 // end is what weft exits with.
@@ -153,11 +177,17 @@ func (w *talking) talk() (say *io.PipeWriter, answer <-chan *http.Response) {
 
 func tell(t *testing.T, say io.Writer, messages ...string) {
 	t.Helper()
-	for _, m := range messages {
-		if _, err := say.Write(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m))), m...)); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := say.Write(framed(messages...)); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// framed are messages of a stream, as Connect sends them.
+func framed(messages ...string) (body []byte) {
+	for _, m := range messages {
+		body = append(binary.BigEndian.AppendUint32(append(body, 0), uint32(len(m))), m...)
+	}
+	return body
 }
 
 // hear is the next message of a stream, and whether it is the end's.
@@ -240,18 +270,42 @@ func toldThatWeftEnds(t *testing.T, w *talking) {
 
 // talk opens a stream over h2 whose messages are what comes from body; nil is no answer.
 func talk(t *testing.T, url string, body io.Reader) *http.Response {
-	protocols := &http.Protocols{}
-	protocols.SetUnencryptedHTTP2(true)
 	q, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/talk.v1.TalkService/Talk", body)
 	if err != nil {
 		t.Error(err)
 		return nil
 	}
 	q.Header.Set("Content-Type", "application/connect+proto")
-	res, err := (&http.Client{Transport: &http.Transport{Protocols: protocols}}).Do(q)
+	res, err := h2c.Do(q)
 	if err != nil {
 		t.Error(err)
 		return nil
 	}
 	return res
+}
+
+var h2c = func() *http.Client {
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: protocols}}
+}()
+
+// send is a request over h2, and its answer.
+func (w *talking) send(method, path, kind string, body []byte) (status int, answer string) {
+	w.t.Helper()
+	q, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+w.address+path, bytes.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	q.Header.Set("Content-Type", kind)
+	res, err := h2c.Do(q)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res.StatusCode, string(text)
 }

@@ -1,61 +1,20 @@
 package e2e_test
 
 import (
-	"encoding/binary"
-	"io"
-	"net/http"
-	"os/exec"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 )
 
 // The shop's order module, as make builds it and as it is pushed, serves its five
 // methods and their REST routes.
 func TestTheShopServesItsOrders(t *testing.T) {
-	dir := t.TempDir()
-	build := exec.Command("make", "-C", "guests", "OUT="+dir, dir+"/order.wasm", dir+"/order.yaml", dir+"/order.binpb")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	address, err := freeAddress()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &talking{t: t, dir: dir, address: address, isolation: "inline"}
+	w := newTalking(t, "inline")
+	command(t, "make", "-C", "guests", "OUT="+w.dir, w.dir+"/order.wasm", w.dir+"/order.yaml", w.dir+"/order.binpb")
 	w.start()
-	t.Cleanup(func() { _ = w.end(syscall.SIGKILL) })
 	w.must("module", "push", "order.wasm", "--grant")
 
-	protocols := &http.Protocols{}
-	protocols.SetUnencryptedHTTP2(true)
-	client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
-	ask := func(method, path, kind, body string) string {
-		t.Helper()
-		q, err := http.NewRequestWithContext(t.Context(), method, "http://"+address+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		q.Header.Set("Content-Type", kind)
-		res, err := client.Do(q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		answer, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(answer)
-	}
-	messages := func(all ...string) (body string) {
-		for _, m := range all {
-			body += string(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(m)))) + m
-		}
-		return body
-	}
+	messages := func(all ...string) string { return string(framed(all...)) }
 	const (
 		service = "/shop.v1.OrderService/"
 		plain   = "application/json"
@@ -75,7 +34,7 @@ func TestTheShopServesItsOrders(t *testing.T) {
 		{"those asked for are listed", "POST", service + "ListOrders", stream, messages(`{"orderIds":["o2","o1"]}`), `"orderId":"o2".*"orderId":"o1".*\{\}$`},
 		{"some are quoted, up to a wrong one", "POST", service + "QuoteOrders", stream, messages(`{"order":`+o1+`}`, `{}`), `\{"orderId":"o1","total":"1500"\}.*"code":"invalid_argument"`},
 	} {
-		if answer := ask(c.method, c.path, c.kind, c.body); !regexp.MustCompile(`(?s)` + c.want).MatchString(answer) {
+		if _, answer := w.send(c.method, c.path, c.kind, []byte(c.body)); !regexp.MustCompile(`(?s)` + c.want).MatchString(answer) {
 			t.Errorf("%s: %q is not %s", c.what, answer, c.want)
 		}
 	}

@@ -96,9 +96,7 @@ func TestNoCallFailsWhenWeftIsEndedUnderLoad(t *testing.T) {
 	for i := range wefts {
 		w := startTalking(t, "inline")
 		for name, data := range map[string]string{"probe.wasm": string(read(t, filepath.Join(w.dir, "talker.wasm"))), "probe.yaml": string(read(t, filepath.Join(root, "guests/probe/weft.yaml"))), "work.yaml": work} {
-			if err := os.WriteFile(filepath.Join(w.dir, name), []byte(data), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			w.write(name, []byte(data))
 		}
 		w.must("module", "push", "probe.wasm", "--grant")
 		w.must("workflow", "apply", "work.yaml")
@@ -247,9 +245,7 @@ func TestNoStepFailsWhenItsPeerIsEndedUnderLoad(t *testing.T) {
 		}
 	}
 	for name, data := range map[string][]byte{"payment.yaml": read(t, filepath.Join(root, "guests/payment/weft.yaml")), "pay.yaml": []byte(pay)} {
-		if err := os.WriteFile(filepath.Join(w.dir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		w.write(name, data)
 	}
 	w.must("module", "push", "payment.wasm", "--grant")
 	w.must("workflow", "apply", "pay.yaml")

@@ -1,10 +1,7 @@
 package e2e_test
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -12,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -21,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/weftrun/weft/tests/messages"
+	"github.com/weftrun/weft/tests/page"
 	"github.com/weftrun/weft/workflows/grpc"
 )
 
@@ -40,33 +37,17 @@ var stubLanguages = []struct{ name, test, from, to, find, missing string }{
 func TestEachLanguageServesTypedMethods(t *testing.T) {
 	protos := t.TempDir()
 	sources := messages.Kinds(t)
-	text, err := os.ReadFile("testdata/stubs/echo.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sources["echo.proto"] = string(text)
+	sources["echo.proto"] = string(read(t, "testdata/stubs/echo.proto"))
 	for name, text := range sources {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(protos, name)), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(protos, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		page.Write(t, filepath.Join(protos, name), text)
 	}
 	for _, l := range stubLanguages {
 		t.Run(l.name, func(t *testing.T) {
-			find := exec.Command("sh", "-c", l.find)
-			find.Dir = filepath.Join(root, "guests")
-			found, _ := find.Output() // not found is an error too
-			tool := strings.TrimSpace(string(found))
+			tool := page.Tool{Find: l.find}.At(t, filepath.Join(root, "guests"))
 			if tool == "" {
 				t.Skipf("missing: %s", l.missing)
 			}
-			address, err := freeAddress()
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := &talking{t: t, dir: t.TempDir(), address: address, isolation: "inline"}
+			w := newTalking(t, "inline")
 			t.Setenv("PATH", filepath.Dir(tool)+":"+filepath.Dir(weftPath)+":"+os.Getenv("PATH"))
 			if said := w.must("module", "new", "--lang", l.name, "--proto", filepath.Join(protos, "echo.proto"), "echo"); !strings.Contains(said, "cd echo && "+l.test+"\n") {
 				t.Errorf("it says %s", said)
@@ -76,51 +57,25 @@ func TestEachLanguageServesTypedMethods(t *testing.T) {
 			if out, err := first.CombinedOutput(); err != nil {
 				t.Fatalf("the tests of a new module: %v\n%s", err, out)
 			}
-			source, err := os.ReadFile(filepath.Join("testdata/stubs", l.from))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(w.dir, "echo", l.to), source, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			w.write(filepath.Join("echo", l.to), read(t, filepath.Join("testdata/stubs", l.from)))
 			t.Setenv("CARGO_PROFILE_RELEASE_LTO", "false") // it takes a minute
 			t.Setenv("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
 			w.must("module", "build", "echo")
 			w.start()
-			t.Cleanup(func() { _ = w.end(syscall.SIGKILL) })
 			w.must("module", "push", "echo/echo.wasm", "--grant")
-			echoes(t, protos, address)
-			streams(t, address)
+			echoes(t, protos, w)
+			streams(t, w)
 		})
 	}
 }
 
-// askEcho sends a body to a method, over HTTP/2.
-func askEcho(t *testing.T, address, method, kind string, body []byte) (status int, answer []byte) {
-	t.Helper()
-	q, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/echo.v1.EchoService/"+method, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q.Header.Set("Content-Type", kind)
-	res, err := h2c.Do(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if answer, err = io.ReadAll(res.Body); err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, answer
+// echo asks a method of the module.
+func (w *talking) echo(method, kind string, body []byte) (status int, answer string) {
+	w.t.Helper()
+	return w.send(http.MethodPost, "/echo.v1.EchoService/"+method, kind, body)
 }
 
-var h2c = func() *http.Client {
-	protocols := &http.Protocols{}
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Client{Transport: &http.Transport{Protocols: protocols}}
-}()
-
-func echoes(t *testing.T, protos, address string) {
+func echoes(t *testing.T, protos string, w *talking) {
 	t.Helper()
 	set, err := grpc.Sources(t.Context(), os.DirFS(protos), "echo.proto")
 	if err != nil {
@@ -145,12 +100,12 @@ func echoes(t *testing.T, protos, address string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, answer := dynamicpb.NewMessage(d), []byte(nil)
-			status, answer := askEcho(t, address, name, "application/proto", data)
+			got := dynamicpb.NewMessage(d)
+			status, answer := w.echo(name, "application/proto", data)
 			if status != http.StatusOK {
 				t.Fatalf("round %d: %s %x: %d %s", round, name, data, status, answer)
 			}
-			if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(answer, got); err != nil || !proto.Equal(got, m) {
+			if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal([]byte(answer), got); err != nil || !proto.Equal(got, m) {
 				t.Fatalf("round %d: %s was\n%v\nand is\n%v, %v", round, name, m, got, err)
 			}
 			if name != "Plain" && name != "Lists" { // the others have maps, at which protobuf may panic, and closed enums
@@ -159,16 +114,16 @@ func echoes(t *testing.T, protos, address string) {
 			damaged := r.Damage(data)
 			want := dynamicpb.NewMessage(d)
 			wrong := proto.UnmarshalOptions{AllowPartial: true, DiscardUnknown: true}.Unmarshal(damaged, want)
-			status, answer = askEcho(t, address, name, "application/proto", damaged)
+			status, answer = w.echo(name, "application/proto", damaged)
 			switch {
-			case wrong != nil && status == http.StatusBadRequest && strings.Contains(string(answer), "invalid_argument"):
+			case wrong != nil && status == http.StatusBadRequest && strings.Contains(answer, "invalid_argument"):
 				refused++
 			case wrong != nil || status != http.StatusOK:
 				t.Fatalf("%s %x: %d %s, and protobuf says %v", name, damaged, status, answer, wrong)
 			default:
 				accepted++
 				got.Reset()
-				if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(answer, got); err != nil || !proto.Equal(got, want) {
+				if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal([]byte(answer), got); err != nil || !proto.Equal(got, want) {
 					t.Fatalf("%s %x was\n%v\nand is\n%v, %v", name, damaged, want, got, err)
 				}
 			}
@@ -180,10 +135,10 @@ func echoes(t *testing.T, protos, address string) {
 		}
 		return m
 	}
-	if status, answer := askEcho(t, address, "Plain", "application/proto", deep(90)); status != http.StatusOK || !bytes.Equal(answer, deep(90)) {
+	if status, answer := w.echo("Plain", "application/proto", deep(90)); status != http.StatusOK || answer != string(deep(90)) {
 		t.Errorf("90 messages in each other: %d %x", status, answer)
 	}
-	if status, answer := askEcho(t, address, "Plain", "application/proto", deep(5000)); status != http.StatusBadRequest || !strings.Contains(string(answer), "more than 100 deep") {
+	if status, answer := w.echo("Plain", "application/proto", deep(5000)); status != http.StatusBadRequest || !strings.Contains(answer, "more than 100 deep") {
 		t.Errorf("5,000 messages in each other: %d %s", status, answer)
 	}
 	if refused < 50 || accepted < 50 {
@@ -191,7 +146,7 @@ func echoes(t *testing.T, protos, address string) {
 	}
 }
 
-func streams(t *testing.T, address string) {
+func streams(t *testing.T, w *talking) {
 	t.Helper()
 	for _, c := range []struct{ method, messages, want string }{
 		{"Count", `{} {} {}`, `^\{"anInt32":3\}\{\}$`},
@@ -200,13 +155,9 @@ func streams(t *testing.T, address string) {
 		{"Talk", `{"aString":"a"} {"aString":"b"}`, `^\{"aString":"a"\}\{"aString":"b"\}\{\}$`},
 		{"Talk", `{"aString":"a"} {"aString":"stop"} {"aString":"b"}`, `^\{"aString":"a"\}\{"error":.*"code":"aborted","message":"stopped".*"type":"kinds.Plain","value":"cgRzdG9w"`},
 	} {
-		var body []byte
-		for m := range strings.FieldsSeq(c.messages) {
-			body = append(binary.BigEndian.AppendUint32(append(body, 0), uint32(len(m))), m...)
-		}
-		_, answer := askEcho(t, address, c.method, "application/connect+json", body)
+		_, answer := w.echo(c.method, "application/connect+json", framed(strings.Fields(c.messages)...))
 		var all string
-		for in := bytes.NewReader(answer); in.Len() > 0; {
+		for in := strings.NewReader(answer); in.Len() > 0; {
 			m, _, err := hear(in)
 			if err != nil {
 				t.Fatal(err)
@@ -218,7 +169,7 @@ func streams(t *testing.T, address string) {
 		}
 	}
 	// A malformed message of a stream.
-	if _, answer := askEcho(t, address, "Talk", "application/connect+proto", []byte{0, 0, 0, 0, 1, 0xff}); !strings.Contains(string(answer), "invalid_argument") {
-		t.Errorf("a malformed message of a stream: %q", fmt.Sprint(string(answer)))
+	if _, answer := w.echo("Talk", "application/connect+proto", []byte{0, 0, 0, 0, 1, 0xff}); !strings.Contains(answer, "invalid_argument") {
+		t.Errorf("a malformed message of a stream: %q", answer)
 	}
 }
