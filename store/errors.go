@@ -43,12 +43,6 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() error { return f.error }
 
-// IsConflict reports whether err is a broken unique or primary key.
-func IsConflict(err error) bool {
-	var e sqlite3.Error
-	return errors.As(err, &e) && (e.ExtendedCode == sqlite3.ErrConstraintUnique || e.ExtendedCode == sqlite3.ErrConstraintPrimaryKey)
-}
-
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

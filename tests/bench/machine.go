@@ -90,9 +90,6 @@ func LoadAverage() string {
 	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
-// fileBytes is the size of a database with its log.
-func fileBytes(path string) int64 { return size(path) + size(path+"-wal") }
-
 func size(path string) int64 {
 	info, err := os.Stat(path)
 	if err != nil {
