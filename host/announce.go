@@ -233,16 +233,24 @@ func (a *announcer) renew() {
 
 // withdraw tells that this host takes no new calls.
 func (h *Host) withdraw(ctx context.Context) {
-	for _, a := range h.announced() {
-		a.last(ctx, "this host is not marked as draining", a.at.Drain)
-	}
+	h.everywhere(func(a *announcer) { a.last(ctx, "this host is not marked as draining", a.at.Drain) })
 }
 
 // depart takes the registrations back.
 func (h *Host) depart(ctx context.Context) {
-	for _, a := range h.announced() {
+	h.everywhere(func(a *announcer) {
 		a.last(ctx, "this host is not deregistered; its lease ends by itself", a.at.Deregister)
+	})
+}
+
+// everywhere does something in all registries at once: of one that does not answer
+// the others must not hear late.
+func (h *Host) everywhere(do func(*announcer)) {
+	var all sync.WaitGroup
+	for _, a := range h.announced() {
+		all.Go(func() { do(a) })
 	}
+	all.Wait()
 }
 
 // last does something to each lease, and no others are taken from then on.

@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/weftrun/weft/host"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
@@ -182,3 +184,41 @@ func TestANameThatWasTakenIsAskedForAgainWhenTheServiceComesAnew(t *testing.T) {
 	s.deployChat("1.0.0")
 	s.hasPeers("anew", "chat.v1.ChatService "+s.url+"/-/chat.v1.ChatService ACTIVE")
 }
+
+func TestRegistriesThatHangHoldUpNoShutdown(t *testing.T) {
+	t.Parallel() // it waits for calls that have no answer
+	a := serve(t, host.Options{})
+	there, err := url.Parse(a.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hang atomic.Bool
+	proxy := httputil.NewSingleHostReverseProxy(there)
+	var registries []string
+	for range 4 {
+		between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if hang.Load() {
+				_, _ = io.Copy(io.Discard, r.Body) // or the end of the caller is not seen
+				<-r.Context().Done()
+				return
+			}
+			proxy.ServeHTTP(w, r)
+		}))
+		defer between.Close()
+		registries = append(registries, between.URL)
+	}
+	b := serve(t, host.Options{Registries: registries})
+	b.peersOf("weft") // it serves
+	hang.Store(true)
+	began := time.Now()
+	if err := b.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 3*registryTime {
+		t.Errorf("the shutdown took %v", took)
+	}
+}
+
+// registryTime is how long a host waits for a registry's answer. It asks each twice
+// before it ends.
+const registryTime = 2 * time.Second
