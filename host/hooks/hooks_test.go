@@ -363,3 +363,13 @@ func TestWhoCallsDoesNotFillTheLog(t *testing.T) {
 		t.Errorf("the log has %d lines:\n%s", got, b.log.String())
 	}
 }
+
+func TestACallBecomesNoEventOfWeftItself(t *testing.T) {
+	b := newBench(t, filepath.Join(t.TempDir(), "weft.db"), "hooks: [{ name: any, scheme: hmac, secret: till, type: '{body kind}', header: X-Till }]")
+	const body = `{"kind":"weft.breaker.opened"}`
+	status, answer := b.post("/hooks/any", body, "X-Till", hex.EncodeToString(sum(sha256.New, "till", body)))
+	if status != http.StatusBadRequest || !strings.Contains(answer, "reserved for weft") {
+		t.Errorf("%d %s", status, answer)
+	}
+	b.events("default", 0)
+}
