@@ -96,6 +96,7 @@ func TestAHostIsInTheRegistryOfAnotherAndCalledByIt(t *testing.T) {
 }
 
 func TestARegistryThatDoesNotAnswerIsAskedAgain(t *testing.T) {
+	t.Parallel() // it waits for the next time for seconds
 	a := serve(t, host.Options{})
 	there, err := url.Parse(a.url)
 	if err != nil {
