@@ -70,7 +70,7 @@ export class Sender<T extends Message> {
 
 /** Runs a method with a message each way. Null is an empty answer. */
 export function unary<I extends Message, O extends Message>(n: u32, method: (ctx: Context, it: I) => O | null): u32 {
-  const ctx = new Context(n);
+  const ctx = Context.of(n);
   const it = instantiate<I>();
   decode(ctx.input, it);
   if (failed()) return leave(null);
@@ -80,7 +80,7 @@ export function unary<I extends Message, O extends Message>(n: u32, method: (ctx
 
 /** Runs a method that answers with a stream. */
 export function serverStream<I extends Message, O extends Message>(n: u32, method: (ctx: Context, it: I, to: Sender<O>) => void): u32 {
-  const ctx = new Context(n);
+  const ctx = Context.of(n);
   const it = new Messages<I>(ctx).next();
   if (it) method(ctx, it, new Sender<O>(ctx));
   else fail(Code.InvalidArgument, "the request is missing");
@@ -89,7 +89,7 @@ export function serverStream<I extends Message, O extends Message>(n: u32, metho
 
 /** Runs a method that takes a stream. */
 export function clientStream<I extends Message, O extends Message>(n: u32, method: (ctx: Context, it: Messages<I>) => O | null): u32 {
-  const ctx = new Context(n);
+  const ctx = Context.of(n);
   const out = method(ctx, new Messages<I>(ctx));
   if (!failed()) ctx.send<Bytes>(out ? encode(out) : new Uint8Array(0));
   return leave(null);
@@ -97,7 +97,7 @@ export function clientStream<I extends Message, O extends Message>(n: u32, metho
 
 /** Runs a method with a stream each way. */
 export function bidiStream<I extends Message, O extends Message>(n: u32, method: (ctx: Context, it: Messages<I>, to: Sender<O>) => void): u32 {
-  const ctx = new Context(n);
+  const ctx = Context.of(n);
   method(ctx, new Messages<I>(ctx), new Sender<O>(ctx));
   return leave(null);
 }
