@@ -21,7 +21,7 @@ func services(ctx context.Context) error {
 	passed, failed, failure := conformance(ctx)
 	figure("services.conformance_passed", float64(passed), "cases")
 	figure("services.conformance_failed", float64(failed), "cases")
-	bench := exec.CommandContext(ctx, "go", "run", ".", "-quick", "-for", "100ms", "-rounds", "15")
+	bench := exec.CommandContext(ctx, "go", "run", ".", "-quick", "-for", "100ms", "-rounds", "12")
 	bench.Dir, bench.Stderr = "tests/bench/services", os.Stderr
 	out, err := bench.Output()
 	if err != nil {
