@@ -18,6 +18,19 @@ type Model struct {
 	Services []*Service
 }
 
+// each hands over what m defines, in the order of a file.
+func (m *Model) each(enum func(*Enum), message func(*Message), service func(*Service)) {
+	for _, e := range m.Enums {
+		enum(e)
+	}
+	for _, x := range m.Messages {
+		message(x)
+	}
+	for _, s := range m.Services {
+		service(s)
+	}
+}
+
 // Enum is open in every language: a number without a name is a value too.
 type Enum struct {
 	Name    string // full, such as shop.v1.Order.Kind

@@ -4,6 +4,7 @@
 package stubs
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -120,6 +121,14 @@ func (w *writer) comment(indent, mark, text string) {
 	}
 }
 
+// doc is comment, or name where the .proto says nothing, in front of what it is about.
+func (w *writer) doc(indent, name, comment string) {
+	w.comment(indent, "///", cmp.Or(comment, name+"."))
+}
+
+// whole is the text, with one end of a line at its end.
+func (w *writer) whole() []byte { return []byte(strings.TrimRight(w.String(), "\n") + "\n") }
+
 // named is a text in the making with the names of what it defines.
 type named struct {
 	writer
@@ -144,6 +153,18 @@ func newNamed(m *Model, taken string) named {
 		claim(s, s.Path)
 	}
 	return n
+}
+
+// single is the type of a single value, where kinds has those that are no messages
+// and no enums.
+func (n *named) single(f *Field, kinds map[string]string) string {
+	switch {
+	case f.Message != nil:
+		return n.names[f.Message]
+	case f.Enum != nil:
+		return n.names[f.Enum]
+	}
+	return kinds[goKinds[f.Kind]]
 }
 
 // free is a name that nothing has yet.
