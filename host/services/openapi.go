@@ -255,7 +255,7 @@ func (s *Set) serveOpenAPI(w http.ResponseWriter, r *http.Request) {
 		answer, err = found.described()
 	case described != nil:
 		kind = "application/x-protobuf"
-		answer, err = described.Schema.Descriptors()
+		answer, err = described.descriptors()
 	case r.URL.Path == openAPIPath:
 		list := make([]jsonObject, 0, len(all))
 		slices.SortFunc(all, func(a, b id) int { return strings.Compare(a.String(), b.String()) })

@@ -379,8 +379,9 @@ type version struct {
 	rest   *tree
 	plain  []*rule
 
-	described func() ([]byte, error)      // by OpenAPI
-	explained func() (explanation, error) // to people
+	described   func() ([]byte, error)      // by OpenAPI
+	descriptors func() ([]byte, error)      // for who generates code
+	explained   func() (explanation, error) // to people
 
 	life    context.Context
 	end     context.CancelCauseFunc
@@ -396,6 +397,7 @@ func (s *Set) version(m Module) *version {
 	v.plain, _ = m.plainRules() // it has been checked
 	v.rest.add(v)
 	v.described = sync.OnceValues(func() ([]byte, error) { return m.Schema.OpenAPI(m.Name, m.Version, m.Bound, v.plain...) })
+	v.descriptors = sync.OnceValues(m.Schema.Descriptors)
 	v.explained = sync.OnceValues(func() (e explanation, err error) {
 		e.services, e.schemas, err = m.Schema.Describe()
 		for _, s := range e.services {
