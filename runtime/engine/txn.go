@@ -276,11 +276,10 @@ func (d *direct) id(string) string {
 }
 
 func (d *direct) carry(ctx context.Context, r weft.Request, seen store.Ticket) (weft.Response, error) {
-	headers := d.from.Headers
 	if d.from.HeadersOf != nil {
-		headers = d.from.HeadersOf()
+		d.from.Headers, d.from.HeadersOf = d.from.HeadersOf(), nil
 	}
-	if err := inside(&r, DepthOf(headers.Get(weft.HeaderDepth)), headers.Get(headerTrace)); err != nil {
+	if err := inside(&r, DepthOf(d.from.Headers.Get(weft.HeaderDepth)), d.from.Headers.Get(headerTrace)); err != nil {
 		return weft.Response{}, err
 	}
 	if err := seen.Wait(ctx); err != nil {
