@@ -56,10 +56,10 @@ func (t typed) Call(ctx context.Context, env wasm.Env, export string, in wasm.In
 	in.Headers = headers
 	if !t.json {
 		out, err := t.Code.Call(ctx, env, export, in)
-		if err == nil && out.Headers.Get("content-type") == "" {
+		if with := out.Fields(); err == nil && with.Headers.Get("content-type") == "" {
 			headers := weft.Header{"content-type": {"application/proto"}}
-			maps.Copy(headers, out.Headers)
-			out.Headers = headers
+			maps.Copy(headers, with.Headers)
+			out.With = &wasm.Fields{Headers: headers, Trailers: with.Trailers}
 		}
 		return out, err
 	}

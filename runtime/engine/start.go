@@ -331,7 +331,7 @@ func (e *Engine) perform(ctx context.Context, h catalog.Handler, c weft.Call, ke
 		if err == nil {
 			var ok bool
 			if ok, err = t.commit(ctx, ack); ok || err != nil {
-				return weft.Result{Output: res.Body, Headers: res.Headers, Trailers: res.Trailers}, err
+				return weft.Result{Output: res.Body, Headers: res.Fields().Headers, Trailers: res.Fields().Trailers}, err
 			}
 			err = errStale
 		}
@@ -339,7 +339,7 @@ func (e *Engine) perform(ctx context.Context, h catalog.Handler, c weft.Call, ke
 			if lost := t.seen.Wait(ctx); lost != nil {
 				return weft.Result{}, lost // what it read, and perhaps gave as its reason, was lost
 			}
-			return weft.Result{Headers: out.retryAfter(res.Headers, err), Trailers: res.Trailers}, err
+			return weft.Result{Headers: out.retryAfter(res.Fields().Headers, err), Trailers: res.Fields().Trailers}, err
 		}
 		if out.calls > 0 || k != nil && k.passed || try >= e.opts.StaleMax {
 			return weft.Result{}, weft.Errorf(weft.Aborted, "engine.Engine.Call", "the state that %s read changed while it ran", h.Ref).

@@ -60,7 +60,7 @@ func types(t ...api.ValueType) []api.ValueType { return t }
 // i64 is a length, or minus a code.
 var hostFuncs = []hostFunc{
 	{"input", types(i32, i32, i32), types(i32), false, func(c *call, s []uint64) {
-		s[0] = c.part(c.in.Body, s)
+		s[0] = c.part(c.body, s)
 	}},
 	{"result", types(i32, i32, i32), types(i32), false, func(c *call, s []uint64) {
 		s[0] = c.part(c.kept, s)

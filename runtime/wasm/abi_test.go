@@ -112,11 +112,11 @@ func TestTheABIIsAsItsPageSays(t *testing.T) {
 			if err != nil && c.out != "" {
 				got = err.Error()
 			}
-			for name := range out.Headers {
-				told = append(told, "header "+name+": "+out.Headers.Get(name))
+			for name := range out.Fields().Headers {
+				told = append(told, "header "+name+": "+out.Fields().Headers.Get(name))
 			}
-			for name := range out.Trailers {
-				told = append(told, "trailer "+name+": "+out.Trailers.Get(name))
+			for name := range out.Fields().Trailers {
+				told = append(told, "trailer "+name+": "+out.Fields().Trailers.Get(name))
 			}
 			for _, d := range weft.DetailsOf(err) {
 				told = append(told, "detail "+d.Type+": "+string(d.Value))

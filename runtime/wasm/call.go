@@ -35,17 +35,23 @@ const (
 // call is one invocation as the host functions see it. It is the context that
 // wazero hands them, so that they find it without a search.
 type call struct {
-	context.Context
-	i     *instance
-	env   Env
-	in    Input
-	out   []byte // the caller's own when the call has ended
-	asked bool   // the guest has asked the host for something: more of it may have been used
+	from
+	asked bool // asking has something: the guest has asked the host for it, or the caller has given it
 	asking
+	i *instance
 }
 
-// asking is what only a call that asks the host for something needs.
+// from is what every call has of who made it; it is cleared as one.
+type from struct {
+	context.Context
+	env  Env
+	body []byte
+	out  []byte // the caller's own when the call has ended
+}
+
+// asking is what only some calls have.
 type asking struct {
+	in        Input       // without Body and Into
 	headers   weft.Header // of the answer, unless they are sent
 	more      *exchange   // nil until the guest asks for something of it
 	kept      []byte      // for result: what did not fit, or the text of an error
@@ -54,6 +60,7 @@ type asking struct {
 	logged    int
 	owed      int64 // fuel for the host's work since the last look
 	spent     int64 // fuel of all slices that are used up
+	ticked    bool  // a slice has ended in it
 	starting  bool  // in _initialize, which reaches nothing
 	words     string
 	kernel    *kernel   // not nil once a plug-in has used it
@@ -63,19 +70,26 @@ type asking struct {
 
 // begin takes field after field: to copy what has just been written in other pieces
 // would wait for it to reach the cache.
-func (c *call) begin(i *instance, ctx context.Context, env Env, in *Input) {
-	c.i, c.Context, c.env = i, ctx, env
-	c.in.Body, c.in.Headers, c.in.HeadersOf, c.in.Stream, c.out = in.Body, in.Headers, in.HeadersOf, in.Stream, in.Into[:0]
+func (c *call) begin(ctx context.Context, env Env, in *Input) {
+	c.Context, c.env, c.body, c.out = ctx, env, in.Body, in.Into[:0]
+	if c.i.involved || in.Headers != nil || in.HeadersOf != nil || in.Stream != nil {
+		c.involve(in)
+	}
 }
 
-// finish drops what belongs to the caller.
-func (c *call) finish() {
-	if c.asked {
-		c.kernel.close(c)
-		c.asked, c.asking = false, asking{}
+// involve is what there is to do before some calls.
+func (c *call) involve(in *Input) {
+	c.asked = true
+	c.in.Headers, c.in.HeadersOf, c.in.Stream = in.Headers, in.HeadersOf, in.Stream
+	if c.i.m.isolated {
+		c.i.wake()
 	}
-	c.Context, c.env = nil, nil
-	c.in.Body, c.in.Headers, c.in.HeadersOf, c.in.Stream, c.out = nil, nil, nil, nil, nil
+}
+
+// finish drops what belongs to the caller, and what the call has asked for.
+func (c *call) finish() {
+	c.kernel.close(c)
+	c.asked, c.asking, c.from = false, asking{}, from{}
 }
 
 // write appends to the output, up to its limit.
@@ -88,7 +102,7 @@ func (c *call) write(b []byte) {
 
 // start begins the time of a call. Reading the clock takes longer than a call
 // that does nothing, so it is read before the first thing that may take long:
-// the host's work for the guest, or a slice of fuel. No more than one slice is
+// the host's work for the guest, or another slice of fuel. No more than one slice is
 // given away by that.
 func (c *call) start() {
 	if !c.end.IsZero() {
@@ -178,7 +192,9 @@ func (c *call) charge(fuel int64) {
 }
 
 // tick is called by metered code whenever a slice of fuel is used up, or when
-// its calls are nested too deep.
+// its calls are nested too deep. A call begins with what the last one of its instance has
+// left of a slice, for to set the fuel anew takes as long as a call that does nothing. So
+// of the slice that ends first no more is its own for sure than what it is overdrawn by.
 func tick(ctx context.Context, m api.Module, _ []uint64) {
 	c := callOf(ctx)
 	i := c.i
@@ -189,7 +205,12 @@ func tick(ctx context.Context, m api.Module, _ []uint64) {
 	if int64(depth.Get()) < 0 {
 		stop(weft.ResourceExhausted, "the calls of %s are nested too deep: is there a recursion without end?", i.m.words)
 	}
-	c.spend(slice - int64(fuel.Get()))
+	used := -int64(fuel.Get())
+	if c.ticked {
+		used += slice
+	}
+	c.ticked = true
+	c.spend(used)
 	c.look()
 	fuel.Set(slice)
 }

@@ -57,8 +57,8 @@ func TestHandlersReachWhatTheyImport(t *testing.T) {
 			}
 			switch c.handler {
 			case "header":
-				if out.Headers.Get("x-answer") != "yes" {
-					t.Errorf("headers: %v", out.Headers)
+				if out.Fields().Headers.Get("x-answer") != "yes" {
+					t.Errorf("headers: %v", out.Fields().Headers)
 				}
 			case "set":
 				if string(env.state["k"]) != "value" {

@@ -133,9 +133,7 @@ func BenchmarkLoop(b *testing.B) {
 			for b.Loop() {
 				a := shortest(&ours, func(in Input) (Output, error) { return m.Call(context.Background(), nil, "loop", in) })
 				if c := shortest(&theirs, func(in Input) (Output, error) {
-					var out Output
-					err := plain.run(context.Background(), nil, &in, &out)
-					return out, err
+					return plain.serve(in)
 				}); !slices.Equal(a, c) {
 					b.Fatalf("%q metered, %q unmetered", a, c)
 				}
@@ -164,8 +162,9 @@ func unmetered(b *testing.B, m *Module, wasm []byte) *instance {
 	if err != nil {
 		b.Fatal(err)
 	}
-	i := &instance{m: m, exports: make([]api.Function, len(m.handlers)), fuel: noFuel{}}
-	i.call.begin(i, ctx, nil, &Input{})
+	i := &instance{m: m, exports: make([]api.Function, len(m.handlers))}
+	i.call.i = i
+	i.call.begin(ctx, nil, &Input{})
 	config := wazero.NewModuleConfig().WithStartFunctions("_initialize").WithSysWalltime().WithSysNanotime()
 	withMemory := experimental.WithMemoryAllocator(&i.call, allocator{uint64(m.limits.MemoryMiB) << 20, i})
 	if i.mod, err = engine.InstantiateModule(withMemory, compiled, config); err != nil {
@@ -175,10 +174,15 @@ func unmetered(b *testing.B, m *Module, wasm []byte) *instance {
 	return i
 }
 
-// noFuel is a global of a module without a meter.
-type noFuel struct{ api.MutableGlobal }
-
-func (noFuel) Set(uint64) {}
+// serve runs the handler that was picked, as Module.Call does.
+func (i *instance) serve(in Input) (out Output, err error) {
+	said, err := i.run(context.Background(), nil, &in)
+	if said {
+		out, err = i.answer(err)
+		i.call.finish()
+	}
+	return out, err
+}
 
 // BenchmarkIdle says what an idle instance holds, as the process grows for a
 // hundred of them that have served a call.
@@ -191,11 +195,11 @@ func BenchmarkIdle(b *testing.B) {
 				serve := func(n int) { // that many at once, one in the other
 					var all []*instance
 					for range n {
-						i, err := m.take(context.Background(), nil, "echo")
+						i, err := m.prepare(context.Background(), nil, "echo", m.first())
 						if err != nil {
 							b.Fatal(err)
 						}
-						if err := i.run(context.Background(), nil, &Input{Body: make([]byte, 1<<10)}, &Output{}); err != nil {
+						if _, err := i.serve(Input{Body: make([]byte, 1<<10)}); err != nil {
 							b.Fatal(err)
 						}
 						all = append(all, i)

@@ -42,7 +42,7 @@ func (c *call) plugin() *kernel {
 	if c.kernel == nil {
 		c.kernel = &kernel{}
 		c.kernel.extend(c, kernelBegin)
-		c.kernel.input = c.kernel.put(c, c.in.Body)
+		c.kernel.input = c.kernel.put(c, c.body)
 	}
 	return c.kernel
 }

@@ -107,17 +107,17 @@ type Guest struct {
 // calls is within the limits of one call. The error is that of do, or what has
 // ended the guest, as Module.Call has it.
 func (m *Module) Drive(ctx context.Context, value any, do func(*Guest) error) (err error) {
-	i, err := m.take(ctx, nil, "")
+	i, err := m.prepare(ctx, nil, "", m.first())
 	if err != nil {
 		return err
 	}
+	i.uses++
 	i.broken = true // for whoever comes next
 	defer func() { m.give(i) }()
-	i.call.begin(i, ctx, nil, &Input{})
+	i.call.begin(ctx, nil, &Input{})
 	i.call.start()
 	defer i.call.finish()
 	i.call.guest, i.call.asked = &Guest{Value: value, i: i}, true
-	i.refuel()
 	defer func() {
 		if r := recover(); r != nil {
 			s, ours := r.(*stopped)

@@ -21,26 +21,28 @@ import (
 
 // instance is one guest with its memory; it serves one call at a time.
 type instance struct {
-	m       *Module
-	mod     api.Module
-	export  string         // the handler that it is to run
-	f       api.Function   // of it
-	exports []api.Function // by Module.handlers; nil until it is called
-	memory  *linear        // nil without one
-	fuel    api.MutableGlobal
-	depth   api.MutableGlobal
-	no      api.MutableGlobal
-	touch   api.MutableGlobal   // of an isolated module, as the next two
-	numbers []api.MutableGlobal // the guest's own
-	touched bool                // it may have changed state of the host's WASI
-	written [2]lines            // stdout and stderr
-	call    call
-	stack   [4]uint64
-	atStart int // bytes of memory after it was made
-	uses    int
-	in      int       // calls that took it from Module.next, and are not yet counted
-	covered time.Time // since when others are used before it, roughly; while it is idle
-	broken  bool      // it must not be called again
+	m        *Module
+	involved bool // each call has more to do before and after it than most have
+	mod      api.Module
+	export   string         // the handler that it is to run
+	f        api.Function   // of it
+	exports  []api.Function // by Module.handlers; nil until it is called
+	memory   *linear        // nil without one
+	fuel     api.MutableGlobal
+	depth    api.MutableGlobal
+	no       api.MutableGlobal
+	touch    api.MutableGlobal   // of an isolated module, as the next two
+	numbers  []api.MutableGlobal // the guest's own
+	touched  bool                // it may have changed state of the host's WASI
+	written  [2]lines            // stdout and stderr
+	call     call
+	stack    [4]uint64
+	atStart  int // bytes of memory after it was made
+	uses     int
+	counted  int       // of them, those that Module.calls has
+	turn     int       // it is given back without a look while it has fewer uses
+	covered  time.Time // since when others are used before it, roughly; while it is idle
+	broken   bool      // it must not be called again
 }
 
 // instantiate makes an instance; its start function and _initialize run
@@ -48,7 +50,8 @@ type instance struct {
 func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err error) {
 	i = &instance{m: m, exports: make([]api.Function, len(m.handlers))}
 	c := &i.call
-	c.begin(i, ctx, env, &Input{})
+	c.i = i
+	c.begin(ctx, env, &Input{})
 	c.starting, c.asked = true, true
 	defer c.finish()
 	defer func() {
@@ -83,6 +86,7 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 		}
 	}
 	i.atStart = i.size()
+	i.involved = m.isolated || m.grows || m.way != Handlers
 	return i, nil
 }
 
@@ -117,11 +121,6 @@ func (i *instance) worn() bool {
 	return size > i.atStart && size > i.m.memoryMark
 }
 
-// refuel gives the first slice of a call. The depth is as it was at the start:
-// every call that returned has given its own back, and after any other the
-// instance is broken.
-func (i *instance) refuel() { i.fuel.Set(slice) }
-
 // pick has the instance run a handler.
 func (i *instance) pick(export string, handler int) {
 	if i.exports[handler] == nil {
@@ -130,19 +129,25 @@ func (i *instance) pick(export string, handler int) {
 	i.export, i.f = export, i.exports[handler]
 }
 
-// run calls the handler that was picked. After an error that is not the guest's own
-// answer the instance is broken.
-func (i *instance) run(ctx context.Context, env Env, in *Input, out *Output) error {
-	c, export := &i.call, i.export
-	c.begin(i, ctx, env, in)
+// run calls the handler that was picked. Unless it has said something, or asked the
+// host for something, that was all.
+func (i *instance) run(ctx context.Context, env Env, in *Input) (said bool, err error) {
+	c := &i.call
+	c.begin(ctx, env, in)
 	i.uses++
-	i.broken = true // until it has returned
-	if i.m.isolated {
-		i.wake()
-	}
-	i.refuel()
 	i.stack[0] = uint64(len(in.Body))
-	err := i.f.CallWithStack(c, i.stack[:])
+	if err = i.f.CallWithStack(c, i.stack[:]); err != nil || c.asked || i.stack[0] != uint64(weft.OK) {
+		return true, err
+	}
+	c.from = from{}
+	return false, nil
+}
+
+// answer is that of a call. After an error that is not the guest's own answer the
+// instance is broken.
+func (i *instance) answer(err error) (out Output, _ error) {
+	c := &i.call
+	i.broken = true // until it is known
 	if c.asked {
 		i.flush()
 	}
@@ -153,20 +158,19 @@ func (i *instance) run(ctx context.Context, env Env, in *Input, out *Output) err
 		err = i.settle(err)
 	}
 	if err != nil {
-		err = i.failure(export, err)
-		c.finish()
-		return err
+		return out, i.failure(i.export, err)
 	}
 	i.broken = i.m.way == Command
-	out.Body, out.Headers = c.out, c.headers
+	if out.Body = c.out; c.headers != nil {
+		out.With = &Fields{Headers: c.headers}
+	}
 	if code := weft.Code(i.stack[0]); code != weft.OK {
-		err, out.Body = c.details(answer(export, code, out.Body)), nil
+		err, out.Body = c.details(failed(i.export, code, out.Body)), nil
 	}
-	if c.more != nil || in.Stream != nil {
-		err = c.exchanged(export, out, err)
+	if c.more != nil || c.in.Stream != nil {
+		err = c.exchanged(i.export, &out, err)
 	}
-	c.finish()
-	return err
+	return out, err
 }
 
 // flush logs what the guest has written without ending the line: the next call
@@ -187,9 +191,9 @@ func (i *instance) refusals() {
 	}
 }
 
-// answer is the error that a guest returned: a code, and as its output the
+// failed is the error that a guest returned: a code, and as its output the
 // message for it.
-func answer(export string, code weft.Code, message []byte) *weft.Error {
+func failed(export string, code weft.Code, message []byte) *weft.Error {
 	text := string(bytes.ToValidUTF8(message[:min(len(message), MessageMax)], []byte("\uFFFD")))
 	if code > weft.Unauthenticated {
 		return weft.Errorf(weft.Unknown, "handler "+export, "the handler returned %d, which is no code: %s", uint32(code), text)

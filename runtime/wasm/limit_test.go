@@ -6,6 +6,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -185,6 +186,25 @@ func TestAnImportCostsAHundredUnits(t *testing.T) {
 	for fuel, code := range map[int64]weft.Code{900_000: weft.ResourceExhausted, 1_400_000: weft.OK} {
 		if _, err := load(t, tiny("input", body), weft.Limits{Fuel: fuel}).Call(context.Background(), nil, "f", Input{}); weft.CodeOf(err) != code {
 			t.Errorf("with %d: %v", fuel, err)
+		}
+	}
+}
+
+// Of the slice that ends first in a call those before it have burnt: nobody pays for
+// another, and nobody runs on for two slices more.
+func TestACallDoesNotPayForTheFuelOfAnother(t *testing.T) {
+	turns := func(n int) string {
+		return "const64 " + strconv.Itoa(n) + " local1= loop local1 const64 1 sub64 local1= const64 0 local1 lt64 if br 1 end end const 0"
+	}
+	for _, c := range []struct {
+		turns int
+		code  weft.Code
+	}{{4_000, weft.OK}, {60_000, weft.ResourceExhausted}} { // of ten units or so
+		m := load(t, tiny("", turns(c.turns)), weft.Limits{Fuel: 60_000})
+		for n := range 50 {
+			if _, err := m.Call(context.Background(), nil, "f", Input{}); weft.CodeOf(err) != c.code {
+				t.Fatalf("call %d of %d turns: %v", n, c.turns, err)
+			}
 		}
 	}
 }

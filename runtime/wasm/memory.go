@@ -52,14 +52,14 @@ func (b *budget) give(n int64) {
 func (a allocator) Allocate(_, max uint64) experimental.LinearMemory {
 	max = min(max, a.max)
 	if max == 0 {
-		a.i.memory = &linear{m: a.i.m}
+		a.i.memory = &linear{i: a.i, m: a.i.m}
 		return a.i.memory
 	}
 	space, err := unix.Mmap(-1, 0, int(max), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
 		panic(fmt.Errorf("reserve %d bytes: %w", max, err))
 	}
-	a.i.memory = &linear{space: space, m: a.i.m}
+	a.i.memory = &linear{space: space, i: a.i, m: a.i.m}
 	return a.i.memory
 }
 
@@ -70,6 +70,7 @@ type linear struct {
 	space []byte
 	size  int // that the guest has
 	ready int // bytes that are there, or that come when they are touched
+	i     *instance
 	m     *Module
 	taken int64 // of the budget
 	born  bool  // it has had its first size
@@ -96,7 +97,7 @@ func (l *linear) Reallocate(size uint64) []byte {
 		l.taken += more
 		l.m.bytes.Add(more)
 	}
-	l.born, l.size = true, int(size)
+	l.born, l.size, l.i.turn = true, int(size), 0
 	if from := max(l.ready, lazyMax); int(size) > from {
 		_ = unix.Madvise(l.space[from:size], unix.MADV_POPULATE_WRITE) // a kernel before 5.14 cannot, and the guest pays on touch
 		l.ready = int(size)

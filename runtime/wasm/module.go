@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/tetratelabs/wazero"
 
@@ -40,11 +41,12 @@ type Module struct {
 	file    int    // in a worker, for the image; 0 where it is made when it is needed
 	image   *image // nil: an instance serves one call. Written before imaged, and then no more
 
-	// next is an instance at rest that keeps its place among running, so that one
-	// call after the other takes it and gives it back without mu. Nobody leaves it
-	// there while others are beside it: who waits for a place, or closes the module.
-	next   atomic.Pointer[instance]
-	beside atomic.Int32
+	// resident is an instance that keeps its place among running, so that one call
+	// after the other has it without mu. resting is 1 while no call has it, and who
+	// lowers that has it. Who would have its place instead adds 2: then it is given
+	// back with mu, where those are seen who wait.
+	resident *instance // written with mu locked, by who has it or makes it so
+	resting  atomic.Int32
 
 	mu      sync.Mutex
 	idle    []*instance   // guarded by mu; the one used last is last
@@ -68,9 +70,22 @@ type Input struct {
 
 // Output is what a handler has answered.
 type Output struct {
-	Body     []byte      // the caller's own, in Input.Into perhaps; empty for a call with a Stream
+	Body []byte  // the caller's own, in Input.Into perhaps; empty for a call with a Stream
+	With *Fields // nil for none
+}
+
+// Fields are what an answer has beside its body.
+type Fields struct {
 	Headers  weft.Header // those that Stream.SendHeaders has not sent
 	Trailers weft.Header
+}
+
+// Fields of the output.
+func (o Output) Fields() Fields {
+	if o.With == nil {
+		return Fields{}
+	}
+	return *o.With
 }
 
 // ErrTrap is wrapped by the error of a call that trapped: an unreachable
@@ -109,70 +124,106 @@ func (m *Module) Limits() weft.Limits { return m.limits }
 // not exist is Unimplemented. When as many calls as the module may have are in
 // progress, Call waits, until ctx ends or the time of a call has passed. What a
 // limit ended or refused wraps the Limit.
-func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (out Output, err error) {
+func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Output, error) {
 	if in.Stream != nil && m.way != Handlers {
 		return Output{}, noStreams(m.way)
 	}
-	if m.crew != nil {
-		if _, ok := m.handlers[export]; !ok {
-			return Output{}, errHandler(export)
+	i := m.first()
+	if i == nil || !same(i.export, export) {
+		if m.crew != nil {
+			return m.delegate(ctx, env, export, in)
 		}
-		if _, err := m.enter(ctx); err != nil {
+		var err error
+		if i, err = m.prepare(ctx, env, export, i); err != nil {
 			return Output{}, err
 		}
-		defer m.give(nil)
-		return m.crew.call(ctx, env, export, in)
 	}
-	i, err := m.take(ctx, env, export)
-	if err != nil {
-		return out, err
+	if said, err := i.run(ctx, env, &in); said {
+		return m.end(i, err)
 	}
-	defer m.give(i)
-	err = i.run(ctx, env, &in, &out)
-	return out, err
+	if !m.rest(i) {
+		m.give(i)
+	}
+	return Output{}, nil
 }
 
-// take is an idle instance or a new one, ready to run a handler, for one of the
-// calls that the module may have at once. give ends it.
-func (m *Module) take(ctx context.Context, env Env, export string) (*instance, error) {
-	i := m.next.Swap(nil)
-	if i != nil && i.export == export { // to hash the name would take as long as all the rest
-		i.in++
-		return i, nil
-	}
-	return m.prepare(ctx, env, export, i)
+// end is what a call has at its end whose guest has done anything that the host sees.
+func (m *Module) end(i *instance, err error) (Output, error) {
+	defer func() { // also when something of the caller's panics
+		i.call.finish()
+		if i.broken || !m.rest(i) {
+			m.give(i)
+		}
+	}()
+	return i.answer(err)
 }
 
-// prepare is take where i, the next instance if there is one, has run another handler.
+// delegate has a worker serve a call.
+func (m *Module) delegate(ctx context.Context, env Env, export string, in Input) (Output, error) {
+	if _, ok := m.handlers[export]; !ok {
+		return Output{}, errHandler(export)
+	}
+	if _, err := m.enter(ctx); err != nil {
+		return Output{}, err
+	}
+	defer m.give(nil)
+	return m.crew.call(ctx, env, export, in)
+}
+
+// same reports whether two strings are one in memory, as the name of a handler is from
+// call to call. To look at its letters, or to hash them, takes longer.
+func same(a, b string) bool { return len(a) == len(b) && unsafe.StringData(a) == unsafe.StringData(b) }
+
+// first is the resident, if it is at rest and nobody would have its place. rest or give
+// ends its call.
+func (m *Module) first() *instance {
+	if m.resting.CompareAndSwap(1, 0) {
+		return m.resident
+	}
+	return nil
+}
+
+// rest ends a call of the resident, unless somebody would have its place, or it is time
+// to look at it; then give does.
+func (m *Module) rest(i *instance) bool {
+	return !i.broken && i.uses < i.turn && m.resting.CompareAndSwap(0, 1)
+}
+
+// prepare is an instance ready to run a handler, for one of the calls that the module
+// may have at once: i, the resident, or if it is nil an idle or a new one. give ends it.
 func (m *Module) prepare(ctx context.Context, env Env, export string, i *instance) (_ *instance, err error) {
 	handler, ok := m.handlers[export]
 	if driven := m.own && export == ""; !ok && !driven {
 		if i != nil {
-			m.leave(i, true)
+			m.give(i)
 		}
 		return nil, errHandler(export)
 	}
-	if i != nil {
-		i.in++
-	} else if i, err = m.enter(ctx); i == nil && err == nil {
-		i, err = m.fresh(ctx, env)
+	if i == nil {
+		if i, err = m.enter(ctx); i == nil && err == nil {
+			i, err = m.fresh(ctx, env)
+		}
+		if err != nil {
+			return nil, err
+		}
+		i.counted++
 	}
-	if err == nil && ok {
+	if ok {
 		i.pick(export, handler)
 	}
-	return i, err
+	return i, nil
 }
 
 // enter lets a call in, to an idle instance if there is one.
 func (m *Module) enter(ctx context.Context) (*instance, error) {
-	m.beside.Add(1)
-	defer m.beside.Add(-1)
+	m.resting.Add(2)
+	defer m.resting.Add(-2)
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
 		return nil, errClosed()
 	}
-	if i := m.next.Swap(nil); i != nil { // and the place with it
+	if i := m.seize(); i != nil { // and the place with it
 		m.calls++
 		m.mu.Unlock()
 		return i, nil
@@ -288,12 +339,25 @@ func (r *Runtime) trim() (any bool) {
 	return any
 }
 
-// vacate frees the place that next holds: its instance is idle then, or closed.
+// seize is the resident, if it is at rest.
+func (m *Module) seize() *instance {
+	for {
+		v := m.resting.Load()
+		if v&1 == 0 {
+			return nil
+		}
+		if m.resting.CompareAndSwap(v, v-1) {
+			return m.resident
+		}
+	}
+}
+
+// vacate frees the place that the resident holds: it is idle then, or closed.
 func (m *Module) vacate() {
-	m.beside.Add(1)
-	defer m.beside.Add(-1)
-	if i := m.next.Swap(nil); i != nil {
-		m.leave(i, true)
+	m.resting.Add(2)
+	defer m.resting.Add(-2)
+	if i := m.seize(); i != nil {
+		m.leave(i, true, false)
 	}
 }
 
@@ -301,27 +365,34 @@ func (m *Module) vacate() {
 // one that has not been needed for long.
 func (m *Module) give(i *instance) {
 	fit := i != nil && !i.worn() && (!m.isolated || i.reset())
-	if fit && i.uses%turnMax != 0 && m.next.CompareAndSwap(nil, i) {
-		// Who has come beside it before this is seen here, and who comes later sees it.
-		if m.beside.Load() == 0 || !m.next.CompareAndSwap(i, nil) {
-			return
-		}
-	}
-	m.leave(i, fit)
+	m.leave(i, fit, fit && i.uses%turnMax != 0)
 }
 
-// leave gives up the place of a call, and its instance when it is fit for others.
-func (m *Module) leave(i *instance, fit bool) {
+// leave gives up the place of a call, and its instance when it is fit for others. One
+// that stays may become the resident and keep the place, when nobody waits for it.
+func (m *Module) leave(i *instance, fit, stays bool) {
 	drop := i
 	m.mu.Lock()
 	if i != nil {
-		m.calls += int64(i.in)
-		i.in = 0
+		m.calls += int64(i.uses - i.counted)
+		i.counted, i.turn = i.uses, 0
+		if m.resident == i {
+			m.resident = nil
+		}
+	}
+	next := m.waiting.Front()
+	if stays && !m.closed && next == nil && m.resident == nil {
+		if m.resident = i; !m.isolated { // those are reset after each call
+			i.turn = min(i.uses-i.uses%turnMax+turnMax, m.rt.opts.UsesMax)
+		}
+		m.resting.Add(1)
+		m.mu.Unlock()
+		return
 	}
 	if fit && !m.closed {
 		drop = m.keep(i)
 	}
-	if next := m.waiting.Front(); next != nil {
+	if next != nil {
 		m.waiting.Remove(next)
 		close(next.Value.(chan struct{}))
 	} else if m.running--; m.closed && m.running == 0 {
@@ -366,7 +437,7 @@ func (m *Module) Close(ctx context.Context) error {
 	m.mu.Lock()
 	first := !m.closed
 	if m.closed = true; first {
-		m.beside.Add(1) // for good
+		m.resting.Add(2) // for good
 	}
 	idle := m.idle
 	m.idle = nil

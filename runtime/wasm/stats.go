@@ -61,7 +61,7 @@ func (m *Module) Stats() ModuleStats {
 	m.vacate()
 	m.mu.Lock()
 	s := ModuleStats{Digest: m.key.digest, Calls: m.calls, Idle: len(m.idle), Running: m.running, Waiting: m.waiting.Len()}
-	if m.next.Load() != nil {
+	if m.resting.Load()&1 != 0 {
 		s.Idle, s.Running = s.Idle+1, s.Running-1
 	}
 	m.mu.Unlock()

@@ -61,7 +61,7 @@ func (c *call) receive() ([]byte, error) {
 	}
 	if c.in.Stream == nil {
 		x.ended = true
-		return c.in.Body, nil
+		return c.body, nil
 	}
 	v, err := c.outside(c.in.Stream.Recv)
 	switch {
@@ -133,7 +133,10 @@ func (c *call) renew() {
 // with err.
 func (c *call) exchanged(export string, out *Output, err error) error {
 	x := c.exchange()
-	if out.Trailers = x.trailers; err != nil {
+	if x.trailers != nil {
+		out.With = &Fields{out.Fields().Headers, x.trailers}
+	}
+	if err != nil {
 		return err
 	}
 	if len(out.Body) > 0 && (x.sent || c.in.Stream != nil) {

@@ -101,7 +101,6 @@ func (i *instance) startUp(ctx context.Context) error {
 		if f == nil || name == "__wasm_call_ctors" && i.mod.ExportedFunction("_initialize") != nil {
 			continue
 		}
-		i.refuel()
 		if _, err := f.Call(ctx, make([]uint64, len(f.Definition().ParamTypes()))...); err != nil {
 			return i.failure(name, err)
 		}
@@ -124,7 +123,7 @@ type stdin struct {
 }
 
 func (in *stdin) Read(p []byte) (int, error) {
-	rest := in.call.in.Body[in.at:]
+	rest := in.call.body[in.at:]
 	if len(rest) == 0 {
 		return 0, io.EOF
 	}

@@ -300,12 +300,16 @@ func (s *service) done(f frame) (Output, error) {
 		return Output{}, s.lost(&breach{"an output beside an error or messages"})
 	}
 	out := Output{Body: slices.Clone(body)}
+	var with Fields
 	var err error
-	if out.Headers, err = answered(f.part(5)); err == nil {
-		out.Trailers, err = answered(f.part(6))
+	if with.Headers, err = answered(f.part(5)); err == nil {
+		with.Trailers, err = answered(f.part(6))
 	}
 	if err != nil {
 		return Output{}, s.lost(err)
+	}
+	if with.Headers != nil || with.Trailers != nil {
+		out.With = &with
 	}
 	if f.n == 0 {
 		return out, nil

@@ -180,7 +180,7 @@ func (w *worksite) serve(m *Module) {
 		in.Stream = w
 	}
 	out, err := m.Call(w.ctx, env, export, in)
-	done := frame{kind: frameDone, parts: [][]byte{nil, nil, nil, nil, out.Body, packHeaders(out.Headers), packHeaders(out.Trailers), packDetails(weft.DetailsOf(err)), m.tally()}}
+	done := frame{kind: frameDone, parts: [][]byte{nil, nil, nil, nil, out.Body, packHeaders(out.Fields().Headers), packHeaders(out.Fields().Trailers), packDetails(weft.DetailsOf(err)), m.tally()}}
 	if err != nil {
 		var e *weft.Error
 		if !errors.As(err, &e) {

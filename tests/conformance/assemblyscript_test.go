@@ -52,8 +52,8 @@ func talks(t *testing.T, module string) {
 	if err != nil || !slices.Equal(s.out, []string{"A", "", strings.Repeat("B", 5000)}) {
 		t.Errorf("sent %.100q, %v", s.out, err)
 	}
-	if !reflect.DeepEqual(s.headers, weft.Header{"x-first": {"1"}}) || !reflect.DeepEqual(out.Trailers, weft.Header{"x-last": {"a", "b"}}) {
-		t.Errorf("headers %q, trailers %q", s.headers, out.Trailers)
+	if !reflect.DeepEqual(s.headers, weft.Header{"x-first": {"1"}}) || !reflect.DeepEqual(out.Fields().Trailers, weft.Header{"x-last": {"a", "b"}}) {
+		t.Errorf("headers %q, trailers %q", s.headers, out.Fields().Trailers)
 	}
 
 	env := &recorder{state: map[string]string{"stock": `{"left":0}`}}

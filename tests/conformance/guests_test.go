@@ -252,8 +252,8 @@ func TestGuests(t *testing.T) {
 					if c.code == weft.OK && !same(c.json, string(out.Body), want) {
 						t.Errorf("answered %.200q, want %.200q", out.Body, want)
 					}
-					if c.answer != nil && !reflect.DeepEqual(out.Headers, c.answer) {
-						t.Errorf("headers %q, want %q", out.Headers, c.answer)
+					if c.answer != nil && !reflect.DeepEqual(out.Fields().Headers, c.answer) {
+						t.Errorf("headers %q, want %q", out.Fields().Headers, c.answer)
 					}
 					if c.after != nil && !reflect.DeepEqual(env.state, c.after) {
 						t.Errorf("state %q, want %q", env.state, c.after)
@@ -278,14 +278,14 @@ func TestGuests(t *testing.T) {
 				if err != nil || len(out.Body) > 0 || !reflect.DeepEqual(s.headers, weft.Header{"x-kind": {"echo"}}) {
 					t.Errorf("%v, output %q, headers %q", err, out.Body, s.headers)
 				}
-				if want := []string{"a", "", "b\x00\xff", string(letters(9000))}; !slices.Equal(s.out, want) || !reflect.DeepEqual(out.Trailers, weft.Header{"x-messages": {"4"}}) {
-					t.Errorf("sent %.200q, trailers %q", s.out, out.Trailers)
+				if want := []string{"a", "", "b\x00\xff", string(letters(9000))}; !slices.Equal(s.out, want) || !reflect.DeepEqual(out.Fields().Trailers, weft.Header{"x-messages": {"4"}}) {
+					t.Errorf("sent %.200q, trailers %q", s.out, out.Fields().Trailers)
 				}
 			})
 			t.Run("without a stream the input is the only message", func(t *testing.T) {
 				out, err := m.Call(t.Context(), &recorder{}, "stream", wasm.Input{Body: []byte("hello")})
-				if err != nil || string(out.Body) != "hello" || !reflect.DeepEqual(out.Headers, weft.Header{"x-kind": {"echo"}}) || !reflect.DeepEqual(out.Trailers, weft.Header{"x-messages": {"1"}}) {
-					t.Errorf("%v, output %q, headers %q, trailers %q", err, out.Body, out.Headers, out.Trailers)
+				if err != nil || string(out.Body) != "hello" || !reflect.DeepEqual(out.Fields().Headers, weft.Header{"x-kind": {"echo"}}) || !reflect.DeepEqual(out.Fields().Trailers, weft.Header{"x-messages": {"1"}}) {
+					t.Errorf("%v, output %q, headers %q, trailers %q", err, out.Body, out.Fields().Headers, out.Fields().Trailers)
 				}
 			})
 			t.Run("an error with details", func(t *testing.T) {
