@@ -118,6 +118,7 @@ type Call struct {
 	Namespace string
 	Handler   Ref
 	Input     []byte
+	Into      []byte // room for the output, if it fits
 	Headers   Header
 	HeadersOf func() Header // makes Headers for a handler that looks at them; nil where they are made
 	Key       string        // by which the outside knows a second try; default the header idempotency-key

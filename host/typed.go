@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -140,12 +141,24 @@ func (i methods) Call(ctx context.Context, c *services.Call) error {
 	if call.Input, err = c.Recv(); err != nil {
 		return err
 	}
+	room := rooms.Get().(*[]byte)
+	defer rooms.Put(room)
+	call.Into = *room
 	res, err := i.h.engine.Serve(ctx, handler, call, nil)
 	if err := ended(c, res, err); err != nil {
 		return err
 	}
+	if n := cap(res.Output); n > cap(*room) && n <= roomMax {
+		*room = res.Output[:0] // free when it has been sent
+	}
 	return c.Send(res.Output)
 }
+
+// rooms are for the answers of methods with one message: what is sent is free again.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
+// roomMax is how large a room is kept.
+const roomMax = 64 << 10
 
 // timeoutOf are the milliseconds that a call has left, "" where it has no end.
 func timeoutOf(ctx context.Context) string {

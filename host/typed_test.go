@@ -78,6 +78,24 @@ func TestAnUploadWithDescriptorsIsAServiceAtOnce(t *testing.T) {
 	served(serve(t, host.Options{DB: s.db})) // and after a restart
 }
 
+// The answers of methods lie in rooms that the next call has again.
+func TestEachCallerGetsItsOwnAnswer(t *testing.T) {
+	s := serve(t, host.Options{})
+	s.deploySayer("1.0.0")
+	var callers sync.WaitGroup
+	for n := range 4 {
+		callers.Go(func() {
+			for i := range 60 {
+				message := fmt.Sprintf(`{"text":%q}`, strings.Repeat(string(rune('a'+n)), 1+i*i*29%100_000))
+				if status, answer := s.ask("/say.v1.SayService/Echo", message); status != http.StatusOK || answer != message {
+					t.Errorf("asked %.20q (%d), got %d %.20q (%d)", message, len(message), status, answer, len(answer))
+				}
+			}
+		})
+	}
+	callers.Wait()
+}
+
 func TestDescriptorsMayBeASectionOfTheModule(t *testing.T) {
 	s := serve(t, host.Options{})
 	module := wasm.AppendSection(guest(), wasm.DescriptorSection, said(t, sayProto))

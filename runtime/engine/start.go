@@ -319,7 +319,7 @@ func (e *Engine) perform(ctx context.Context, h catalog.Handler, c weft.Call, ke
 	for try := 0; ; try++ {
 		out.calls = 0
 		t := &txn{e: e, loss: e.losses.Load(), ns: c.Namespace, h: h, log: e.log, out: out}
-		in := wasm.Input{Body: c.Input, Headers: c.Headers, HeadersOf: c.HeadersOf}
+		in := wasm.Input{Body: c.Input, Into: c.Into, Headers: c.Headers, HeadersOf: c.HeadersOf}
 		if k != nil {
 			k.begin(t)
 			in.Stream = k
