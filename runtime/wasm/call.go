@@ -63,6 +63,7 @@ type asking struct {
 	ticked    bool  // a slice has ended in it
 	starting  bool  // in _initialize, which reaches nothing
 	words     string
+	stack     int       // bytes of it that are taken of the memory of all guests
 	kernel    *kernel   // not nil once a plug-in has used it
 	guest     *Guest    // not nil under Drive
 	looked    time.Time // when fuel was last spent, of a module of the host's own
@@ -89,6 +90,7 @@ func (c *call) involve(in *Input) {
 // finish drops what belongs to the caller, and what the call has asked for.
 func (c *call) finish() {
 	c.kernel.close(c)
+	c.unnest()
 	c.asked, c.asking, c.from = false, asking{}, from{}
 }
 
@@ -195,15 +197,11 @@ func (c *call) charge(fuel int64) {
 // its calls are nested too deep. A call begins with what the last one of its instance has
 // left of a slice, for to set the fuel anew takes as long as a call that does nothing. So
 // of the slice that ends first no more is its own for sure than what it is overdrawn by.
-func tick(ctx context.Context, m api.Module, _ []uint64) {
+func tick(ctx context.Context, _ api.Module, _ []uint64) {
 	c := callOf(ctx)
-	i := c.i
-	if i.fuel == nil { // the first time, in a start function perhaps
-		i.globals(m)
-	}
-	fuel, depth := i.fuel, i.depth
+	fuel, depth := c.i.fuel, c.i.depth
 	if int64(depth.Get()) < 0 {
-		stop(weft.ResourceExhausted, "the calls of %s are nested too deep: is there a recursion without end?", i.m.words)
+		tooDeep(c.i.m.words)
 	}
 	used := -int64(fuel.Get())
 	if c.ticked {
@@ -212,6 +210,7 @@ func tick(ctx context.Context, m api.Module, _ []uint64) {
 	c.ticked = true
 	c.spend(used)
 	c.look()
+	c.nest()
 	fuel.Set(slice)
 }
 

@@ -142,6 +142,9 @@ func (g *Guest) Call(export string, args ...uint64) uint64 {
 	}
 	stack := make([]uint64, max(len(args), 1))
 	copy(stack, args)
+	outer := g.i.f
+	g.i.f = f
+	defer func() { g.i.f = outer }()
 	if err := f.CallWithStack(&g.i.call, stack); err != nil {
 		panic(&stopped{err: g.i.failure(export, err)})
 	}

@@ -27,6 +27,8 @@ type instance struct {
 	export   string         // the handler that it is to run
 	f        api.Function   // of it
 	exports  []api.Function // by Module.handlers; nil until it is called
+	handler  int            // the place of f in it
+	ready    int            // how many of them are not nil
 	memory   *linear        // nil without one
 	fuel     api.MutableGlobal
 	depth    api.MutableGlobal
@@ -123,10 +125,23 @@ func (i *instance) worn() bool {
 
 // pick has the instance run a handler.
 func (i *instance) pick(export string, handler int) {
+	if i.f != nil && stackOf(i.f) > stackKeep {
+		i.renew()
+	}
 	if i.exports[handler] == nil {
+		if i.ready++; i.ready > functionsMax {
+			clear(i.exports)
+			i.ready = 1
+		}
 		i.exports[handler] = i.mod.ExportedFunction(export)
 	}
-	i.export, i.f = export, i.exports[handler]
+	i.export, i.handler, i.f = export, handler, i.exports[handler]
+}
+
+// renew lets go of the stack of the function that ran last.
+func (i *instance) renew() {
+	i.f = i.mod.ExportedFunction(i.export)
+	i.exports[i.handler] = i.f
 }
 
 // run calls the handler that was picked. Unless it has said something, or asked the
@@ -149,7 +164,9 @@ func (i *instance) answer(err error) (out Output, _ error) {
 	c := &i.call
 	i.broken = true // until it is known
 	if c.asked {
-		i.flush()
+		if i.flush(); c.stack > 0 {
+			i.renew()
+		}
 	}
 	if i.m.grows {
 		i.refusals()

@@ -96,13 +96,15 @@ func (m *Module) starters() []string {
 
 // startUp runs what a guest has to run before its first call.
 func (i *instance) startUp(ctx context.Context) error {
-	for _, name := range i.m.starters() {
+	defer func() { i.f = nil }()
+	for _, name := range append([]string{meter.StartExport}, i.m.starters()...) {
 		f := i.mod.ExportedFunction(name)
 		if f == nil || name == "__wasm_call_ctors" && i.mod.ExportedFunction("_initialize") != nil {
 			continue
 		}
+		i.f = f
 		if _, err := f.Call(ctx, make([]uint64, len(f.Definition().ParamTypes()))...); err != nil {
-			return i.failure(name, err)
+			return i.failure(strings.TrimPrefix(name, "weft:"), err)
 		}
 	}
 	return nil

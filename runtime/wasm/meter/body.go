@@ -300,7 +300,11 @@ func (b *body) instruction() {
 		return
 	case op == opCall || op == opRefFunc:
 		b.calls = b.calls || op == opCall
-		b.op(op, b.m.function(b.r.u32()))
+		i := b.r.u32()
+		if op == opRefFunc && b.m.starts(i) && !b.m.declared {
+			malformed("undeclared function index %d for ref.func", i)
+		}
+		b.op(op, b.m.function(i))
 		return
 	default:
 		b.plain(op)

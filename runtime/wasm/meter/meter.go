@@ -31,6 +31,7 @@ const (
 	TableExport = "weft:table" // mutable i64; elements that a table may grow to. It begins as Limits.Table
 	TouchExport = "weft:touch" // mutable i64; not 0 when the guest may have changed what is neither memory nor a number in a global: tables, segments
 	NoExport    = "weft:no"    // mutable i64; how often a table was not allowed to grow
+	StartExport = "weft:start" // () -> (), where the module has a start function: the host calls it, so that it has the stack in its hands
 	TickModule  = "weft/rt"
 	TickName    = "tick" // () -> (), called when one of them is below zero
 	reserved    = "weft:"
@@ -224,6 +225,8 @@ type rewriter struct {
 	info   Info
 
 	types      []Signature
+	start      []byte   // the section of the start function; nil where there is none
+	declared   bool     // ref.func may name the start function: it is named outside of code
 	blockTypes []uint32 // of each type with several results, the added type of a block with those
 	functions  []uint32 // type of each, imports first
 	imported   int      // how many of functions
@@ -259,6 +262,8 @@ func (m *rewriter) sections(module []byte) []section {
 		last = place
 		found[id] = content
 	}
+	m.start = found[startSection] // it becomes an export
+	delete(found, startSection)
 	var list []section
 	for _, id := range sectionOrder {
 		if content, ok := found[id]; ok {
@@ -287,8 +292,6 @@ func (m *rewriter) section(s section) []byte {
 		w = m.globalSection(r)
 	case exportSection:
 		w = m.exportSection(r)
-	case startSection:
-		w = appendU32(nil, m.function(r.u32()))
 	case elementSection:
 		w = m.elementSection(r)
 	case codeSection:
@@ -371,11 +374,17 @@ func (m *rewriter) functionSection(r *reader) []byte {
 
 // function is the new index of a function: tick comes after the imported ones.
 func (m *rewriter) function(i uint32) uint32 {
-	if within("function", i, len(m.functions)); int(i) >= m.imported {
+	if within("function", i, len(m.functions)); m.inside < 0 && m.starts(i) {
+		m.declared = true
+	}
+	if int(i) >= m.imported {
 		return i + 1
 	}
 	return i
 }
+
+// starts reports whether i is the start function.
+func (m *rewriter) starts(i uint32) bool { return m.start != nil && (&reader{b: m.start}).u32() == i }
 
 // tableSection gives every table a maximum, so that it cannot grow without end.
 func (m *rewriter) tableSection(r *reader) []byte {
@@ -482,7 +491,11 @@ func (m *rewriter) constant(r *reader, w []byte) []byte {
 
 func (m *rewriter) exportSection(r *reader) []byte {
 	n := r.count("exports", m.limits.Exports)
-	w := appendU32(nil, n+5+uint32(len(m.mutable)))
+	added := n + 5 + uint32(len(m.mutable))
+	if m.start != nil {
+		added++
+	}
+	w := appendU32(nil, added)
 	for range n {
 		name := r.name()
 		if strings.HasPrefix(name, reserved) {
@@ -505,7 +518,25 @@ func (m *rewriter) exportSection(r *reader) []byte {
 	for i, global := range m.mutable {
 		w = appendU32(append(appendName(w, GlobalExport(i)), 3), global)
 	}
+	if m.start != nil {
+		w = appendU32(append(appendName(w, StartExport), 0), m.startFunction())
+	}
 	return w
+}
+
+// startFunction is the new index of the start function.
+func (m *rewriter) startFunction() uint32 {
+	r := &reader{b: m.start}
+	i, declared := r.u32(), m.declared
+	f := m.function(i)
+	m.declared = declared // being exported is the host's doing
+	if s := m.types[m.functions[i]]; len(s.Params)+len(s.Results) > 0 {
+		malformed("its start function %d is %s, and must be () -> ()", i, s)
+	}
+	if r.p != len(r.b) {
+		malformed("section %d goes on after its end", startSection)
+	}
+	return f
 }
 
 func (m *rewriter) elementSection(r *reader) []byte {

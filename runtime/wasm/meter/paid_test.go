@@ -33,7 +33,9 @@ func counted(t *testing.T, module []byte) []byte {
 				s.body = cat(s.body, sized(countedBody(m, &reader{b: r.take(r.u32())})))
 			}
 		}
-		out = cat(out, sec(s.id, s.body))
+		if out = cat(out, sec(s.id, s.body)); s.id == exportSection && m.start != nil {
+			out = cat(out, sec(startSection, m.start))
+		}
 	}
 	return out
 }
@@ -78,7 +80,7 @@ func TestWhatModulesOfChanceDoIsPaid(t *testing.T) {
 		}
 		b.ticks = 1 // for the start, whose fuel begins at none
 		config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
-		pay, err := b.engine.InstantiateWithConfig(ctx, metered, config)
+		pay, err := started(b.engine.InstantiateWithConfig(ctx, metered, config))
 		if err != nil {
 			continue // a start that traps, or that may not end
 		}

@@ -200,7 +200,7 @@ func (s *spec) module(at string, was, is *stage, name, as string, wasm []byte) {
 func (g *stage) instantiate(name, as string, wasm []byte) (err error) {
 	g.last = nil
 	if wasm != nil {
-		g.last, err = g.engine.InstantiateWithConfig(context.Background(), wasm, wazero.NewModuleConfig().WithName(as).WithStartFunctions())
+		g.last, err = started(g.engine.InstantiateWithConfig(context.Background(), wasm, wazero.NewModuleConfig().WithName(as).WithStartFunctions()))
 	}
 	if err != nil {
 		g.last = nil

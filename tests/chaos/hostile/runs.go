@@ -41,11 +41,19 @@ func endless() []Run {
 		{"two functions that call each other", f.handler(code(get, []byte{0x10, 1}), code(get, []byte{0x10, 0})), weft.ResourceExhausted, "nested too deep"},
 		{"a recursion through the table", f.handler(code(get, []byte{0x41, 0, 0x11, 0, 0})), weft.ResourceExhausted, "nested too deep"},
 		{"a recursion with 4,000 locals", f.handler(locals(4_000, get, []byte{0x10, 0})), weft.ResourceExhausted, "nested too deep"},
+		{"a recursion that holds 2,000 values in each call", f.handler(holding(2_000)), weft.ResourceExhausted, "nested too deep"},
+		{"a recursion that holds 60,000 values in each call", f.handler(holding(60_000)), weft.ResourceExhausted, "nested too deep"},
 		{"an endless start function", frame{start: true}.handler(code(get), code(loop())), weft.ResourceExhausted, fuel},
 		{"a start function that calls itself", frame{start: true}.handler(code(get), code([]byte{0x10, 1})), weft.ResourceExhausted, "nested too deep"},
 		{"an endless _initialize", frame{initialize: true}.handler(code(get), code(loop())), weft.ResourceExhausted, fuel},
 		{"an _initialize that calls the host", frame{initialize: true, imports: []string{"state_delete"}}.handler(code(get), code([]byte{0x41, 0, 0x41, 0, 0x10, 0, 0x1a})), weft.FailedPrecondition, "called outside a handler"},
 	}
+}
+
+// holding is a function that calls itself while it holds n values.
+func holding(n int) []byte {
+	get := []byte{0x20, 0}
+	return code(times(n, cat(get, []byte{0x28, 2, 0})), get, []byte{0x10, 0}, repeat(n, 0x6a))
 }
 
 // greedy want all the memory, the table, the log and the host.

@@ -1,0 +1,102 @@
+package wasm
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/weftrun/weft"
+)
+
+// holding is the body of a function that calls the function at an index while it
+// holds n values. It never ends.
+func holding(n, index int) []byte {
+	var body []byte
+	for i := range n {
+		body = cat(body, []byte{0x20, 0, 0x28, 2}, u32(4*i)) // a load
+	}
+	body = cat(body, []byte{0x20, 0, 0x10}, u32(index))
+	for range n {
+		body = append(body, 0x6a) // what was loaded is needed
+	}
+	return code(body...)
+}
+
+func TestAStackHasALimitHoweverFewCallsThereAreOnIt(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		wasm  []byte
+		calls int
+	}{
+		{"2,000 values in each of 700 calls", program(holding(2_000, 0)), 1},
+		{"10,000 values in each of 150 calls", program(holding(10_000, 0)), 3},
+		{"in a start function", starting(holding(2_000, 0)), 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := open(t, Options{MemoryMax: 128 << 20})
+			m := loadIn(t, r, c.wasm, weft.Limits{})
+			for range c.calls {
+				_, err := m.Call(context.Background(), nil, "f", Input{})
+				if weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "nested too deep") {
+					t.Fatalf("got %v", err)
+				}
+			}
+			if s := m.Stats(); s.Bytes != 0 || r.memory.used.Load() != 0 {
+				t.Errorf("%d bytes are held afterwards, %d of all", s.Bytes, r.memory.used.Load())
+			}
+		})
+	}
+}
+
+// starting is a module with that body of a function, which its start function calls.
+func starting(body []byte) []byte {
+	return assemble(
+		sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f}, []byte{0x60, 0, 0})),
+		sec(3, vec([]byte{0}, []byte{1})),
+		sec(5, vec([]byte{0, 1})),
+		sec(7, vec([]byte{1, 'f', 0, 0})),
+		sec(8, []byte{1}),
+		sec(10, vec(sized(body), sized(code(0x41, 0, 0x10, 0, 0x1a)))),
+	)
+}
+
+func TestAStackCountsAsMemoryOfAllGuests(t *testing.T) {
+	m := loadIn(t, open(t, Options{MemoryMax: 4 << 20}), program(holding(2_000, 0)), weft.Limits{})
+	_, err := m.Call(context.Background(), nil, "f", Input{})
+	if weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "no memory for the stack of the handler: all guests together have their limit") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// deep is a handler that nests 60,000 calls and returns.
+var deep = code(0x20, 0, 0x45, 0x04, 0x7f, 0x41, 0, 0x05, 0x20, 0, 0x41, 1, 0x6b, 0x10, 0, 0x0b)
+
+func TestAFunctionAtRestHoldsNoDeepStack(t *testing.T) {
+	const handlers = 100
+	kinds, codes, exports := [][]byte{{0}}, [][]byte{sized(deep)}, [][]byte{}
+	for n := 1; n <= handlers; n++ { // each of them nests deep
+		kinds = append(kinds, []byte{0})
+		codes = append(codes, sized(code(0x41, 0xe0, 0xd4, 0x03, 0x10, 0)))
+		exports = append(exports, cat(sized([]byte{'f', byte('0' + n/10), byte('0' + n%10)}), []byte{0}, u32(n)))
+	}
+	m := load(t, assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f})), sec(3, vec(kinds...)), sec(7, vec(exports...)), sec(10, vec(codes...))), weft.Limits{})
+	for name := range m.handlers {
+		if _, err := m.Call(context.Background(), nil, name, Input{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.vacate()
+	all, ready := 0, 0
+	for _, f := range m.idle[0].exports {
+		if f != nil {
+			ready++
+			all += stackOf(f)
+		}
+	}
+	if all == 0 || all > functionsMax*stackKeep || ready > functionsMax {
+		t.Errorf("%d functions hold %d bytes of stack", ready, all)
+	}
+	if used := m.rt.memory.used.Load(); used != 0 {
+		t.Errorf("%d bytes of all guests' memory are taken", used)
+	}
+}
