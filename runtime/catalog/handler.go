@@ -92,9 +92,11 @@ func specOf(m *Module, handler string) *weft.HandlerSpec {
 	return nil
 }
 
-// terms are those that a module runs on.
+// terms are those that a module runs on. Its instances are its own: the same bytes in
+// another namespace, under another name or version have other grants and another
+// configuration, and a guest may keep in its memory what it has read of them.
 func (m *Module) terms() wasm.Terms {
-	return wasm.Terms{Limits: m.Manifest.Limits, Lifecycle: m.Manifest.Lifecycle, Isolation: m.Isolation}
+	return wasm.Terms{Limits: m.Manifest.Limits, Lifecycle: m.Manifest.Lifecycle, Isolation: m.Isolation, Owner: m.owner}
 }
 
 func (c *Catalog) load(ctx context.Context, m *Module) (*wasm.Module, error) {

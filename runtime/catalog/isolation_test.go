@@ -62,6 +62,7 @@ func TestCodeIsUnloadedOnlyWhereNobodyUsesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := catalog.Push{Wasm: tiny(2, "place"), Name: "order", Version: "1.0.0"}
+	there := map[weft.Isolation]wasm.Terms{}
 	var digest string
 	for _, space := range []string{ns, "acme"} {
 		pushed, err := cat.Push(t.Context(), space, p)
@@ -69,11 +70,12 @@ func TestCodeIsUnloadedOnlyWhereNobodyUsesIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		digest = pushed.Module.Digest
+		there[pushed.Module.Isolation] = termsOf(space, pushed.Module)
 	}
 	loaded := func(want ...weft.Isolation) {
 		t.Helper()
 		for _, isolation := range []weft.Isolation{weft.Inline, weft.Process} {
-			_, got := s.rt.Loaded(digest, wasm.Terms{Isolation: isolation})
+			_, got := s.rt.Loaded(digest, there[isolation])
 			if should := len(want) > 0 && want[0] == isolation; got != should {
 				t.Errorf("%s is loaded: %v", isolation, got)
 			} else if should {
@@ -91,4 +93,43 @@ func TestCodeIsUnloadedOnlyWhereNobodyUsesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	loaded()
+}
+
+// termsOf are those that a version of a module runs on.
+func termsOf(ns string, m *catalog.Module) wasm.Terms {
+	return wasm.Terms{Limits: m.Manifest.Limits, Lifecycle: m.Manifest.Lifecycle, Isolation: m.Isolation, Owner: ns + "/" + m.String()}
+}
+
+// TestTheSameBytesShareNothing calls one module in two namespaces, and under two names in
+// one: each has its own memory.
+func TestTheSameBytesShareNothing(t *testing.T) {
+	s := newShelf(t)
+	called := func(space, name, handler string) int {
+		t.Helper()
+		p := catalog.Push{Wasm: counting(), Name: name, Version: "1.0.0", Manifest: &weft.Manifest{Handlers: []weft.HandlerSpec{{Name: handler, Export: "count"}}}}
+		if _, err := s.Push(t.Context(), space, p); err != nil {
+			t.Fatal(err)
+		}
+		h, err := s.Handler(t.Context(), space, weft.Ref{Name: handler})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = h.Call(t.Context(), nil, wasm.Input{})
+		return int(weft.CodeOf(err))
+	}
+	for _, c := range []struct{ space, name, handler string }{{ns, "first", "one"}, {"acme", "first", "one"}, {ns, "second", "two"}} {
+		if n := called(c.space, c.name, c.handler); n != 1 {
+			t.Errorf("%s of %s in %s: %d calls are counted before it", c.handler, c.name, c.space, n-1)
+		}
+	}
+	if n := called(ns, "first", "one"); n != 2 {
+		t.Errorf("the same again: %d", n)
+	}
+}
+
+// counting is a module whose handler count returns how often its instance was called.
+func counting() []byte {
+	return []byte("\x00asm\x01\x00\x00\x00\x01\x06\x01\x60\x01\x7f\x01\x7f\x03\x02\x01\x00" +
+		"\x06\x06\x01\x7f\x01\x41\x00\x0b\x07\x09\x01\x05count\x00\x00" +
+		"\x0a\x0d\x01\x0b\x00\x23\x00\x41\x01\x6a\x24\x00\x23\x00\x0b")
 }

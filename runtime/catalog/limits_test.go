@@ -56,7 +56,7 @@ func TestAThousandModulesAreThereAtOnce(t *testing.T) {
 	if n := len(s.Handlers(ns)); n != 1_000 {
 		t.Errorf("%d handlers are there", n)
 	}
-	if _, ok := s.rt.Loaded(first.Digest, wasm.Terms{Limits: first.Manifest.Limits}); ok {
+	if _, ok := s.rt.Loaded(first.Digest, termsOf(ns, first)); ok {
 		t.Error("a module is loaded that nobody has called")
 	}
 	h, err := s.Handler(t.Context(), ns, weft.Ref{Name: "take-7"})

@@ -34,6 +34,7 @@ type Module struct {
 	Signature             *Signature     // by a key that was trusted at its upload; nil for none
 	Signed                bool           // that key is trusted now
 
+	owner    string                         // of its instances: namespace, name and version
 	services func() (*grpc.Services, error) // of Descriptors, read once
 }
 

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/weftrun/weft/runtime/catalog"
-	"github.com/weftrun/weft/runtime/wasm"
 )
 
 func TestPreloadTakesWhatIsLikelyToBeCalled(t *testing.T) {
@@ -20,7 +19,7 @@ func TestPreloadTakesWhatIsLikelyToBeCalled(t *testing.T) {
 	s.close()
 	s.open()
 	loaded := func(m *catalog.Module) bool {
-		_, ok := s.rt.Loaded(m.Digest, wasm.Terms{Limits: m.Manifest.Limits})
+		_, ok := s.rt.Loaded(m.Digest, termsOf(ns, m))
 		return ok
 	}
 

@@ -120,9 +120,10 @@ func (c *Catalog) keysOf(ns, module string) []Key {
 	return slices.Concat(c.trusted[""], c.trusted[ns], c.trusted[ns+"/"+module])
 }
 
-// settle decides what follows from who has signed m and from what the operator
-// says now: a key may have lost his trust since the upload.
+// settle decides what follows from where m is, from who has signed it and from what
+// the operator says now: a key may have lost his trust since the upload.
 func (c *Catalog) settle(ns string, m *Module) {
+	m.owner = ns + "/" + m.String()
 	m.Signed = m.Signature != nil && slices.Contains(c.keysOf(ns, m.Name), m.Signature.Key)
 	m.Isolation = weft.Inline
 	for _, name := range []string{ns + "/" + m.Name, ns, ""} {

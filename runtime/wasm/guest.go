@@ -33,7 +33,7 @@ type Import struct {
 // So a slice of its fuel counts for no more time than has passed.
 func (r *Runtime) Own(ctx context.Context, code []byte, words string, imports []Import, limits weft.Limits) (*Module, error) {
 	sum := sha256.Sum256(code)
-	key := loadKey{hex.EncodeToString(sum[:]), Terms{within(limits, r.opts.Limits), weft.Pool, weft.Inline}}
+	key := loadKey{hex.EncodeToString(sum[:]), Terms{within(limits, r.opts.Limits), weft.Pool, weft.Inline, ""}}
 	return r.once(ctx, key, func() (*Module, error) {
 		if err := r.offer(imports); err != nil {
 			return nil, err

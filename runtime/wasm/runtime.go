@@ -99,6 +99,7 @@ type Terms struct {
 	Limits    weft.Limits
 	Lifecycle weft.Lifecycle // default weft.Pool
 	Isolation weft.Isolation // default weft.Inline
+	Owner     string         // whose they are: calls of two owners share no instance and no limit
 }
 
 type loadKey struct {
