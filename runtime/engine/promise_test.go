@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/weftrun/weft"
@@ -150,6 +152,50 @@ func TestAskingIsNotHaving(t *testing.T) {
 		}
 		if err := h.cat.Remove(t.Context(), ns, "probe", "1.1.0"); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestWhatACallKeepsUntilItsCommitIsBounded: a guest hands over what costs it nothing, and
+// the host holds it.
+func TestWhatACallKeepsUntilItsCommitIsBounded(t *testing.T) {
+	h := newHouse(t)
+	if _, err := h.cat.SetGrants(t.Context(), ns, "probe", "1.0.0", weft.Grants{Events: []string{"*"}, State: []string{"*"}}); err != nil {
+		t.Fatal(err)
+	}
+	mib := make([]byte, 1<<20)
+	times := func(n int, do func(i int) error) error {
+		for i := range n {
+			if err := do(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for name, c := range map[string]struct {
+		do   func(wasm.Env) error
+		says string
+	}{
+		"17 MiB of values": {func(e wasm.Env) error {
+			return times(17, func(i int) error { return e.StateSet(fmt.Sprint(i), mib) })
+		}, "more than 16777216 bytes written and published in one call"},
+		"17 MiB of events":            {func(e wasm.Env) error { return times(17, func(int) error { return e.Publish("probe.x", mib) }) }, "more than 16777216 bytes written and published in one call"},
+		"an event of more than 1 MiB": {func(e wasm.Env) error { return e.Publish("probe.x", make([]byte, 1<<20+1)) }, "has 1048577 bytes, the limit is 1048576"},
+		"a value of more than 1 MiB":  {func(e wasm.Env) error { return e.StateSet("k", make([]byte, 1<<20+1)) }, "has 1048577 bytes, the limit is 1048576"},
+		"1,001 events":                {func(e wasm.Env) error { return times(1_001, func(int) error { return e.Publish("probe.x", nil) }) }, "more than 1000 events"},
+		"1,001 keys": {func(e wasm.Env) error {
+			return times(1_001, func(i int) error { return e.StateSet(fmt.Sprint(i), nil) })
+		}, "more than 1000 keys"},
+		"one value 100 times": {func(e wasm.Env) error { return times(100, func(int) error { return e.StateSet("k", mib) }) }, ""},
+	} {
+		handler, err := h.cat.Handler(t.Context(), ns, weft.Ref{Name: "count"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler.Code = act(func(_ context.Context, e wasm.Env) error { return c.do(e) })
+		_, err = h.Serve(t.Context(), handler, weft.Call{Namespace: ns, Handler: handler.Ref}, nil)
+		if c.says == "" && err != nil || c.says != "" && (weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

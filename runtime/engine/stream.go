@@ -125,5 +125,5 @@ func (k *talk) commit(ctx context.Context) error {
 // renew begins the next transaction of a call.
 func (t *txn) renew() {
 	t.published += len(t.events)
-	t.loss, t.reads, t.writes, t.events, t.seen = t.e.losses.Load(), nil, nil, nil, store.Ticket{}
+	t.loss, t.reads, t.writes, t.events, t.seen, t.kept = t.e.losses.Load(), nil, nil, nil, store.Ticket{}, 0
 }

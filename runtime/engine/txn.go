@@ -22,9 +22,11 @@ import (
 
 // Bounds of one handler call.
 const (
-	WritesMax = 1_000   // keys written
-	ValueMax  = 1 << 20 // bytes of one value
-	EventsMax = 1_000   // events published
+	WritesMax = 1_000    // keys written
+	ValueMax  = 1 << 20  // bytes of one value
+	EventsMax = 1_000    // events published
+	EventMax  = 1 << 20  // bytes of one event's data
+	KeptMax   = 16 << 20 // bytes of all that is written and published; they wait in memory for the commit
 )
 
 // txn is one call of a handler as a transaction: what it reads is remembered
@@ -44,6 +46,7 @@ type txn struct {
 	writes map[store.StateKey][]byte // nil: deleted
 	events []weft.Event
 	seen   store.Ticket // durable when all that was read is
+	kept   int          // bytes of writes and events
 
 	published int // events of the same call, in transactions before this
 }
@@ -120,10 +123,22 @@ func (t *txn) write(key string, value []byte) error {
 	if len(t.writes) >= WritesMax {
 		return weft.Errorf(weft.ResourceExhausted, "engine.txn.write", "more than %d keys written in one call", WritesMax)
 	}
+	if err := t.keep("engine.txn.write", len(value)-len(t.writes[k])); err != nil {
+		return err
+	}
 	if t.writes == nil {
 		t.writes = map[store.StateKey][]byte{}
 	}
 	t.writes[k] = value
+	return nil
+}
+
+// keep makes sure that there is room for n bytes until the commit.
+func (t *txn) keep(op string, n int) error {
+	if t.kept+n > KeptMax {
+		return weft.Errorf(weft.ResourceExhausted, op, "more than %d bytes written and published in one call", KeptMax).WithHint("write less at once, or commit what is done by a message of a stream")
+	}
+	t.kept += n
 	return nil
 }
 
@@ -137,6 +152,12 @@ func (t *txn) Publish(eventType string, data []byte) error {
 	}
 	if len(t.events) >= EventsMax {
 		return weft.Errorf(weft.ResourceExhausted, "engine.txn.Publish", "more than %d events in one call", EventsMax)
+	}
+	if len(data) > EventMax {
+		return weft.Errorf(weft.ResourceExhausted, "engine.txn.Publish", "the data of an event %q has %d bytes, the limit is %d", eventType, len(data), EventMax)
+	}
+	if err := t.keep("engine.txn.Publish", len(data)); err != nil {
+		return err
 	}
 	content := "application/octet-stream"
 	if json.Valid(data) {

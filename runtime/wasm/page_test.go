@@ -34,7 +34,7 @@ func init() {
 		page, code, costs, ceiling = "TestThePageHasTheNumbersAndNamesOfTheCode", "TestEveryLimitHasItsNameAndCode", "TestInstructionsCostWhatThePageSays", "TestTheHostsLimitsAreACeilingAndNoDefault"
 	)
 	maps.Copy(elsewhere, map[string]string{
-		"State and events are committed": "TestAFailedHandlerLeavesNothing", "State belongs to": state, "A handler reads what": streams,
+		"State and events are committed": "TestAFailedHandlerLeavesNothing", "A value, and an event": "TestWhatACallKeepsUntilItsCommitIsBounded", "State belongs to": state, "A handler reads what": streams,
 		"When somebody else changed what it read, it is run again, unless": called, "An outbound call carries": "TestBranchesGoOnAfterARestart",
 		"A handler with a stream": streams, "A message that it sends commits": streams, "What it read before": streams, "When it fails, only": streams,
 		"When somebody else changed what it read, it is run again on": streams,
