@@ -39,7 +39,8 @@ type instance struct {
 	written  [2]lines            // stdout and stderr
 	call     call
 	stack    [4]uint64
-	atStart  int // bytes of memory after it was made
+	atStart  int   // bytes of memory after it was made
+	held     int64 // bytes of tables and segments that count as memory of all guests
 	uses     int
 	counted  int       // of them, those that Module.calls has
 	turn     int       // it is given back without a look while it has fewer uses
@@ -56,6 +57,12 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 	c.begin(ctx, env, &Input{})
 	c.starting, c.asked = true, true
 	defer c.finish()
+	made := i
+	defer func() {
+		if err != nil {
+			made.release()
+		}
+	}()
 	defer func() {
 		if r := recover(); r != nil { // wazero gives up this way when there is no memory for a guest
 			cause, ok := r.(error)
@@ -69,6 +76,13 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime().WithNanosleep(c.sleep).
 		WithRandSource(rand.Reader).WithStdout(&i.written[0]).WithStderr(&i.written[1])
 	config = i.dress(config)
+	if held := int64(m.references); held > 0 {
+		if !m.rt.memory.take(held, true) {
+			return nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for the tables of another instance: %w of %d MiB", errFull, m.rt.memory.max>>20)
+		}
+		m.bytes.Add(held)
+		i.held = held
+	}
 	withMemory := experimental.WithMemoryAllocator(c, allocator{uint64(m.limits.MemoryMiB) << 20, i})
 	mod, err := m.rt.engine.InstantiateModule(withMemory, m.compiled, config)
 	if err != nil {
@@ -104,7 +118,19 @@ func (i *instance) globals(m api.Module) {
 }
 
 // close frees the memory. An exit code of the guest is no news.
-func (i *instance) close() { _ = i.mod.Close(context.Background()) }
+func (i *instance) close() {
+	_ = i.mod.Close(context.Background())
+	i.release()
+}
+
+// release gives back what tables and segments count.
+func (i *instance) release() {
+	if i.held > 0 {
+		i.m.rt.memory.give(i.held)
+		i.m.bytes.Add(-i.held)
+		i.held = 0
+	}
+}
 
 // size is the memory that the guest has now.
 func (i *instance) size() int {

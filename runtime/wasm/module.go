@@ -29,6 +29,7 @@ type Module struct {
 	way        Way
 	memory     bool // it has one
 	grows      bool // it may grow a table
+	references int  // bytes of the tables and segments of an instance, where they are worth counting
 	isolated   bool // see weft.Isolate
 	mutable    int  // globals that a reset restores
 	memoryMark int  // an instance whose memory has grown past it is not used again
@@ -105,12 +106,27 @@ func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info
 	m := &Module{rt: r, key: key, compiled: c, limits: key.Limits, words: "the handler", memory: info.Memory, grows: info.Grows,
 		isolated: key.Lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.Limits.MemoryMiB << 20 / 4 * 3,
 		handlers: map[string]int{}, closing: make(chan struct{}), quiet: make(chan struct{})}
+	m.references = referencesOf(info, key.Limits)
 	m.way = wayOf(info)
 	m.isolated = m.isolated && m.way != Command // each of its instances serves one call as it is
 	for n, name := range handlersOf(info) {
 		m.handlers[name] = n
 	}
 	return m
+}
+
+// referencesOf is what the tables and segments of an instance come to, in bytes. What
+// is usual is not counted.
+func referencesOf(info meter.Info, limits weft.Limits) int {
+	table := info.Table
+	if info.Grows {
+		table = limits.Table
+	}
+	bytes := 8 * (info.Tables*table + info.Elements)
+	if bytes <= 64<<10 {
+		return 0
+	}
+	return bytes
 }
 
 // Limits are those of each call, with the host's defaults filled in.

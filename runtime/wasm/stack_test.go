@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,5 +99,28 @@ func TestAFunctionAtRestHoldsNoDeepStack(t *testing.T) {
 	}
 	if used := m.rt.memory.used.Load(); used != 0 {
 		t.Errorf("%d bytes of all guests' memory are taken", used)
+	}
+}
+
+// TestTablesCountAsMemoryOfAllGuests: 16 tables of 65,536 elements are 8 MiB.
+func TestTablesCountAsMemoryOfAllGuests(t *testing.T) {
+	table := cat([]byte{0x70, 0}, u32(65_536))
+	tables := assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f})), sec(3, vec([]byte{0})), sec(4, vec(slices.Repeat([][]byte{table}, 16)...)),
+		sec(7, vec([]byte{1, 'f', 0, 0})), sec(10, vec(sized(code(0x41, 0)))))
+	for most, want := range map[int64]weft.Code{12 << 20: weft.OK, 4 << 20: weft.ResourceExhausted} {
+		r := open(t, Options{MemoryMax: most})
+		m := loadIn(t, r, tables, weft.Limits{})
+		for range 2 { // the second takes the instance of the first
+			if _, err := m.Call(context.Background(), nil, "f", Input{}); weft.CodeOf(err) != want {
+				t.Errorf("with %d MiB for all guests: %v", most>>20, err)
+			}
+		}
+		if used := r.memory.used.Load(); want == weft.OK && used != 8<<20 || want != weft.OK && used != 0 {
+			t.Errorf("with %d MiB, %d bytes are taken", most>>20, used)
+		}
+		r.trim()
+		if used, s := r.memory.used.Load(), m.Stats(); used != 0 || s.Bytes != 0 {
+			t.Errorf("with %d MiB, %d bytes are taken when nothing is there, %d of the module", most>>20, used, s.Bytes)
+		}
 	}
 }

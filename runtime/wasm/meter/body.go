@@ -138,6 +138,8 @@ func (b *body) declareLocals(params int) {
 		b.r.valueType()
 	}
 	b.locals = int(n)
+	b.m.locals += int(n)
+	over("locals, with those of the functions before it", uint64(b.m.locals), b.m.limits.AllLocals)
 	b.head = append(appendU32(b.head, groups+2), b.r.since(start)...)
 	b.head = append(b.head, 2, i64Type, 1, i32Type)
 }

@@ -66,6 +66,11 @@ type Limits struct {
 	Table         int // elements of one table, now and ever; default 65,536
 	Tables        int // default 16
 	Segments      int // of data, and of elements; default 100,000
+	Elements      int // of all segments; default 131,072
+	AllLocals     int // of all functions; default 4,000,000
+	AllParams     int // and results of all types; default 1,000,000
+	Customs       int // custom sections; default 1,000
+	Name          int // bytes of a name; default 1,024
 	MemoryPages   int // of 64 KiB that the module wants at the start; default 16,384
 }
 
@@ -75,7 +80,8 @@ func (l *Limits) fill() {
 		value int
 	}{{&l.Functions, 50_000}, {&l.FunctionBytes, 512 << 10}, {&l.Locals, 5_000}, {&l.Blocks, 5_000}, {&l.Square, 250_000_000}, {&l.Nesting, 5_000}, {&l.Complexity, 500_000},
 		{&l.Total, 5_000_000}, {&l.Targets, 10_000}, {&l.Types, 65_536}, {&l.Imports, 256}, {&l.Exports, 4_096}, {&l.Globals, 4_096}, {&l.Params, 64},
-		{&l.Table, 65_536}, {&l.Tables, 16}, {&l.Segments, 100_000}, {&l.MemoryPages, 16_384}} {
+		{&l.Table, 65_536}, {&l.Tables, 16}, {&l.Segments, 100_000}, {&l.Elements, 131_072}, {&l.AllLocals, 4_000_000}, {&l.AllParams, 1_000_000},
+		{&l.Customs, 1_000}, {&l.Name, 1_024}, {&l.MemoryPages, 16_384}} {
 		if *f.field <= 0 {
 			*f.field = f.value
 		}
@@ -115,6 +121,8 @@ type Info struct {
 	Memory      bool              // it has one
 	MemoryPages int               // of it, at the start
 	Table       int               // elements of its largest table, at the start
+	Tables      int               // how many there are
+	Elements    int               // of all segments
 	Grows       bool              // it has an instruction that grows a table
 	Mutable     int               // its mutable globals that hold numbers
 }
@@ -186,7 +194,7 @@ func Custom(module []byte, name string) []byte {
 		if id != customSection {
 			continue
 		}
-		if c := (&reader{b: content}); c.name() == name {
+		if c := (&reader{b: content}); c.name(len(content)) == name {
 			return content[c.p:]
 		}
 	}
@@ -237,6 +245,7 @@ type rewriter struct {
 	bodies     int
 	complexity int // of all functions so far
 	square     int // the same of blocks times blocks
+	locals     int // the same of locals
 	inside     int // the function whose code is walked, -1 outside
 	code       *body
 }
@@ -245,12 +254,14 @@ type rewriter struct {
 // sees to it that those to which something is added are there.
 func (m *rewriter) sections(module []byte) []section {
 	found := map[byte][]byte{typeSection: {0}, importSection: {0}, globalSection: {0}, exportSection: {0}}
-	r, last := &reader{b: module, p: len(header)}, -1
+	r, last, customs := &reader{b: module, p: len(header)}, -1, 0
 	for r.p < len(module) {
 		id, content := r.byte(), r.take(r.u32())
 		if id == customSection {
 			c := &reader{b: content}
-			if name := c.name(); m.info.Customs[name] == nil {
+			customs++
+			over("custom sections", uint64(customs), m.limits.Customs)
+			if name := c.name(m.limits.Name); m.info.Customs[name] == nil {
 				m.info.Customs[name] = content[c.p:]
 			}
 			continue
@@ -309,7 +320,7 @@ func (m *rewriter) section(s section) []byte {
 }
 
 func (m *rewriter) typeSection(r *reader) []byte {
-	n := r.count("types", m.limits.Types)
+	n, values := r.count("types", m.limits.Types), 0
 	start := r.p
 	for range n {
 		if r.byte() != 0x60 {
@@ -318,6 +329,8 @@ func (m *rewriter) typeSection(r *reader) []byte {
 		params := r.valueTypes(r.count("parameters of a function", m.limits.Params))
 		results := r.valueTypes(r.count("results of a function", m.limits.Params))
 		m.types = append(m.types, Signature{params, results})
+		values += len(params) + len(results)
+		over("parameters and results of all functions", uint64(values), m.limits.AllParams)
 	}
 	types := bytes.Clone(r.since(start))
 	m.blockTypes = make([]uint32, len(m.types))
@@ -337,7 +350,7 @@ func (m *rewriter) importSection(r *reader) []byte {
 	n := r.count("imports", m.limits.Imports)
 	start := r.p
 	for range n {
-		module, name := r.name(), r.name()
+		module, name := r.name(m.limits.Name), r.name(m.limits.Name)
 		if kind := r.byte(); kind != 0 {
 			malformed("it imports %s.%s, which is no function", module, name)
 		}
@@ -389,6 +402,7 @@ func (m *rewriter) starts(i uint32) bool { return m.start != nil && (&reader{b: 
 // tableSection gives every table a maximum, so that it cannot grow without end.
 func (m *rewriter) tableSection(r *reader) []byte {
 	n := r.count("tables", m.limits.Tables)
+	m.info.Tables = int(n)
 	w := appendU32(nil, n)
 	for range n {
 		element, flags := r.refType(), r.byte()
@@ -497,7 +511,7 @@ func (m *rewriter) exportSection(r *reader) []byte {
 	}
 	w := appendU32(nil, added)
 	for range n {
-		name := r.name()
+		name := r.name(m.limits.Name)
 		if strings.HasPrefix(name, reserved) {
 			malformed("it exports %q, and names that begin with %s are the host's", name, reserved)
 		}
@@ -564,6 +578,8 @@ func (m *rewriter) elementSection(r *reader) []byte {
 			w = append(w, r.refType())
 		}
 		elements := r.count("elements in a segment", 4*m.limits.Table)
+		m.info.Elements += int(elements)
+		over("elements in all segments", uint64(m.info.Elements), m.limits.Elements)
 		w = appendU32(w, elements)
 		for range elements {
 			if flags&4 != 0 {

@@ -115,8 +115,8 @@ func (r *reader) refType() byte {
 	return t
 }
 
-func (r *reader) name() string {
-	s := string(r.take(r.u32()))
+func (r *reader) name(limit int) string {
+	s := string(r.take(r.count("bytes of a name", limit)))
 	if !utf8.ValidString(s) {
 		malformed("the name %q is not UTF-8", s[:min(len(s), 100)])
 	}
