@@ -189,6 +189,16 @@ var passing = map[string]bool{"args_get": true, "args_sizes_get": true, "environ
 // nobody looks at the clock for them. Go asks for the time in each call.
 var quick = map[string]bool{"clock_res_get": true, "clock_time_get": true, "sched_yield": true}
 
+// lengths are those whose work is as long as a guest says: by which argument, and what
+// one of it costs in fuel. A random byte takes as long as an instruction.
+var lengths = map[string]struct {
+	argument int
+	cost     int64
+}{"random_get": {1, 1}, "poll_oneoff": {2, costHostCall}, "fd_write": {2, 8}, "fd_read": {2, 8}, "fd_pwrite": {2, 8}, "fd_pread": {2, 8}, "sock_recv": {2, 8}, "sock_send": {2, 8}}
+
+// badFile is WASI's word for a file that is not there (EBADF).
+const badFile = 8
+
 // installWASI offers wazero's WASI with a look at the clock after each call of most:
 // one of them may take as long as guest memory is large.
 func installWASI(ctx context.Context, engine wazero.Runtime) error {
@@ -198,18 +208,24 @@ func installWASI(ctx context.Context, engine wazero.Runtime) error {
 	}
 	host := engine.NewHostModuleBuilder(wasi_snapshot_preview1.ModuleName)
 	for name, f := range wasi.ExportedFunctions() {
-		fn := f.GoFunction().(api.GoModuleFunction)
-		touches, quick := !passing[name], quick[name]
+		fn := f.GoFunction().(api.GoModuleFunction).Call
+		touches, quick, length := !passing[name], quick[name], lengths[name]
+		if strings.HasPrefix(name, "path_") { // there is no folder that a path could begin at, and a path may be as long as memory
+			fn = func(_ context.Context, _ api.Module, s []uint64) { s[0] = badFile }
+		}
 		guarded := api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {
 			c := callOf(ctx)
 			c.charge(costHostCall)
 			if quick {
-				fn.Call(ctx, m, s)
+				fn(ctx, m, s)
 				return
 			}
 			c.start()
+			if length.cost > 0 {
+				c.charge(int64(uint32(s[length.argument])) * length.cost)
+			}
 			c.i.touched = c.i.touched || touches
-			fn.Call(ctx, m, s)
+			fn(ctx, m, s)
 			c.look()
 		})
 		host = host.NewFunctionBuilder().WithGoModuleFunction(guarded, f.ParamTypes(), f.ResultTypes()).Export(name)

@@ -275,6 +275,7 @@ func (c *call) give(v []byte, ok bool, err error, dst, capacity uint64) uint64 {
 		return minus(weft.NotFound)
 	}
 	if uint64(len(v)) > uint64(uint32(capacity)) {
+		c.charge(int64(len(v)) / bytesPerFuel)
 		c.kept = v
 	} else {
 		copy(c.view(dst, uint64(len(v))), v)
@@ -385,6 +386,7 @@ func (l *lines) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	for more := p[:min(len(p), limit)]; len(more) > 0 && c.logged <= limit; {
+		c.charge(lineCost)
 		line, rest, ended := bytes.Cut(more, []byte("\n"))
 		line = line[:min(len(line), LineMax-len(l.rest))]
 		l.rest, more = append(l.rest, line...), rest

@@ -176,6 +176,7 @@ func (c *call) header(name string) (string, bool) {
 		v, ok := c.in.Headers[name]
 		return strings.Join(v, ", "), ok
 	}
+	c.charge(int64(len(c.in.Headers)) * costHostCall)
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(c.in.Headers)), func(n string) bool { return strings.HasPrefix(n, ":") })
 	return strings.Join(names, ", "), true
 }
