@@ -262,7 +262,7 @@ func (a *app) inspection(file string, i host.Inspection) error {
 	return nil
 }
 
-// doubts are told beside a module that is as it should be.
+// doubts are told beside what is as it should be.
 func (a *app) doubts(all []string) {
 	for _, d := range all {
 		a.printf("  note      %s\n", d)

@@ -50,6 +50,7 @@ func (a *app) hookCommand() *cobra.Command {
 				}
 				for _, h := range res.Hooks {
 					a.printf("%s: %s takes calls at %s\n", file, h.Name, h.Path)
+					a.doubts(h.Doubts)
 				}
 				return nil
 			})
@@ -82,6 +83,7 @@ func (a *app) showHook(h *weftv1.Hook) {
 	}
 	a.printf("  id        %s\n", id)
 	a.printf("  source    %s\n", h.Source)
+	a.doubts(h.Doubts)
 }
 
 func (a *app) hookWords(ctx context.Context) (words []string) {

@@ -157,6 +157,17 @@ func (h *Hooks) Get(ns, name string) (Hook, error) {
 	return Hook{}, weft.Errorf(weft.NotFound, "hooks.Hooks.Get", "there is no hook %.80q in namespace %s", name, ns).WithHint("weft hook list has those that there are")
 }
 
+// Doubts are lines about the secrets of a hook that cannot be used now, and what to
+// do about it.
+func (h *Hooks) Doubts(ns string, hook Hook) (doubts []string) {
+	for _, name := range hook.Secrets {
+		if _, err := h.key(ns, &hook, name); err != nil {
+			doubts = append(doubts, err.Error())
+		}
+	}
+	return doubts
+}
+
 // Delete removes a hook. What it has taken in stays.
 func (h *Hooks) Delete(ctx context.Context, ns, name string) error {
 	h.changes.Lock()
@@ -262,18 +273,26 @@ func (h *Hooks) signed(ns string, hook *Hook, header http.Header, body []byte) (
 		return false, nil
 	}
 	for _, name := range hook.Secrets {
-		secret, err := h.opts.Secret(ns, name)
-		var key []byte
-		if err == nil {
-			key, err = hook.key(secret)
-		}
+		key, err := h.key(ns, hook, name)
 		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("secret %s: %w", name, err))
+			failed = errors.Join(failed, err)
 			continue
 		}
 		fits = s.by(key, body) || fits
 	}
 	return fits, failed
+}
+
+// key is the key that a secret of a hook holds now.
+func (h *Hooks) key(ns string, hook *Hook, name string) (key []byte, err error) {
+	secret, err := h.opts.Secret(ns, name)
+	if err == nil {
+		key, err = hook.key(secret)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", name, err)
+	}
+	return key, nil
 }
 
 // event is what a call becomes.

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -372,4 +373,24 @@ func TestACallBecomesNoEventOfWeftItself(t *testing.T) {
 		t.Errorf("%d %s", status, answer)
 	}
 	b.events("default", 0)
+}
+
+func TestAHookSaysWhichOfItsSecretsCannotBeUsed(t *testing.T) {
+	b := newBench(t, filepath.Join(t.TempDir(), "weft.db"), defined)
+	for _, c := range []struct {
+		hook string
+		want []string
+	}{
+		{"github", nil},
+		{"stripe", nil},
+		{"missing", []string{"secret nowhere: there is no secret nowhere"}},
+		{"half", []string{"secret nowhere: there is no secret nowhere"}},
+		{"broken", []string{"secret broken: it is no base64 after whsec_; put there what the sender signs with"}},
+		{"empty", []string{"secret empty: it is empty; put there what the sender signs with"}},
+	} {
+		hook, err := b.Get("default", c.hook)
+		if got := b.Doubts("default", hook); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s has the doubts %q, %v", c.hook, got, err)
+		}
+	}
 }

@@ -7,12 +7,13 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
-	"fmt"
 	"hash"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weftrun/weft"
 )
 
 // Tolerance is how far the time that a sender has signed may be from ours.
@@ -107,14 +108,18 @@ func (s signed) by(key, body []byte) bool {
 // key is the key that a secret holds. The error does not tell the secret.
 func (h *Hook) key(secret []byte) ([]byte, error) {
 	if len(secret) == 0 {
-		return nil, fmt.Errorf("it is empty")
+		return nil, noKey("it is empty")
 	}
 	if h.Scheme != Standard {
 		return secret, nil
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(string(secret), "whsec_"))
 	if err != nil || len(key) == 0 {
-		return nil, fmt.Errorf("it is no base64 after whsec_")
+		return nil, noKey("it is no base64 after whsec_")
 	}
 	return key, nil
+}
+
+func noKey(why string) error {
+	return weft.Errorf(weft.FailedPrecondition, "hooks.Hook.key", "%s", why).WithHint("put there what the sender signs with")
 }

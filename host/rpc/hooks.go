@@ -21,12 +21,12 @@ func (h webhooks) ApplyHooks(ctx context.Context, q *weftv1.ApplyHooksRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &weftv1.ApplyHooksResponse{Hooks: hooksOf(weft.NamespaceOr(q.Namespace), found)}, nil
+	return &weftv1.ApplyHooksResponse{Hooks: h.hooksOf(weft.NamespaceOr(q.Namespace), found)}, nil
 }
 
 func (h webhooks) ListHooks(_ context.Context, q *weftv1.ListHooksRequest) (*weftv1.ListHooksResponse, error) {
 	ns := weft.NamespaceOr(q.Namespace)
-	return &weftv1.ListHooksResponse{Hooks: hooksOf(ns, h.Hooks.List(ns))}, nil
+	return &weftv1.ListHooksResponse{Hooks: h.hooksOf(ns, h.Hooks.List(ns))}, nil
 }
 
 func (h webhooks) GetHook(_ context.Context, q *weftv1.GetHookRequest) (*weftv1.GetHookResponse, error) {
@@ -35,22 +35,22 @@ func (h webhooks) GetHook(_ context.Context, q *weftv1.GetHookRequest) (*weftv1.
 	if err != nil {
 		return nil, err
 	}
-	return &weftv1.GetHookResponse{Hook: hookOf(ns, found)}, nil
+	return &weftv1.GetHookResponse{Hook: h.hookOf(ns, found)}, nil
 }
 
 func (h webhooks) DeleteHook(ctx context.Context, q *weftv1.DeleteHookRequest) (*weftv1.DeleteHookResponse, error) {
 	return &weftv1.DeleteHookResponse{}, h.Hooks.Delete(ctx, weft.NamespaceOr(q.Namespace), q.Name)
 }
 
-func hooksOf(ns string, list []hooks.Hook) []*weftv1.Hook {
+func (h webhooks) hooksOf(ns string, list []hooks.Hook) []*weftv1.Hook {
 	out := make([]*weftv1.Hook, len(list))
-	for i, h := range list {
-		out[i] = hookOf(ns, h)
+	for i, one := range list {
+		out[i] = h.hookOf(ns, one)
 	}
 	return out
 }
 
-func hookOf(ns string, h hooks.Hook) *weftv1.Hook {
-	return &weftv1.Hook{Name: h.Name, Path: "/hooks/" + ns + "/" + h.Name, Scheme: string(h.Scheme), Secrets: h.Secrets, Type: string(h.Type), Id: string(h.ID), Source: h.Source,
-		Header: h.Header, Algorithm: h.Algorithm, Encoding: h.Encoding, Prefix: h.Prefix}
+func (h webhooks) hookOf(ns string, o hooks.Hook) *weftv1.Hook {
+	return &weftv1.Hook{Name: o.Name, Path: "/hooks/" + ns + "/" + o.Name, Scheme: string(o.Scheme), Secrets: o.Secrets, Type: string(o.Type), Id: string(o.ID), Source: o.Source,
+		Header: o.Header, Algorithm: o.Algorithm, Encoding: o.Encoding, Prefix: o.Prefix, Doubts: h.Hooks.Doubts(ns, o)}
 }

@@ -35,6 +35,7 @@ type Hook struct {
 	Algorithm     string                 `protobuf:"bytes,9,opt,name=algorithm,proto3" json:"algorithm,omitempty"` // of hmac: sha1, sha256 or sha512
 	Encoding      string                 `protobuf:"bytes,10,opt,name=encoding,proto3" json:"encoding,omitempty"`  // of hmac: hex or base64
 	Prefix        string                 `protobuf:"bytes,11,opt,name=prefix,proto3" json:"prefix,omitempty"`      // of hmac: what stands before the signature
+	Doubts        []string               `protobuf:"bytes,12,rep,name=doubts,proto3" json:"doubts,omitempty"`      // secrets that cannot be used now; a call is answered with 503 meanwhile
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,6 +145,13 @@ func (x *Hook) GetPrefix() string {
 		return x.Prefix
 	}
 	return ""
+}
+
+func (x *Hook) GetDoubts() []string {
+	if x != nil {
+		return x.Doubts
+	}
+	return nil
 }
 
 type ApplyHooksRequest struct {
@@ -534,7 +542,7 @@ var File_weft_v1_hook_proto protoreflect.FileDescriptor
 
 const file_weft_v1_hook_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/hook.proto\x12\aweft.v1\x1a\x16weft/v1/workflow.proto\"\x86\x02\n" +
+	"\x12weft/v1/hook.proto\x12\aweft.v1\x1a\x16weft/v1/workflow.proto\"\x9e\x02\n" +
 	"\x04Hook\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
@@ -547,7 +555,8 @@ const file_weft_v1_hook_proto_rawDesc = "" +
 	"\talgorithm\x18\t \x01(\tR\talgorithm\x12\x1a\n" +
 	"\bencoding\x18\n" +
 	" \x01(\tR\bencoding\x12\x16\n" +
-	"\x06prefix\x18\v \x01(\tR\x06prefix\"]\n" +
+	"\x06prefix\x18\v \x01(\tR\x06prefix\x12\x16\n" +
+	"\x06doubts\x18\f \x03(\tR\x06doubts\"]\n" +
 	"\x11ApplyHooksRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\tR\x04file\x12\x16\n" +
