@@ -36,6 +36,17 @@ const ExtNotBefore = "notbefore"
 // key are handled one after the other, in the order of the log.
 const ExtPartitionKey = "partitionkey"
 
+// OwnEvents is how the types of the events begin that weft itself publishes.
+const OwnEvents = "weft."
+
+// CheckEventType refuses the types of weft's own events to everybody else.
+func CheckEventType(eventType string) error {
+	if !strings.HasPrefix(eventType, OwnEvents) {
+		return nil
+	}
+	return Errorf(InvalidArgument, "weft.CheckEventType", "event type %.80q is one of weft itself", eventType).WithHint("choose one that does not begin with %s", OwnEvents)
+}
+
 // DefaultNamespace is the namespace of whoever names none.
 const DefaultNamespace = "default"
 

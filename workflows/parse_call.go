@@ -1,10 +1,13 @@
 package workflows
 
 import (
+	"errors"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/weftrun/weft"
 )
 
 var refusedCalls = map[string]string{
@@ -195,9 +198,22 @@ func (p *parser) emit(t *Task, n *node) {
 			continue
 		}
 		p.attributeName(f)
-		t.Emit.Attributes = append(t.Emit.Attributes, Attribute{Name: f.key, Value: p.attribute(f, inTask)})
+		value := p.attribute(f, inTask)
+		if text, _ := value.Constant(); f.key == "type" {
+			p.ownEvent(f.value, text)
+		}
+		t.Emit.Attributes = append(t.Emit.Attributes, Attribute{Name: f.key, Value: value})
 	}
 	sortAttributes(t.Emit.Attributes)
+}
+
+// ownEvent refuses a type that only events of weft itself have.
+func (p *parser) ownEvent(n *node, eventType any) {
+	text, _ := eventType.(string)
+	var e *weft.Error
+	if errors.As(weft.CheckEventType(text), &e) {
+		p.wrong(n, "type", e.Hint, "%v", e.Err)
+	}
 }
 
 func sortAttributes(list []Attribute) {

@@ -188,7 +188,8 @@ func (b *Bus) admit(e *weft.Event) error {
 
 var extensionForm = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
 
-// Check refuses an event that is no CloudEvent; the error names the attribute.
+// Check refuses an event that is no CloudEvent, or one of weft itself; the error
+// names the attribute.
 func Check(e weft.Event) error {
 	refuse := func(code weft.Code, format string, args ...any) error {
 		return weft.Errorf(code, "bus.Check", format, args...)
@@ -207,6 +208,9 @@ func Check(e weft.Event) error {
 		if !isText(a.value) {
 			return refuse(weft.InvalidArgument, "attribute %s has characters that no text has", a.name)
 		}
+	}
+	if err := weft.CheckEventType(e.Type); err != nil {
+		return err
 	}
 	if _, err := url.Parse(e.Source); err != nil {
 		return refuse(weft.InvalidArgument, "attribute source is no URI reference: %q", e.Source)

@@ -115,6 +115,8 @@ func TestEventsAreRefusedWithTheFieldNamed(t *testing.T) {
 		"no type":                    {structured, `{"specversion":"1.0","id":"1","source":"/a"}`, nil, 400, "attribute type"},
 		"an empty source":            {structured, `{"specversion":"1.0","id":"1","source":"","type":"t"}`, nil, 400, "attribute source"},
 		"a source that is none":      {structured, `{"specversion":"1.0","id":"1","source":"%zz","type":"t"}`, nil, 400, "attribute source"},
+		"a type of weft's own":       {structured, `{"specversion":"1.0","id":"1","source":"/a","type":"weft.breaker.opened"}`, nil, 400, "choose one that does not begin with weft."},
+		"one in binary mode":         {"", "", binary(map[string]string{"ce-type": "weft.x"}), 400, "is one of weft itself"},
 		"no version":                 {structured, `{"id":"1","source":"/a","type":"t"}`, nil, 400, "specversion"},
 		"another version":            {structured, `{"specversion":"0.3","id":"1","source":"/a","type":"t"}`, nil, 400, "specversion"},
 		"an empty subject":           {structured, event(`,"subject":""`), nil, 400, "attribute subject"},

@@ -12,7 +12,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -236,9 +235,6 @@ func (h *Hooks) take(w http.ResponseWriter, r *http.Request, ns string, s *serve
 	e, err := hook.event(r.Header, body)
 	if err == nil {
 		err = bus.Check(e)
-	}
-	if err == nil && strings.HasPrefix(e.Type, "weft.") {
-		err = fmt.Errorf("event type %q is reserved for weft", e.Type)
 	}
 	if err != nil {
 		return Invalid, weft.Errorf(weft.InvalidArgument, op, "no event comes of it: %w", err)

@@ -369,7 +369,7 @@ func TestACallBecomesNoEventOfWeftItself(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "weft.db"), "hooks: [{ name: any, scheme: hmac, secret: till, type: '{body kind}', header: X-Till }]")
 	const body = `{"kind":"weft.breaker.opened"}`
 	status, answer := b.post("/hooks/any", body, "X-Till", hex.EncodeToString(sum(sha256.New, "till", body)))
-	if status != http.StatusBadRequest || !strings.Contains(answer, "reserved for weft") {
+	if status != http.StatusBadRequest || !strings.Contains(answer, "is one of weft itself; choose one that does not begin with weft.") {
 		t.Errorf("%d %s", status, answer)
 	}
 	b.events("default", 0)

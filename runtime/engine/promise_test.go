@@ -199,3 +199,20 @@ func TestWhatACallKeepsUntilItsCommitIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestAHandlerPublishesNoEventOfWeftItself(t *testing.T) {
+	h := newHouse(t)
+	if _, err := h.cat.SetGrants(t.Context(), ns, "probe", "1.0.0", weft.Grants{Events: []string{"*"}}); err != nil {
+		t.Fatal(err)
+	}
+	handler, err := h.cat.Handler(t.Context(), ns, weft.Ref{Name: "count"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, eventType := range []string{"", "weft.breaker.opened"} {
+		handler.Code = act(func(_ context.Context, e wasm.Env) error { return e.Publish(eventType, []byte("{}")) })
+		if _, err := h.Serve(t.Context(), handler, weft.Call{Namespace: ns, Handler: handler.Ref}, nil); weft.CodeOf(err) != weft.InvalidArgument {
+			t.Errorf("%q: %v", eventType, err)
+		}
+	}
+}

@@ -147,8 +147,11 @@ func (t *txn) Publish(eventType string, data []byte) error {
 	if !weft.Allows(t.grants().Events, eventType) {
 		return t.denied("events", "publish events of type "+strconv.Quote(eventType))
 	}
-	if eventType == "" || strings.HasPrefix(eventType, "weft.") {
-		return weft.Errorf(weft.InvalidArgument, "engine.txn.Publish", "event type %q is empty or reserved for weft", eventType)
+	if eventType == "" {
+		return weft.Errorf(weft.InvalidArgument, "engine.txn.Publish", "an event must have a type").WithHint("name one, such as shop.order.placed")
+	}
+	if err := weft.CheckEventType(eventType); err != nil {
+		return err
 	}
 	if len(t.events) >= EventsMax {
 		return weft.Errorf(weft.ResourceExhausted, "engine.txn.Publish", "more than %d events in one call", EventsMax)

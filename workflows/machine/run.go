@@ -585,6 +585,7 @@ func setAttribute(e *weft.Event, name string, v any) error {
 		e.Source = s
 	case "type":
 		e.Type = s
+		return weft.CheckEventType(s)
 	case "subject":
 		e.Subject = s
 	case "datacontenttype":
