@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,13 +121,13 @@ var upgrades = map[int64]string{
 		create table hook (ns text not null, name text not null, hook blob not null, primary key (ns, name)) strict, without rowid;`,
 }
 
-// Open opens or creates the file. It fails when another process has it open,
+// Open opens or creates the file, for its owner alone. It fails when another process has it open,
 // when a newer weft wrote it, or when it is damaged.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(o.Path + ".lock")
+	lock, err := lockFile(lockOf(o.Path))
 	if err != nil {
 		return nil, err
 	}
@@ -146,9 +148,17 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	db.measure()
+	db.warn()
 	go db.write()
 	go db.checkpoint()
 	return db, nil
+}
+
+// warn tells of a file that everybody may read; whoever made it so may have meant it.
+func (db *DB) warn() {
+	if is, err := os.Stat(db.opts.Path); err == nil && is.Mode()&0o007 != 0 {
+		db.log.Warn("others may read the database: chmod o= takes that from them", "file", db.opts.Path, "mode", is.Mode().Perm())
+	}
 }
 
 func (o *Options) fill() error {
@@ -340,7 +350,8 @@ type conn struct {
 }
 
 func dial(o Options, readOnly bool) (*conn, error) {
-	dsn := "file:" + o.Path + "?_auto_vacuum=incremental&_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=" + o.Sync
+	like := strings.ReplaceAll(url.QueryEscape(lockOf(o.Path)), "+", "%20") // a new file has the mode of the lock, its log that of the file
+	dsn := "file:" + o.Path + "?modeof=" + like + "&_auto_vacuum=incremental&_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=" + o.Sync
 	if readOnly {
 		dsn += "&_query_only=true"
 	}

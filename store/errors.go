@@ -43,8 +43,14 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() error { return f.error }
 
+// lockOf is the lock of a database.
+func lockOf(path string) string { return path + ".lock" }
+
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = f.Chmod(0o600) // whatever the mask: a new database takes it over
+	}
 	if err != nil {
 		return nil, weft.Errorf(weft.Unavailable, "store.Open", "open the lock file: %w", err)
 	}
