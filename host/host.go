@@ -49,7 +49,7 @@ type Options struct {
 	MessageMax int                       // bytes of a message to a module's service; default 4 MiB
 	Origins    []string                  // whose pages may call what modules serve, such as https://shop.example; * is all, default none
 	Limits     weft.Limits               // that a module may ask for at most; see wasm.DefaultLimits
-	Isolate    bool                      // every module, whatever its manifest says; see weft.Isolate
+	Lifecycle  weft.Lifecycle            // weft.Isolate of every module, whatever its manifest says; default what that says
 	Isolation  map[string]weft.Isolation // see catalog.Options
 	Trusted    map[string][]catalog.Key  // the same
 	Signed     bool                      // uploads that no trusted key has signed are refused
@@ -141,11 +141,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.db, err = store.Open(ctx, store.Options{Path: h.opts.DB, Sync: h.opts.Sync, Log: h.log}); err != nil {
 		return err
 	}
-	life := weft.Pool
-	if h.opts.Isolate {
-		life = weft.Isolate
-	}
-	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, Check: checker, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: life, Unfiltered: h.opts.Unfiltered, Log: h.log}); err != nil {
+	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, Check: checker, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: h.opts.Lifecycle, Unfiltered: h.opts.Unfiltered, Log: h.log}); err != nil {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)

@@ -61,6 +61,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 			}
 		}
 		var err error
+		if err := o.Lifecycle.Check("main.serve"); err != nil {
+			return usagef("--lifecycle: %w", err)
+		}
 		if o.Isolation, err = host.Isolation(isolation); err != nil {
 			return usagef("--isolation: %w", err)
 		}
@@ -110,7 +113,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringVar(&o.CacheDir, "cache", env("WEFT_CACHE", ""), "folder for compiled modules; default: beside the file (WEFT_CACHE)")
 	c.Flags().StringVar(&o.Sync, "sync", "full", "full survives a power cut, normal a crash of the process")
 	c.Flags().StringToInt64Var(&limits, "limit", nil, "what modules may ask for at most, such as memoryMiB=256; repeat it")
-	c.Flags().BoolVar(&o.Isolate, "isolate", false, "no module sees in a call what one before it left, whatever its manifest says")
+	c.Flags().StringVar((*string)(&o.Lifecycle), "lifecycle", "pool", "what a call of a module leaves for the next: pool what each manifest says, isolate nothing")
 	c.Flags().StringArrayVar(&isolation, "isolation", nil, "where modules run: inline, process for workers of their own, or process-unless-signed; also of a namespace or a module, such as acme=process or acme/billing=process; repeat it")
 	c.Flags().StringArrayVar(&trusted, "trusted-key", nil, "`FILE` or text of a public key of minisign that signs modules; also of a namespace or a module, such as acme=FILE; repeat it")
 	c.Flags().BoolVar(&o.Signed, "require-signature", false, "refuse modules that no trusted key has signed")

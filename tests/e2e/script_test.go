@@ -131,7 +131,7 @@ func lay(t *testing.T, dir string) {
 		"torn.wasm":   loyalty[:len(loyalty)/2],
 	}
 	maps.Copy(files, talker(t))
-	for _, name := range []string{"command.wasm", "plugin.wasm"} {
+	for _, name := range []string{"command.wasm", "plugin.wasm", "guest.wasm"} {
 		if files[name], err = os.ReadFile(filepath.Join(root, "runtime/wasm/testdata", name)); err != nil {
 			t.Fatal(err)
 		}
