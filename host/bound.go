@@ -52,6 +52,15 @@ func (i methods) start(ctx context.Context, c *services.Call, b weft.Binding) er
 	if err != nil {
 		return err
 	}
+	asked := prefersNotToWait(c.Header("Prefer"))
+	waits := !asked && b.Mode != weft.BindAsync
+	if waits {
+		leave, err := i.h.engine.Place(i.ns)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	workflow, version, _ := strings.Cut(b.Pinned, ":")
 	run, _, err := i.h.engine.StartRun(ctx, engine.StartRun{Namespace: i.ns, Workflow: workflow, Version: version, Input: input, Key: c.Header("Idempotency-Key"), Depth: engine.DepthOf(c.Header(weft.HeaderDepth))})
 	if err != nil {
@@ -60,13 +69,12 @@ func (i methods) start(ctx context.Context, c *services.Call, b weft.Binding) er
 	if err := c.AddHeader(RunHeader, run.ID); err != nil {
 		return err
 	}
-	asked := prefersNotToWait(c.Header("Prefer"))
 	if asked {
 		if err := c.AddHeader("Preference-Applied", preference); err != nil {
 			return err
 		}
 	}
-	if asked || b.Mode == weft.BindAsync {
+	if !waits {
 		return i.accept(c, run)
 	}
 	if run, err = rpc.Wait(ctx, i.h.drainOf(ctx), i.h.engine, run); err != nil {
@@ -128,17 +136,26 @@ func (h *Host) run(w http.ResponseWriter, r *http.Request) {
 func (h *Host) runs(w http.ResponseWriter, r *http.Request, s engine.StartRun, async bool) {
 	s.Workflow, s.Version, _ = strings.Cut(s.Workflow, ":")
 	s.Key, s.Depth = r.Header.Get("Idempotency-Key"), engine.DepthOf(r.Header.Get(weft.HeaderDepth))
+	asked := prefersNotToWait(strings.Join(r.Header.Values("Prefer"), ","))
+	waits := !asked && !async
+	if waits {
+		leave, err := h.engine.Place(s.Namespace)
+		if err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+		defer leave()
+	}
 	run, _, err := h.engine.StartRun(r.Context(), s)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
 	}
 	w.Header().Set(RunHeader, run.ID)
-	asked := prefersNotToWait(strings.Join(r.Header.Values("Prefer"), ","))
 	if asked {
 		w.Header().Set("Preference-Applied", preference)
 	}
-	if asked || async {
+	if !waits {
 		w.Header().Set("Location", whereabouts(run))
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusAccepted)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/weftrun/weft/host"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+	"github.com/weftrun/weft/runtime/engine"
 )
 
 const boundProto = `syntax = "proto3"; package shop.v1; import "annotations.proto";
@@ -281,6 +283,60 @@ func TestAShutdownSendsCallersAwayAndTheirRunsGoOn(t *testing.T) {
 		if a := <-done; a.status != http.StatusOK || a.text != `{"orderId":"7","status":"paid"}` {
 			t.Errorf("%s, after the restart: %d %s", paths[i], a.status, a.text)
 		}
+	}
+}
+
+func TestCallersThatWaitForRunsAreBounded(t *testing.T) {
+	s := serve(t, host.Options{Engine: engine.Options{WaitersOf: 1}})
+	s.deployBound("")
+	s.deployBound("b")
+	done := make(chan int, 1)
+	go func() {
+		res, _ := s.called(orderService+"Wait", `{}`)
+		done <- res.StatusCode
+	}()
+	runs := func() string { return s.must("/weft.v1.RunService/ListRuns", `{}`) }
+	wait(t, func() bool { return strings.Contains(runs(), "RUN_STATUS_PARKED") })
+	for _, c := range []struct {
+		what, path, body string
+		headers          []string
+		status           int
+	}{
+		{"a method", orderService + "Wait", `{}`, nil, 429},
+		{"a route", "/v1/orders/7", `{}`, nil, 429},
+		{"a workflow by its name", "/workflows/listening", `{}`, nil, 429},
+		{"a start that waits", "/weft.v1.RunService/Start", `{"workflow":"listening","wait":true}`, nil, 429},
+		{"one of another namespace", orderService + "Place", `{}`, []string{"Weft-Namespace", "b"}, 200},
+		{"one who does not wait", orderService + "Place", `{}`, []string{"Prefer", "respond-async"}, 200},
+		{"a start that does not wait", "/weft.v1.RunService/Start", `{"workflow":"placing"}`, nil, 200},
+	} {
+		res, answer := s.called(c.path, c.body, c.headers...)
+		if res.StatusCode != c.status || c.status == 429 && !strings.Contains(answer, `"code":"resource_exhausted","message":"1 callers wait for runs of namespace default, and no more may; come again later, or do not wait`) {
+			t.Errorf("%s: %d %s", c.what, res.StatusCode, answer)
+		}
+	}
+	watch, err := weftv1connect.NewRunServiceClient(s.client()).Watch(t.Context(), &weftv1.WatchRequest{Id: "any"})
+	if err == nil {
+		_, err = watch.Receive()
+	}
+	if connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("who watches: %v", err)
+	}
+	if n := strings.Count(runs(), `"id"`); n != 3 {
+		t.Errorf("there are %d runs: who is refused has started one", n)
+	}
+	text, _ := s.scrape()
+	for _, line := range []string{"weft_run_waiters 1", "weft_run_waiters_refused_total 5"} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	s.must("/weft.v1.EventService/Publish", `{"events":[{"source":"/till","type":"order.paid","data":{"orderId":"7"}}]}`)
+	if status := <-done; status != http.StatusOK {
+		t.Errorf("who waited has %d", status)
+	}
+	if res, answer := s.called(orderService+"Place", `{}`); res.StatusCode != http.StatusOK {
+		t.Errorf("a place that was left: %d %s", res.StatusCode, answer)
 	}
 }
 

@@ -90,6 +90,8 @@ var (
 	runsLive       = gauge("runs_in_memory", "Runs in memory; those that only wait are not.")
 	callsParked    = counter("calls_parked_total", "Times that the call of a run was left for later because its peer could not take it.")
 	peersAwaited   = gauge("peers_awaited", "Peers that some run is parked on.")
+	runWaiters     = gauge("run_waiters", "Callers who wait for a run or watch one.")
+	runRefused     = counter("run_waiters_refused_total", "Callers who found no place to wait for a run.")
 	hookCalls      = counter("hook_calls_total", "Calls of a webhook, by what came of each.", "namespace", "hook", "outcome")
 	hooksUnknown   = counter("hook_calls_unknown_total", "Calls of webhooks that there are not.")
 	moduleCalls    = counter("module_calls_total", "Calls of a module's handlers that were let in.", "module", "digest")
@@ -184,6 +186,8 @@ func (p page) engine(s engine.Stats) {
 	p.tell(runsLive, float64(s.Live))
 	p.tell(callsParked, float64(s.Parked))
 	p.tell(peersAwaited, float64(s.Awaited))
+	p.tell(runWaiters, float64(s.Waiters))
+	p.tell(runRefused, float64(s.Refused))
 	p.tell(storeLost, float64(s.Lost))
 }
 

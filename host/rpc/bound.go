@@ -15,7 +15,7 @@ import (
 )
 
 // Wait waits for the end of a run, but not while the host drains: the run goes on
-// later, and its caller can ask then. Nor does the run end with ctx.
+// later, and its caller can ask then. Nor does the run end with ctx. The caller has a Place.
 func Wait(ctx, drain context.Context, e *engine.Engine, run engine.Run) (engine.Run, error) {
 	const op = "rpc.Wait"
 	ctx, end := untilDrain(ctx, drain)

@@ -237,6 +237,13 @@ func (r runs) Start(ctx context.Context, q *weftv1.StartRequest) (*weftv1.StartR
 	if err != nil {
 		return nil, err
 	}
+	if q.Wait {
+		leave, err := r.Engine.Place(ns)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+	}
 	run, existed, err := r.Engine.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: q.Workflow, Version: q.Version, Input: input, Key: q.IdempotencyKey})
 	if err == nil && q.Wait {
 		run, err = Wait(ctx, r.Drain, r.Engine, run)

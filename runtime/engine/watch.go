@@ -87,7 +87,7 @@ func (w *watchers) close() {
 
 // Watch calls fn with the run and its steps at once and after every durable
 // change, until the run has ended, fn fails or ctx ends. Changes that come
-// faster than fn are seen together.
+// faster than fn are seen together. Whoever watches for a caller has a Place.
 func (e *Engine) Watch(ctx context.Context, ns, id string, fn func(Run, []machine.Step) error) error {
 	return e.follow(ctx, id, func(*store.Run) (bool, error) {
 		run, steps, err := e.Describe(ctx, ns, id)
@@ -98,7 +98,7 @@ func (e *Engine) Watch(ctx context.Context, ns, id string, fn func(Run, []machin
 	})
 }
 
-// Wait returns the run once it has ended.
+// Wait returns the run once it has ended. Whoever waits for a caller has a Place.
 func (e *Engine) Wait(ctx context.Context, ns, id string) (run Run, err error) {
 	err = e.follow(ctx, id, func(row *store.Run) (bool, error) {
 		if row == nil {
