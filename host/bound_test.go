@@ -158,6 +158,36 @@ func TestAMethodIsAnsweredByARunOfItsWorkflow(t *testing.T) {
 	})
 }
 
+// Version 1 handles what version 2 has a workflow answer.
+func TestTheNameOfAMethodMeansWhatItsRouteDoes(t *testing.T) {
+	s := serve(t, host.Options{})
+	s.deployBound("")
+	manifest := strings.Replace(bindingManifest, `"1.0.0","handlers":[`, `"0.9.0","handlers":[{"name":"shop.v1.OrderService/Place","export":"echo"},`, 1)
+	manifest = strings.Replace(manifest, `{"method":"shop.v1.OrderService/Place","workflow":"placing"},`, "", 1)
+	if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: []byte(manifest), Descriptors: boundSet(t)}, guest(), 256); err != nil {
+		t.Fatal(err)
+	}
+	const byRun, byHandler = `"status":"placed by the first"`, `{"orderId":"7"`
+	calls := func(when, typed, named string) {
+		t.Helper()
+		for path, want := range map[string]string{orderService + "Place": typed, "/handlers" + orderService + "Place": named, "/handlers" + orderService + "Place:0.9.0": byHandler} {
+			if _, answer := s.called(path, `{"orderId":"7"}`); !strings.Contains(answer, want) || want == byHandler && strings.Contains(answer, "placed") {
+				t.Errorf("%s, %s: %s", when, path, answer)
+			}
+		}
+	}
+	refusal := `shop.v1.OrderService/Place is no handler: the workflow shop/placing:1.0.0 answers it in desk:1.0.0; run that workflow`
+	calls("the newest is live", byRun, refusal)
+	if answer := s.applied(stepping("named", "{ call: shop.v1.OrderService/Place }")); !strings.Contains(answer, refusal) {
+		t.Errorf("a step: %s", answer)
+	}
+	s.must("/weft.v1.ModuleService/Promote", `{"name":"desk","version":"0.9.0"}`)
+	calls("the older one is promoted", byHandler, byHandler)
+	if answer := s.applied(stepping("named", "{ call: shop.v1.OrderService/Place }")); !strings.Contains(answer, "shop.v1.OrderService/Place:0.9.0@default") {
+		t.Errorf("a step then: %s", answer)
+	}
+}
+
 func TestWhoDoesNotWantToWaitGetsTheIdOfTheRun(t *testing.T) {
 	s := serve(t, host.Options{})
 	s.deployBound("a")

@@ -228,7 +228,7 @@ func TestRunsAndHandlersThatCallEachOtherInACircleAreStopped(t *testing.T) {
 	module("there", `"handlers":[{"name":"there.v1.There/Go","export":"ask"}]`, `syntax = "proto3"; package there.v1; message M {} service There { rpc Go(M) returns (M); }`, "back.v1.Back/Come")
 	s.apply("default", stepping("circle", "{ call: there.v1.There/Go }"))
 	module("back", `"bind":[{"method":"back.v1.Back/Come","workflow":"circle"}]`, `syntax = "proto3"; package back.v1; message M {} service Back { rpc Come(M) returns (M); }`, "none/none")
-	if answer := s.applied(stepping("slip", "{ call: back.v1.Back/Come }")); !strings.Contains(answer, "back.v1.Back/Come is no handler: the workflow test/circle:1.0.0 answers it; run that workflow") {
+	if answer := s.applied(stepping("slip", "{ call: back.v1.Back/Come }")); !strings.Contains(answer, "back.v1.Back/Come is no handler: the workflow test/circle:1.0.0 answers it in back:1.0.0; run that workflow") {
 		t.Errorf("a step that calls what a workflow answers: %s", answer)
 	}
 	if status, answer := s.ask("/handlers/there.v1.There/Go", `{}`); status == http.StatusOK {

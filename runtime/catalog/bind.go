@@ -63,16 +63,17 @@ func written(m weft.Manifest) weft.Manifest {
 	return m
 }
 
-// bound is what answers calls of a method in s, if a workflow does.
-func (s *space) bound(method string) (b weft.Binding, ok bool) {
-	for _, list := range s.modules {
-		if m, is := current(list, ""); is {
-			if b, ok = m.BoundTo(method); ok {
-				return b, true
-			}
+// names are those of the handlers of m, and of the methods that it has bound.
+func (m *Module) names() (names []string) {
+	for _, h := range m.Manifest.Handlers {
+		names = append(names, h.Name)
+	}
+	for _, b := range m.Manifest.Bind {
+		if b.Method != "" {
+			names = append(names, b.Method)
 		}
 	}
-	return b, false
+	return names
 }
 
 // BoundTo is what answers calls of a method instead of a handler, if m has bound it.

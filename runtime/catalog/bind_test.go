@@ -43,3 +43,25 @@ func TestAWorkflowThatAnswersAMethodStays(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAMethodIsAnsweredByOneModule(t *testing.T) {
+	s := newShelf(t)
+	if _, err := s.Apply(t.Context(), ns, "place.yaml", []byte("document: { dsl: '1.0.3', namespace: shop, name: place, version: '1.0.0' }\ndo:\n  - a: { set: { b: 1 } }\n")); err != nil {
+		t.Fatal(err)
+	}
+	const method = "shop.v1.OrderService/Place"
+	binding := catalog.Push{Wasm: tiny(1), Descriptors: []byte{}, Manifest: &weft.Manifest{Name: "desk", Version: "1.0.0", Bind: []weft.Binding{{Method: method, Workflow: "place"}}}}
+	handling := catalog.Push{Wasm: tiny(2, "place"), Manifest: &weft.Manifest{Name: "clerk", Version: "1.0.0", Handlers: []weft.HandlerSpec{{Name: method, Export: "place"}}}}
+	for _, c := range []struct {
+		first, second catalog.Push
+		owner         string
+	}{{binding, handling, "desk"}, {handling, binding, "clerk"}} {
+		s.push(c.first)
+		if _, err := s.Push(t.Context(), ns, c.second); weft.CodeOf(err) != weft.AlreadyExists || !strings.Contains(err.Error(), method+" belongs to module "+c.owner) {
+			t.Errorf("beside %s: %v", c.owner, err)
+		}
+		if err := s.Remove(t.Context(), ns, c.owner, "1.0.0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

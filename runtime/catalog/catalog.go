@@ -76,7 +76,7 @@ type snapshot struct {
 // space is what is deployed in one tenant namespace. Versions are in ascending order.
 type space struct {
 	modules   map[string][]*Module
-	handlers  map[string][]*Module   // by handler name: the versions that have it
+	handlers  map[string][]*Module   // by handler name: the versions that have it, or have bound the method of that name
 	workflows map[string][]*workflow // by document.namespace/name
 }
 
@@ -147,8 +147,8 @@ func (s *space) index() {
 			delete(s.modules, name)
 		}
 		for _, m := range list {
-			for _, h := range m.Manifest.Handlers {
-				s.handlers[h.Name] = append(s.handlers[h.Name], m)
+			for _, name := range m.names() {
+				s.handlers[name] = append(s.handlers[name], m)
 			}
 		}
 	}

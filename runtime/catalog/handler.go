@@ -61,17 +61,16 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 	}
 	s := c.space(ns)
 	with := s.handlers[ref.Name]
-	m, ok := current(with, ref.Version)
-	switch {
-	case ok:
+	if m, ok := current(with, ref.Version); ok {
+		if b, bound := m.BoundTo(ref.Name); bound { // whatever handler an older version has
+			service, _, _ := strings.Cut(ref.Name, "/")
+			return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "%s is no handler: the workflow %s answers it in %s", ref.Name, b.Pinned, m).
+				WithHint("run that workflow: a step does by run; or call %s@%s", ref.Name, service)
+		}
 		return HandlerInfo{Ref: weft.Ref{Name: ref.Name, Version: m.Version, Catalog: weft.DefaultCatalog}, Spec: *specOf(m, ref.Name), Module: m}, nil
-	case len(with) > 0:
-		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "handler %s has no version %s", ref.Name, ref.Version).WithHint("it has %s", strings.Join(versions(with), ", "))
 	}
-	if b, ok := s.bound(ref.Name); ok {
-		service, _, _ := strings.Cut(ref.Name, "/")
-		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "%s is no handler: the workflow %s answers it", ref.Name, b.Pinned).
-			WithHint("run that workflow: a step does by run; or call %s@%s", ref.Name, service)
+	if len(with) > 0 {
+		return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "handler %s has no version %s", ref.Name, ref.Version).WithHint("it has %s", strings.Join(versions(with), ", "))
 	}
 	err := weft.Errorf(weft.NotFound, op, "no handler %q in namespace %s", ref.Name, ns)
 	if near := workflows.Nearest(ref.Name, slices.Sorted(maps.Keys(s.handlers))); near != "" {

@@ -228,9 +228,9 @@ func (c *Catalog) add(ctx context.Context, ns string, m *Module, p Push) (Pushed
 			return Pushed{}, err
 		}
 	}
-	for _, h := range m.Manifest.Handlers {
-		if others := s.handlers[h.Name]; len(others) > 0 && others[0].Name != m.Name {
-			return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "handler %s belongs to module %s", h.Name, others[0].Name).
+	for _, name := range m.names() {
+		if others := s.handlers[name]; len(others) > 0 && others[0].Name != m.Name {
+			return Pushed{}, weft.Errorf(weft.AlreadyExists, "catalog.Catalog.Push", "handler %s belongs to module %s", name, others[0].Name).
 				WithHint("rename one of them: handlers share one set of names in a namespace")
 		}
 	}
