@@ -216,16 +216,33 @@ pub const Context = struct {
     }
 };
 
-var memory = std.heap.ArenaAllocator.init(if (wasm) std.heap.wasm_allocator else std.heap.page_allocator);
+const heap = if (wasm) std.heap.wasm_allocator else std.heap.page_allocator;
+var memory = std.heap.ArenaAllocator.init(heap);
 
 /// What a call keeps for the next: more is given back.
 const kept_max = 1 << 20;
 
+/// Memory of inputs up to input_max; of larger ones it is that of their call.
+var input_room: []u8 = &.{};
+const input_max = 64 << 10;
+
+fn grow(len: u32) ![]u8 {
+    if (len > input_max) return memory.allocator().alloc(u8, len);
+    heap.free(input_room);
+    input_room = &.{};
+    input_room = try heap.alloc(u8, len);
+    return input_room;
+}
+
 fn run(len: u32, comptime serve: fn (*Context) anyerror![]const u8) u32 {
-    defer _ = memory.reset(.{ .retain_with_limit = kept_max });
+    defer if (memory.state.end_index > 0) { // something was allocated
+        _ = memory.reset(.{ .retain_with_limit = kept_max });
+    };
     var ctx = Context{ .arena = memory.allocator(), .input = "" };
-    const b = ctx.arena.alloc(u8, len) catch return @intFromEnum(Code.resource_exhausted);
-    if (len > 0) ctx.input = b[0..abi.input(b.ptr, len, 0)];
+    if (len > 0) {
+        const b = if (len <= input_room.len) input_room else grow(len) catch return @intFromEnum(Code.resource_exhausted);
+        ctx.input = b[0..abi.input(b.ptr, len, 0)];
+    }
     const out = serve(&ctx) catch |err| {
         const failed = err == error.Failed;
         const message = if (failed) ctx.message else @errorName(err);

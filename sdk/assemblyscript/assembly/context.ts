@@ -24,26 +24,20 @@ const room = memory.data(1024);
  * that no step needs a check of its own. failed asks for it, and recover takes it
  * away.
  */
+// @ts-ignore: the decorator is AssemblyScript's
+@unmanaged // so that the collector need not know who holds it
 export class Context {
-  private length: u32 = 0;
-  private read: bool = false;
-
   /** What the caller sent. The bytes are reused by the next call: copy what outlives this one. */
   get input(): Bytes {
-    if (this.read) return input;
-    this.read = true;
-    const b = changetype<ArrayBuffer>(__renew(changetype<usize>(input.buffer), this.length)); // the same one, if its block has room
-    if (b == input.buffer) store<u32>(changetype<usize>(input), this.length, offsetof<Uint8Array>("byteLength"));
-    else input = Uint8Array.wrap(b);
-    if (this.length) abi.input(input.dataStart, this.length, 0);
     return input;
   }
 
-  /** An instance has one call at a time, so one Context is enough. */
+  /** An instance has one call at a time, so a Context has no fields and any address is one. */
+  // @ts-ignore: the decorator is AssemblyScript's
+  @inline
   static of(n: u32): Context {
-    only.length = n;
-    only.read = false;
-    return only;
+    take(n);
+    return changetype<Context>(room);
   }
 
   /** Ends the call with an error: return ctx.fail(weft.Code.NotFound, "no such order"). */
@@ -188,8 +182,30 @@ export class Context {
   }
 }
 
-const only = new Context();
 let input = new Uint8Array(1024);
+let inputRoom: u32 = 1024; // of its buffer
+
+/*
+ * What each call runs is inlined into its export: an import costs more in a
+ * function that the export calls. And it has addresses where others have
+ * references, of which the collector would have to be told.
+ */
+
+/** take has the host write the input over the last one, or into a larger buffer. */
+// @ts-ignore: the decorator is AssemblyScript's
+@inline
+function take(n: u32): void {
+  if (n > inputRoom) grow(n);
+  const view = changetype<usize>(input), data = load<usize>(view, offsetof<Uint8Array>("dataStart"));
+  store<u32>(view, n, offsetof<Uint8Array>("byteLength"));
+  store<u32>(data - 4, n); // the byteLength of the buffer
+  if (n) abi.input(data, n, 0);
+}
+
+function grow(n: u32): void {
+  input = new Uint8Array(n);
+  inputRoom = n;
+}
 
 /** found is what an import with a result of i64 gave: n bytes, or minus a code; null after a code. */
 function found(n: i64, kind: string, name: string): Bytes | null {
@@ -226,8 +242,10 @@ function check(code: u32, kind: string, name: string): void {
  * bytes runs one call of a handler of bytes. Give it the argument of the export
  * and return its result. Null is an empty answer.
  */
+// @ts-ignore: the decorator is AssemblyScript's
+@inline
 export function bytes(n: u32, handler: (ctx: Context) => Bytes | null): u32 {
-  return leave(handler(Context.of(n)));
+  return end(changetype<usize>(handler(Context.of(n))));
 }
 
 /**
@@ -246,14 +264,24 @@ export function json<In>(n: u32, handler: (ctx: Context, input: In) => Value | n
 
 /** leave is what an export returns: what went wrong, or 0 with this output. */
 export function leave(out: Bytes | null): u32 {
-  const f = recover();
-  if (f) {
-    const m = utf8(f.message);
-    abi.output(changetype<usize>(m), m.byteLength);
-    return f.code;
-  }
-  if (out) abi.output(out.dataStart, out.byteLength);
+  return end(changetype<usize>(out));
+}
+
+/** end is leave of the address of an array, or 0. */
+// @ts-ignore: the decorator is AssemblyScript's
+@inline
+function end(out: usize): u32 {
+  if (failed()) return failure();
+  if (out) abi.output(load<usize>(out, offsetof<Uint8Array>("dataStart")), load<u32>(out, offsetof<Uint8Array>("byteLength")));
   return 0;
+}
+
+/** failure is what an export returns after one. */
+function failure(): u32 {
+  const f = recover()!;
+  const m = utf8(f.message);
+  abi.output(changetype<usize>(m), m.byteLength);
+  return f.code;
 }
 
 /** What throw and a failed assertion do: a line of the log, and the end of the call. */

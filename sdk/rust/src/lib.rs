@@ -127,11 +127,13 @@ pub struct Context {
 
 impl Context {
     /// What the caller sent.
+    #[inline]
     pub fn input(&self) -> &[u8] {
         &self.input
     }
 
     /// What the caller sent, for keeps: afterwards input is empty.
+    #[inline]
     pub fn take_input(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.input)
     }
