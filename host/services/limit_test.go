@@ -1,11 +1,13 @@
 package services_test
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 
@@ -20,6 +22,8 @@ func TestDescriptorsThatDoNotLinkAreRefusedByName(t *testing.T) {
 	}{
 		{"bytes that are none", "the descriptors are no FileDescriptorSet", []byte("\xff\xff")},
 		{"more bytes than are taken", "the descriptors have 4194305 bytes, more than 4194304", make([]byte, services.SchemaMax+1)},
+		{"a million parts of two bytes", "more than 200000 parts", inFile(bytes.Repeat([]byte{4<<3 | 2, 0}, 1_000_000))},
+		{"messages in each other 10,000 deep", "nested deeper than 100", inFile(nested(10_000))},
 		{"an import that is not there", "shop/money.proto", without(t, "money.proto", map[string]string{
 			"api.proto":   `syntax = "proto3"; import "money.proto"; message M { Money m = 1; }`,
 			"money.proto": `syntax = "proto3"; message Money {}`})},
@@ -31,6 +35,17 @@ func TestDescriptorsThatDoNotLinkAreRefusedByName(t *testing.T) {
 			}
 		})
 	}
+}
+
+// inFile is a set of one file with that content.
+func inFile(content []byte) []byte { return protowire.AppendBytes([]byte{1<<3 | 2}, content) }
+
+// nested is the content of a file with messages in each other.
+func nested(deep int) (b []byte) {
+	for range deep {
+		b = protowire.AppendBytes([]byte{3<<3 | 2}, b)
+	}
+	return protowire.AppendBytes([]byte{4<<3 | 2}, b)
 }
 
 func TestLimitsHold(t *testing.T) {

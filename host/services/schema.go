@@ -30,6 +30,7 @@ const (
 	SchemaMax  = 4 << 20 // bytes of a FileDescriptorSet
 	FilesMax   = 500     // that a set has or imports
 	MethodsMax = 1000    // of all services
+	PartsMax   = 200_000 // messages, fields, methods, comments and whatever else a set is made of
 )
 
 // Schema is the protobuf world of one module: files, types, services. It never
@@ -55,6 +56,9 @@ func Link(module string, set []byte) (*Schema, error) {
 		return nil, refused("the descriptors have %d bytes, more than %d", len(set), SchemaMax)
 	}
 	var fds descriptorpb.FileDescriptorSet
+	if parts(set, fds.ProtoReflect().Descriptor(), PartsMax, 0) > PartsMax {
+		return nil, refused("the descriptors are made of more than %d parts, or nested deeper than %d", PartsMax, nestingMax).WithHint("leave source information out: protoc without --include_source_info, buf build --exclude-source-info")
+	}
 	if err := proto.Unmarshal(set, &fds); err != nil {
 		return nil, refused("the descriptors are no FileDescriptorSet: %w", err).WithHint("make them with buf build, or protoc --include_imports --descriptor_set_out")
 	}
