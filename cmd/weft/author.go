@@ -88,13 +88,13 @@ func (a *app) newCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(fields("folder", args[0], "language", language, "test", test), "%s is there: the methods of %s, their tests, and a README\n\n  cd %s && %s\n  weft module build %s\n", args[0], filepath.Base(proto), args[0], test, args[0])
+			return a.print(fields("folder", args[0], "language", language, "test", test), "%s is there: the methods of %s, their tests, and a README\n\n  cd %s && %s\n  weft module build\n", args[0], filepath.Base(proto), args[0], test)
 		}
 		test, err := host.NewModule(dir, name, language)
 		if err != nil {
 			return err
 		}
-		return a.print(fields("folder", args[0], "language", language, "test", test), "%s is there: a handler, its test, and a README\n\n  cd %s && %s\n  weft module build %s\n", args[0], args[0], test, args[0])
+		return a.print(fields("folder", args[0], "language", language, "test", test), "%s is there: a handler, its test, and a README\n\n  cd %s && %s\n  weft module build\n", args[0], args[0], test)
 	})
 	c.Flags().StringVar(&language, "lang", "go", strings.Join(host.Languages(), ", "))
 	c.Flags().StringVar(&proto, "proto", "", "a .proto whose services it is to serve")

@@ -31,7 +31,7 @@ func (l language) testOf(name string) string { return strings.ReplaceAll(l.test,
 var languages = []language{
 	{name: "go", sign: "go.mod", sdk: "sdk", test: "go test .", build: (*job).golang},
 	{name: "rust", sign: "Cargo.toml", sdk: "sdk", test: "cargo test", build: (*job).rust},
-	{name: "assemblyscript", sign: "*.ts", sdk: "sdk", test: "weft module build . && node --test main.test.mjs", build: (*job).assemblyscript},
+	{name: "assemblyscript", sign: "*.ts", sdk: "sdk", test: "npm install && weft module build . && node --test main.test.mjs", build: (*job).assemblyscript},
 	{name: "zig", sign: "*.zig", sdk: ".", test: "zig test main.zig --mod weft::weft.zig --deps weft", build: (*job).zig},
 	{name: "c", sign: "*.c", sdk: ".", test: "cc -o NAME_test NAME_test.c && ./NAME_test", build: (*job).c},
 }
