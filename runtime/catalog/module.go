@@ -121,8 +121,11 @@ func CheckName(name string) error {
 	if nameForm.MatchString(name) {
 		return nil
 	}
-	return weft.Errorf(weft.InvalidArgument, "catalog.CheckName", "%q is not a module name", name).
-		WithHint("give a name in the manifest or with --name: lower-case letters, digits and dashes, at most 63")
+	hint := "lower-case letters, digits and dashes, at most 63, the first one a letter"
+	if name == "" {
+		hint = "give a name in the manifest or with --name: " + hint
+	}
+	return weft.Errorf(weft.InvalidArgument, "catalog.CheckName", "%q is not a module name", name).WithHint("%s", hint)
 }
 
 // manifest is what the upload says of itself, checked and complete.
