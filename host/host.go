@@ -365,7 +365,7 @@ func Validate(ctx context.Context, file string, source []byte) (doubts []string,
 
 // offline lends an engine of scripts to what runs without a host.
 func offline(ctx context.Context, do func(*script.Engine) error) error {
-	return sandbox(ctx, func(rt *wasm.Runtime) error { return do(script.New(rt)) })
+	return sandbox(ctx, weft.Limits{}, func(rt *wasm.Runtime) error { return do(script.New(rt)) })
 }
 
 // cacheDir is where compiled code is kept without a host: where the user's

@@ -54,14 +54,15 @@ type InspectedSection struct {
 // Upload is a module, and what lies beside it.
 type Upload struct {
 	Wasm      []byte
-	Manifest  []byte // JSON; nil for none
-	Signature []byte // nil for none
+	Manifest  []byte      // JSON; nil for none
+	Signature []byte      // nil for none
+	Limits    weft.Limits // that the host lets modules ask for; default what each has without being asked
 }
 
 // InspectModule checks a module, offline, by the rules of an upload to a host
-// with the default limits and these trusted keys, whatever each is trusted with.
+// with those limits and these trusted keys, whatever each is trusted with.
 func InspectModule(ctx context.Context, u Upload, trusted map[string][]catalog.Key) (i Inspection, err error) {
-	err = sandbox(ctx, func(rt *wasm.Runtime) error {
+	err = sandbox(ctx, u.Limits, func(rt *wasm.Runtime) error {
 		i, err = inspect(ctx, rt, u, slices.Concat(slices.Collect(maps.Values(trusted))...))
 		return err
 	})
@@ -126,13 +127,13 @@ func servicesOf(m *catalog.Module) ([]string, error) {
 var checker []string
 
 // sandbox lends a runtime to what works without a host.
-func sandbox(ctx context.Context, do func(*wasm.Runtime) error) error {
+func sandbox(ctx context.Context, limits weft.Limits, do func(*wasm.Runtime) error) error {
 	dir, done, err := cacheDir()
 	if err != nil {
 		return err
 	}
 	defer done()
-	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: dir, Check: checker})
+	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: dir, Check: checker, Limits: limits})
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ const (
 // before. What the tools write goes to says. The module is in the file that it
 // returns, of the name in weft.yaml. Where workflows answer all methods there need
 // be no sources.
-func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, i Inspection, err error) {
+func BuildModule(ctx context.Context, dir string, limits weft.Limits, says io.Writer) (file string, i Inspection, err error) {
 	const op = "host.BuildModule"
 	manifest, err := manifestIn(dir)
 	if err != nil {
@@ -175,7 +176,7 @@ func BuildModule(ctx context.Context, dir string, says io.Writer) (file string, 
 	if err != nil {
 		return "", i, err
 	}
-	err = sandbox(ctx, func(rt *wasm.Runtime) error {
+	err = sandbox(ctx, limits, func(rt *wasm.Runtime) error {
 		if i, err = inspect(ctx, rt, Upload{Wasm: code, Manifest: manifest}, nil); err != nil {
 			return err
 		}

@@ -26,6 +26,7 @@ type Trial struct {
 	Secrets        string            // folder, see Options.Secrets
 	Peers          map[string]string // that it may call: the URL of each
 	HTTP           []string          // host:port that it may reach
+	Limits         weft.Limits       // that the host allows, see Upload.Limits
 	Log            *slog.Logger      // what the handler logs
 }
 
@@ -54,7 +55,7 @@ func TryModule(ctx context.Context, t Trial) (out Tried, err error) {
 		return out, err
 	}
 	defer done()
-	h, err := Open(ctx, Options{DB: filepath.Join(temp, "weft.db"), Sync: "normal", CacheDir: cache, HTTPAllow: t.HTTP, Secrets: t.Secrets, Log: slog.New(handlersOnly{t.Log.Handler()})})
+	h, err := Open(ctx, Options{DB: filepath.Join(temp, "weft.db"), Sync: "normal", CacheDir: cache, Limits: t.Limits, HTTPAllow: t.HTTP, Secrets: t.Secrets, Log: slog.New(handlersOnly{t.Log.Handler()})})
 	if err != nil {
 		return out, err
 	}

@@ -19,8 +19,13 @@ import (
 
 // authorCommands are those for who writes modules: none needs a server.
 func (a *app) authorCommands() []*cobra.Command {
+	var most map[string]int64
 	build := verb("build [DIR]", "Build a module with the toolchain of its language, and check it", func(ctx context.Context, args []string) error {
-		file, i, err := host.BuildModule(ctx, append(args, ".")[0], os.Stderr)
+		var u host.Upload
+		if err := readLimits(most, &u.Limits); err != nil {
+			return err
+		}
+		file, i, err := host.BuildModule(ctx, append(args, ".")[0], u.Limits, os.Stderr)
 		if err != nil {
 			return err
 		}
@@ -38,6 +43,9 @@ func (a *app) authorCommands() []*cobra.Command {
 		if u.Signature, err = signatureOf(args[0], signature, inspect.Flags().Changed("signature")); err != nil {
 			return err
 		}
+		if err := readLimits(most, &u.Limits); err != nil {
+			return err
+		}
 		keys, err := host.TrustedKeys(trusted)
 		if err != nil {
 			return usagef("--trusted-key: %w", err)
@@ -51,8 +59,13 @@ func (a *app) authorCommands() []*cobra.Command {
 	inspect.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
 	inspect.Flags().StringVar(&signature, "signature", "", "`FILE` with the signature, over the one beside the module; empty for none")
 	inspect.Flags().StringArrayVar(&trusted, "trusted-key", nil, "`FILE` or text of a public key that may have signed it; repeat it")
+	for _, c := range []*cobra.Command{build, inspect} {
+		c.Flags().StringToInt64Var(&most, "limit", nil, limitUse)
+	}
 	return []*cobra.Command{a.newCommand(), a.generateCommand(), build, inspect, a.tryCommand()}
 }
+
+const limitUse = "what the server it is for lets modules ask for at most, such as memoryMiB=256; repeat it"
 
 func (a *app) generateCommand() *cobra.Command {
 	var language, descriptors string
@@ -115,9 +128,13 @@ func moduleIn(file, manifest string) (code, beside []byte, err error) {
 func (a *app) tryCommand() *cobra.Command {
 	t := host.Trial{Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: withoutTime}))}
 	var manifest, input string
+	var most map[string]int64
 	var headers []string
 	c := verb("run FILE.wasm", "Run a handler of a module without a server", func(ctx context.Context, args []string) (err error) {
 		if t.Wasm, t.Manifest, err = moduleIn(args[0], manifest); err != nil {
+			return err
+		}
+		if err := readLimits(most, &t.Limits); err != nil {
 			return err
 		}
 		if t.Input, _, err = a.read("--input", input); err != nil {
@@ -141,6 +158,7 @@ func (a *app) tryCommand() *cobra.Command {
 	c.Flags().StringVar(&input, "input", "", "bytes, @FILE, or - for standard input")
 	c.Flags().StringVar(&manifest, "manifest", "", "manifest in YAML or JSON")
 	c.Flags().StringArrayVar(&headers, "header", nil, "header of the call, NAME: VALUE")
+	c.Flags().StringToInt64Var(&most, "limit", nil, limitUse)
 	c.Flags().StringToStringVar(&t.Config, "config", nil, "config key=value")
 	c.Flags().StringVar(&t.Secrets, "secrets", "", "folder with default/NAME for each secret")
 	c.Flags().StringToStringVar(&t.Peers, "peer", nil, "peer that it may call, NAME=URL; without it none")

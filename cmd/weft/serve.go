@@ -48,7 +48,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 			}
 		}
 		if err := readLimits(limits, &o.Limits); err != nil {
-			return usagef("--limit: %s; docs/ABI.md lists the limits", strings.TrimPrefix(err.Error(), "json: "))
+			return err
 		}
 		for _, origin := range o.Origins {
 			if err := isOrigin(origin); err != nil {
@@ -139,7 +139,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	return c
 }
 
-// readLimits reads limits by the names that a manifest has for them.
+// readLimits reads the flags --limit, by the names that a manifest has for limits.
 func readLimits(limits map[string]int64, into any) error {
 	data, err := json.Marshal(limits)
 	if err != nil {
@@ -147,7 +147,10 @@ func readLimits(limits map[string]int64, into any) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	return d.Decode(into)
+	if err := d.Decode(into); err != nil {
+		return usagef("--limit: %s; docs/ABI.md lists the limits", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
 }
 
 // isOrigin refuses what no browser would send as the origin of a page.
