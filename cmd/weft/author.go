@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -253,7 +254,9 @@ func (a *app) inspection(file string, i host.Inspection) error {
 	}
 	var names, sections []string
 	for _, h := range m.Handlers {
-		names = append(names, h.Name)
+		if service, _, _ := strings.Cut(h.Name, "/"); !slices.Contains(i.Services, service) {
+			names = append(names, h.Name)
+		}
 	}
 	for _, s := range i.Sections {
 		sections = append(sections, fmt.Sprintf("%s %d", s.Name, s.Size))

@@ -135,12 +135,16 @@ func (h Handler) Call(ctx context.Context, env wasm.Env, in wasm.Input) (wasm.Ou
 	return h.Code.Call(ctx, env, exportOf(h.Spec), in)
 }
 
-// Handlers lists every handler of a namespace, by name, each in the version that
-// is called where none is named.
+// Handlers lists every handler of a namespace that Handler finds, by name, each in
+// the version that is called where none is named. Methods that stream are none.
 func (c *Catalog) Handlers(ns string) []HandlerInfo {
 	var all []HandlerInfo
 	for name := range c.space(ns).handlers {
-		if info, err := c.find(ns, weft.Ref{Name: name}); err == nil {
+		info, err := c.find(ns, weft.Ref{Name: name})
+		if err == nil {
+			_, err = info.Module.method(name)
+		}
+		if err == nil {
 			all = append(all, info)
 		}
 	}

@@ -53,6 +53,7 @@ var (
 type HandlerServiceClient interface {
 	// Call answers when the handler's writes and events are durable.
 	Call(context.Context, *v1.CallRequest) (*v1.CallResponse, error)
+	// ListHandlers lists what Call calls: methods of services too, but for those that stream.
 	ListHandlers(context.Context, *v1.ListHandlersRequest) (*v1.ListHandlersResponse, error)
 }
 
@@ -66,6 +67,7 @@ func NewHandlerServiceClient(client *connect.Client) HandlerServiceClient {
 type HandlerServiceHandler interface {
 	// Call answers when the handler's writes and events are durable.
 	Call(context.Context, *v1.CallRequest) (*v1.CallResponse, error)
+	// ListHandlers lists what Call calls: methods of services too, but for those that stream.
 	ListHandlers(context.Context, *v1.ListHandlersRequest) (*v1.ListHandlersResponse, error)
 }
 
