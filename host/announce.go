@@ -78,21 +78,24 @@ func (h *Host) announce(ctx context.Context, at net.Addr) error {
 	if h.tls != nil {
 		scheme = "https://"
 	}
-	all := []*announcer{{h: h, at: h.gate, name: "its own", id: hostID()}}
+	own := &announcer{h: h, at: h.gate, name: "its own", id: hostID()}
+	all := []*announcer{own}
 	for _, url := range h.opts.Registries {
-		all = append(all, &announcer{h: h, at: rpc.OpenRegistry(url), name: url, id: hostID(port), health: "/readyz"})
+		all = append(all, &announcer{h: h, at: rpc.OpenRegistry(url, h.opts.RegistryOver), name: url, id: hostID(port), health: "/readyz"})
 	}
 	for _, a := range all {
 		a.url, a.held, a.lost = scheme+address, map[peer]peers.Instance{}, map[peer]bool{}
-		if err := a.declare(ctx); err != nil && a.at == registry(h.gate) {
-			return err
-		}
-		h.groups.Go(func() { a.beat(h.life) })
+	}
+	if err := own.declare(ctx); err != nil {
+		return err
 	}
 	h.mu.Lock()
 	h.announcers = all
 	h.mu.Unlock()
-	h.declare() // what was deployed meanwhile
+	h.declare()
+	for _, a := range all {
+		h.groups.Go(func() { a.beat(h.life) })
+	}
 	return nil
 }
 
@@ -104,20 +107,18 @@ func (h *Host) announced() []*announcer {
 
 // declare makes the registries know what is served now.
 func (h *Host) declare() {
-	for _, a := range h.announced() {
-		_ = a.declare(context.Background()) // it is told in the log, and tried again
-	}
+	h.everywhere(func(a *announcer) { _ = a.declare(context.Background()) }) // it is told in the log, and tried again
 }
 
 // retract takes from the registries what the catalog does not have any more. It
 // comes before its last version goes, so that nobody is sent here in vain.
 func (h *Host) retract() {
 	has := h.deployed()
-	for _, a := range h.announced() {
+	h.everywhere(func(a *announcer) {
 		a.mu.Lock()
+		defer a.mu.Unlock()
 		_ = a.remove(context.Background(), has)
-		a.mu.Unlock()
-	}
+	})
 }
 
 // deployed are the services of all versions of all modules that are live.

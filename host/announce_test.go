@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,8 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
 	"github.com/weftrun/weft/host"
+	"github.com/weftrun/weft/host/port"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
+	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
+	"github.com/weftrun/weft/tests/authority"
 )
 
 // peersOf are the instances of a namespace in a host's registry, each as its service,
@@ -186,7 +193,7 @@ func TestANameThatWasTakenIsAskedForAgainWhenTheServiceComesAnew(t *testing.T) {
 	s.hasPeers("anew", "chat.v1.ChatService "+s.url+"/-/chat.v1.ChatService ACTIVE")
 }
 
-func TestRegistriesThatHangHoldUpNoShutdown(t *testing.T) {
+func TestRegistriesThatHangHoldUpNoStartAndNoShutdown(t *testing.T) {
 	t.Parallel() // it waits for calls that have no answer
 	a := serve(t, host.Options{})
 	there, err := url.Parse(a.url)
@@ -208,10 +215,18 @@ func TestRegistriesThatHangHoldUpNoShutdown(t *testing.T) {
 		defer between.Close()
 		registries = append(registries, between.URL)
 	}
-	b := serve(t, host.Options{Registries: registries})
-	b.peersOf("weft") // it serves
 	hang.Store(true)
 	began := time.Now()
+	c := serve(t, host.Options{Registries: registries})
+	c.peersOf("weft") // it serves
+	if took := time.Since(began); took > 2*registryTime {
+		t.Errorf("the start took %v", took)
+	}
+	hang.Store(false)
+	b := serve(t, host.Options{Registries: registries})
+	b.peersOf("weft")
+	hang.Store(true)
+	began = time.Now()
 	if err := b.stop(); err != nil {
 		t.Error(err)
 	}
@@ -223,3 +238,24 @@ func TestRegistriesThatHangHoldUpNoShutdown(t *testing.T) {
 // registryTime is how long a host waits for a registry's answer. It asks each twice
 // before it ends.
 const registryTime = 2 * time.Second
+
+func TestARegistryWithTLSIsCalledByWhomItTrusts(t *testing.T) {
+	dir := t.TempDir()
+	ca := authority.New(t, dir, "ca")
+	cert, key := ca.Pair("weft")
+	a := serve(t, host.Options{TLS: port.TLS{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "ca.pem")}})
+	at := "https" + strings.TrimPrefix(a.url, "http")
+	b := serve(t, host.Options{Registries: []string{at}, RegistryOver: over(t, ca.Client("b"), true).Transport})
+	stranger := serve(t, host.Options{Registries: []string{at}})
+	for _, s := range []*served{b, stranger} {
+		s.peersOf("weft") // it serves
+	}
+	registry := weftv1connect.NewRegistryServiceClient(connect.NewClient(connecthttp.NewTransport(over(t, ca.Client("ada"), true), at)))
+	has, err := registry.ListInstances(t.Context(), &weftv1.ListInstancesRequest{Namespace: "weft"})
+	if err != nil || len(has.Instances) != 2 || !slices.ContainsFunc(has.Instances, func(i *weftv1.Instance) bool { return i.Url == b.url }) {
+		t.Errorf("the registry has %v, %v", has, err)
+	}
+	if log := stranger.log.String(); !strings.Contains(log, "this host is not registered whole, and will try again") || !strings.Contains(log, "certificate") {
+		t.Errorf("who trusts nobody: %s", log)
+	}
+}

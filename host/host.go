@@ -60,6 +60,9 @@ type Options struct {
 	// them; default 7 days and 4 GiB.
 	RetainEvents time.Duration
 	RetainBytes  int64
+	// RegistryOver makes the calls to Registries; default http.DefaultTransport. Who
+	// gives it closes its connections.
+	RegistryOver http.RoundTripper
 	Log          *slog.Logger
 	Engine       engine.Options
 }

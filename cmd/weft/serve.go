@@ -77,6 +77,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		if err := l.UnmarshalText([]byte(level)); err != nil {
 			return usagef("--log %s; write debug, info, warn or error", level)
 		}
+		o.RegistryOver = a.transport
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 		listener, err := net.Listen("tcp", listen)
 		if err != nil {
@@ -122,7 +123,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringArrayVar(&o.Origins, "cors-origin", nil, "`URL` whose pages may call what modules serve, such as https://shop.example; * is all; repeat it")
 	c.Flags().StringVar(&o.Secrets, "secrets", env("WEFT_SECRETS", ""), "folder with a file `DIR`/NAMESPACE/NAME for each secret (WEFT_SECRETS)")
 	c.Flags().StringVar(&o.Zone, "zone", env("WEFT_ZONE", ""), "where this host is; calls prefer peers of the zone (WEFT_ZONE)")
-	c.Flags().StringArrayVar(&o.Registries, "registry", nil, "`URL` of another weft in whose registry this one, and what its modules serve, is too; repeat it")
+	c.Flags().StringArrayVar(&o.Registries, "registry", nil, "`URL` of another weft in whose registry this one, and what its modules serve, is too, with TLS by --ca, --cert and --cert-key; repeat it")
 	c.Flags().DurationVar(&o.RetainEvents, "retain-events", 7*24*time.Hour, "how long events are kept that every group has had; twice as long if one has not")
 	c.Flags().Int64Var(&o.RetainBytes, "retain-bytes", 4<<30, "how many bytes of events are kept; twice as many if a group has not had them")
 	c.Flags().DurationVar(&o.Engine.Retain, "retain-runs", 30*24*time.Hour, "how long runs are kept after their end")

@@ -25,9 +25,10 @@ type Registry struct {
 // registryTime is how long a registry may take to answer.
 const registryTime = 2 * time.Second
 
-// OpenRegistry is the registry of the weft at url. Nothing is called yet.
-func OpenRegistry(url string) Registry {
-	client := connect.NewClient(connecthttp.NewTransport(&http.Client{Timeout: registryTime}, url))
+// OpenRegistry is the registry of the weft at url, called over that, which may be
+// nil as in http.Client. Nothing is called yet.
+func OpenRegistry(url string, over http.RoundTripper) Registry {
+	client := connect.NewClient(connecthttp.NewTransport(&http.Client{Transport: over, Timeout: registryTime}, url))
 	return Registry{weftv1connect.NewRegistryServiceClient(client)}
 }
 
