@@ -183,7 +183,7 @@ function quote(s: string, out: string[]): void {
   out.push('"');
   let from = 0;
   for (let i = 0; i < s.length; i++) {
-    const c = s.charCodeAt(i);
+    const c: i32 = load<u16>(changetype<usize>(s) + (<usize>i << 1));
     if (c >= 32 && c != 34 && c != 92) continue;
     out.push(s.substring(from, i));
     out.push(c == 34 ? '\\"' : c == 92 ? "\\\\" : "\\u" + c.toString(16).padStart(4, "0"));
@@ -201,172 +201,185 @@ export const depthMax = 100;
  * with the code blame, and reads as null.
  */
 export function parse(src: Bytes, what: string = "input", blame: Code = Code.InvalidArgument): Value {
-  const p = new Parser(src, blame);
-  if (!p.more()) return new Value(Kind.Null, blame);
-  const v = p.value(0);
-  const wrong = p.wrong !== null || !p.more() ? p.wrong : "more than one value at byte " + p.at.toString();
-  if (wrong === null) return v;
-  fail(blame, what + " is no JSON: " + wrong);
+  start = at = src.dataStart; // src is kept by whoever calls
+  end = at + src.byteLength;
+  code = blame;
+  wrong = null;
+  if (!more()) return new Value(Kind.Null, blame);
+  const v = value(0);
+  const why = wrong !== null || !more() ? wrong : "more than one value" + place();
+  if (why === null) return v;
+  wrong = null;
+  fail(blame, what + " is no JSON: " + why);
   return new Value(Kind.Null, blame);
 }
 
-class Parser {
-  at: i32 = 0;
-  wrong: string | null = null;
+// Where parse is, of which one runs at a time. The collector need not be told of these
+// at every byte, as of an object that has them.
+let start: usize = 0; // of the bytes
+let at: usize = 0;
+let end: usize = 0;
+let code: Code = Code.InvalidArgument; // of the values
+let wrong: string | null = null;
 
-  constructor(private src: Bytes, private blame: Code) {}
+/** more skips space, and says whether anything follows. */
+function more(): bool {
+  for (; at < end; at++) {
+    const c = load<u8>(at);
+    if (c != 32 && c != 10 && c != 13 && c != 9) return true;
+  }
+  return false;
+}
 
-  /** more skips space, and says whether anything follows. */
-  more(): bool {
-    for (; this.at < this.src.length; this.at++) {
-      const c = this.src[this.at];
-      if (c != 32 && c != 10 && c != 13 && c != 9) return true;
+function place(): string {
+  return " at byte " + (at - start).toString();
+}
+
+function bad(why: string): Value {
+  if (wrong === null) wrong = why + place();
+  return new Value(Kind.Null, code);
+}
+
+/** peek is the next byte, 0 at the end. */
+function peek(): u8 {
+  return at < end ? load<u8>(at) : 0;
+}
+
+/** take goes past the next byte if it is c. */
+function take(c: u8): bool {
+  if (peek() != c) return false;
+  at++;
+  return true;
+}
+
+function value(depth: i32): Value {
+  if (depth > depthMax) return bad("nesting too deep");
+  more();
+  switch (peek()) {
+    case 123: return object(depth); // {
+    case 91: return list(depth); // [
+    case 34: return Value.of(text(), code); // "
+    case 116: return word("true", Value.of(true, code));
+    case 102: return word("false", Value.of(false, code));
+    case 110: return word("null", new Value(Kind.Null, code));
+    default: return number();
+  }
+}
+
+function word(w: string, v: Value): Value {
+  for (let i = 0; i < w.length; i++) if (!take(<u8>w.charCodeAt(i))) return bad("want " + w);
+  return v;
+}
+
+function object(depth: i32): Value {
+  const v = Value.object(code);
+  at++;
+  more();
+  if (take(125)) return v;
+  while (true) {
+    more();
+    if (peek() != 34) return bad("want a name");
+    const name = text();
+    more();
+    if (!take(58)) return bad("want a colon");
+    v.set(name, value(depth + 1));
+    more();
+    if (wrong !== null || take(125)) return v;
+    if (!take(44)) return bad("want a comma or }");
+  }
+}
+
+function list(depth: i32): Value {
+  const v = Value.list(code);
+  at++;
+  more();
+  if (take(93)) return v;
+  while (true) {
+    v.push(value(depth + 1));
+    more();
+    if (wrong !== null || take(93)) return v;
+    if (!take(44)) return bad("want a comma or ]");
+  }
+}
+
+function text(): string {
+  let parts: string[] | null = null; // up to the last escape
+  let from = ++at;
+  while (true) {
+    const c = peek();
+    if (c < 32) {
+      bad("want the end of a string");
+      return "";
     }
-    return false;
+    if (c == 34 || c == 92) {
+      const part = String.UTF8.decodeUnsafe(from, at - from);
+      at++;
+      if (c == 34 && !parts) return part;
+      if (!parts) parts = [];
+      parts.push(part);
+      if (c == 34) return parts.join("");
+      parts.push(escape());
+      from = at;
+    } else at++;
   }
+}
 
-  private bad(why: string): Value {
-    if (this.wrong === null) this.wrong = why + " at byte " + this.at.toString();
-    return new Value(Kind.Null, this.blame);
+function escape(): string {
+  const c = peek();
+  at++;
+  switch (c) {
+    case 34: return '"';
+    case 92: return "\\";
+    case 47: return "/";
+    case 98: return "\b";
+    case 102: return "\f";
+    case 110: return "\n";
+    case 114: return "\r";
+    case 116: return "\t";
+    case 117: break;
+    default: bad("want an escape"); return "";
   }
-
-  /** peek is the next byte, 0 at the end. */
-  private peek(): u8 {
-    return this.at < this.src.length ? this.src[this.at] : 0;
-  }
-
-  private take(c: u8): bool {
-    if (this.peek() != c) return false;
-    this.at++;
-    return true;
-  }
-
-  value(depth: i32): Value {
-    if (depth > depthMax) return this.bad("nesting too deep");
-    this.more();
-    switch (this.peek()) {
-      case 123: return this.object(depth); // {
-      case 91: return this.list(depth); // [
-      case 34: return Value.of(this.string(), this.blame); // "
-      case 116: return this.word("true", Value.of(true, this.blame));
-      case 102: return this.word("false", Value.of(false, this.blame));
-      case 110: return this.word("null", new Value(Kind.Null, this.blame));
-      default: return this.number();
+  let unit = 0;
+  for (let i = 0; i < 4; i++) {
+    const d = hex(peek());
+    if (d < 0) {
+      bad("want four hexadecimal digits");
+      return "";
     }
+    unit = (unit << 4) | d;
+    at++;
   }
+  return String.fromCharCode(unit);
+}
 
-  private word(w: string, v: Value): Value {
-    for (let i = 0; i < w.length; i++) if (!this.take(<u8>w.charCodeAt(i))) return this.bad("want " + w);
-    return v;
+function number(): Value {
+  const from = at;
+  const minus = take(45);
+  const first = at;
+  const n = digits();
+  if (n == 0 || (n > 1 && load<u8>(first) == 48)) return bad("want a value");
+  let whole = n <= 19;
+  if (take(46)) {
+    whole = false;
+    if (!digits()) return bad("want a digit");
   }
+  if (take(101) || take(69)) {
+    whole = false;
+    if (!take(43)) take(45);
+    if (!digits()) return bad("want a digit");
+  }
+  if (whole) {
+    let u: u64 = 0; // 19 digits fit
+    for (let i = first; i < at; i++) u = u * 10 + (load<u8>(i) - 48);
+    if (u <= <u64>i64.MAX_VALUE + (minus ? 1 : 0)) return Value.of<i64>(minus ? -(<i64>u) : <i64>u, code);
+  }
+  return Value.of<f64>(parseFloat(String.UTF8.decodeUnsafe(from, at - from)), code);
+}
 
-  private object(depth: i32): Value {
-    const v = Value.object(this.blame);
-    this.at++;
-    this.more();
-    if (this.take(125)) return v;
-    while (true) {
-      this.more();
-      if (this.peek() != 34) return this.bad("want a name");
-      const name = this.string();
-      this.more();
-      if (!this.take(58)) return this.bad("want a colon");
-      v.set(name, this.value(depth + 1));
-      this.more();
-      if (this.wrong !== null || this.take(125)) return v;
-      if (!this.take(44)) return this.bad("want a comma or }");
-    }
-  }
-
-  private list(depth: i32): Value {
-    const v = Value.list(this.blame);
-    this.at++;
-    this.more();
-    if (this.take(93)) return v;
-    while (true) {
-      v.push(this.value(depth + 1));
-      this.more();
-      if (this.wrong !== null || this.take(93)) return v;
-      if (!this.take(44)) return this.bad("want a comma or ]");
-    }
-  }
-
-  private string(): string {
-    const parts: string[] = [];
-    let from = ++this.at;
-    while (true) {
-      const c = this.peek();
-      if (c < 32) {
-        this.bad("want the end of a string");
-        return "";
-      }
-      if (c == 34 || c == 92) {
-        parts.push(String.UTF8.decodeUnsafe(this.src.dataStart + from, this.at - from));
-        this.at++;
-        if (c == 34) return parts.length == 1 ? parts[0] : parts.join("");
-        parts.push(this.escape());
-        from = this.at;
-      } else this.at++;
-    }
-  }
-
-  private escape(): string {
-    const c = this.peek();
-    this.at++;
-    switch (c) {
-      case 34: return '"';
-      case 92: return "\\";
-      case 47: return "/";
-      case 98: return "\b";
-      case 102: return "\f";
-      case 110: return "\n";
-      case 114: return "\r";
-      case 116: return "\t";
-      case 117: break;
-      default: this.bad("want an escape"); return "";
-    }
-    let unit = 0;
-    for (let i = 0; i < 4; i++) {
-      const d = hex(this.peek());
-      if (d < 0) {
-        this.bad("want four hexadecimal digits");
-        return "";
-      }
-      unit = (unit << 4) | d;
-      this.at++;
-    }
-    return String.fromCharCode(unit);
-  }
-
-  private number(): Value {
-    const from = this.at;
-    const minus = this.take(45);
-    const first = this.at;
-    const n = this.digits();
-    if (n == 0 || (n > 1 && this.src[first] == 48)) return this.bad("want a value");
-    let whole = n <= 19;
-    if (this.take(46)) {
-      whole = false;
-      if (!this.digits()) return this.bad("want a digit");
-    }
-    if (this.take(101) || this.take(69)) {
-      whole = false;
-      if (!this.take(43)) this.take(45);
-      if (!this.digits()) return this.bad("want a digit");
-    }
-    if (whole) {
-      let u: u64 = 0; // 19 digits fit
-      for (let i = first; i < this.at; i++) u = u * 10 + (this.src[i] - 48);
-      if (u <= <u64>i64.MAX_VALUE + (minus ? 1 : 0)) return Value.of<i64>(minus ? -(<i64>u) : <i64>u, this.blame);
-    }
-    return Value.of<f64>(parseFloat(String.UTF8.decodeUnsafe(this.src.dataStart + from, this.at - from)), this.blame);
-  }
-
-  private digits(): i32 {
-    const from = this.at;
-    while (this.peek() >= 48 && this.peek() <= 57) this.at++;
-    return this.at - from;
-  }
+function digits(): i32 {
+  const from = at;
+  while (peek() >= 48 && peek() <= 57) at++;
+  return <i32>(at - from);
 }
 
 function hex(c: u8): i32 {
