@@ -111,6 +111,11 @@ test("messages in and out", async () => {
   assert.deepEqual(h.logs, [], "what failed is no message");
 });
 
+test("an input has a buffer of its own length, whatever the one before had", async () => {
+  const h = await host();
+  for (const input of ["abc", "", "d".repeat(5000), "ef", "g".repeat(5001)]) assert.equal(h.call("buffer", input).text(), input);
+});
+
 test("bodies of any length go through base64", async () => {
   const h = await host();
   h.web = ({ method, body }) => ({ status: 200, body: Buffer.concat([Buffer.from(method), body]) });

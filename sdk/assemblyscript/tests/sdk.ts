@@ -102,6 +102,10 @@ export function post(n: u32): u32 {
   });
 }
 
+export function buffer(n: u32): u32 {
+  return weft.bytes(n, (ctx) => Uint8Array.wrap(ctx.input.buffer));
+}
+
 export function broken(n: u32): u32 {
   return weft.bytes(n, (ctx) => {
     ctx.set("k", "v");
