@@ -74,15 +74,22 @@ func (t *callTable) get(id uint32) *Context {
 	return t.running[id]
 }
 
-func enter(n uint32) *Context {
+func handle(n uint32, bytes func(*Context) ([]byte, error), fn func(*Context) error) uint32 {
 	c := calls.get(n)
 	if c == nil {
 		panic("weft: a handler was called outside weft: build the module with GOOS=wasip1 GOARCH=wasm -buildmode=c-shared, or test it with package wefttest")
 	}
-	return c
+	code, err := OK, error(nil)
+	if bytes != nil {
+		c.output, err = bytes(c)
+	} else {
+		err = fn(c)
+	}
+	if err != nil {
+		c.output, code = fail(c, err)
+	}
+	return uint32(code)
 }
-
-func leave(c *Context, answer []byte) { c.output = answer }
 
 type host struct{ Host }
 

@@ -1,5 +1,5 @@
 // Package weft is what a handler written in Go is made of. A module is a main
-// package whose exports hand their work to JSON, Handle or OnEvent:
+// package whose exports hand their work to JSON, Bytes, Handle or OnEvent:
 //
 //	//go:wasmexport charge-card
 //	func chargeCard(n uint32) uint32 { return weft.JSON(n, charge) }
@@ -27,14 +27,11 @@ import (
 
 // Handle runs one call with fn. Give it the argument of the export and return
 // its result.
-func Handle(n uint32, fn func(*Context) error) uint32 {
-	ctx := enter(n)
-	if err := fn(ctx); err != nil {
-		return uint32(leaveWith(ctx, err))
-	}
-	leave(ctx, ctx.output)
-	return uint32(OK)
-}
+func Handle(n uint32, fn func(*Context) error) uint32 { return handle(n, nil, fn) }
+
+// Bytes runs one call of a handler that answers with bytes. They are not copied, and
+// take the place of what it has written.
+func Bytes(n uint32, fn func(*Context) ([]byte, error)) uint32 { return handle(n, fn, nil) }
 
 // JSON runs one call of a handler that takes and answers JSON. Input that is no
 // JSON, or does not fit In, is answered with InvalidArgument and fn is not run;
@@ -70,14 +67,13 @@ func OnEvent[Data any](n uint32, fn func(*Context, Event, Data) error) uint32 {
 	})
 }
 
-// leaveWith answers with the error's message instead of the output.
-func leaveWith(ctx *Context, err error) Code {
+// fail is the answer in the place of the output: the error's message.
+func fail(ctx *Context, err error) ([]byte, Code) {
 	var e *Error
 	if errors.As(err, &e) && e.tell != nil {
 		e.tell(ctx)
 	}
-	leave(ctx, []byte(err.Error()))
-	return CodeOf(err)
+	return []byte(err.Error()), CodeOf(err)
 }
 
 // decode reads src, which the message calls what, into dst.

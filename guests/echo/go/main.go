@@ -19,7 +19,7 @@ func noop(n uint32) uint32 { return weft.Handle(n, func(*weft.Context) error { r
 
 //go:wasmexport echo
 func echo(n uint32) uint32 {
-	return weft.Handle(n, func(c *weft.Context) error { return answer(c, c.Input(), nil) })
+	return weft.Bytes(n, func(c *weft.Context) ([]byte, error) { return c.Input(), nil })
 }
 
 func answer(c *weft.Context, b []byte, err error) error {

@@ -163,3 +163,21 @@ func TestAHandlerCalledByNobodySaysHowToBuildIt(t *testing.T) {
 	}()
 	greet(1 << 30)
 }
+
+func TestBytesAnswersInThePlaceOfWhatWasWritten(t *testing.T) {
+	export := func(n uint32) uint32 {
+		return weft.Bytes(n, func(ctx *weft.Context) ([]byte, error) {
+			ctx.Write([]byte("written"))
+			if len(ctx.Input()) == 0 {
+				return ctx.Input(), weft.Errorf(weft.InvalidArgument, "there is no input")
+			}
+			return ctx.Input(), nil
+		})
+	}
+	if out, err := wefttest.New().CallRaw(export, []byte("said")); err != nil || string(out) != "said" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err := wefttest.New().CallRaw(export, nil); weft.CodeOf(err) != weft.InvalidArgument || err.Error() != "there is no input" {
+		t.Errorf("without input: %q, %v", out, err)
+	}
+}
