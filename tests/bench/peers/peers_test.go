@@ -1,5 +1,5 @@
-// Package peers measures a call of a guest in weft and in what else runs guests
-// in Go, in one process. All run on the same version of wazero.
+// Package peers measures a call of a guest in weft and in what else a program in Go
+// runs the code of others with. Those that run Wasm in Go do so on one version of wazero.
 package peers
 
 import (
@@ -20,10 +20,15 @@ import (
 	"github.com/weftrun/weft/tests/bench/peers/echo"
 )
 
-// The test binary is also the child that checks modules.
+// The test binary is also the child that checks modules, and a worker.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		wasm.CheckMain()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "__check":
+			wasm.CheckMain()
+		case "__worker":
+			wasm.WorkerMain()
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -31,6 +36,9 @@ func TestMain(m *testing.M) {
 // built is the file of a guest built from source: one of C, or a folder of Go.
 func built(t testing.TB, source string) string {
 	t.Helper()
+	if source == "process" { // is no Wasm
+		return source
+	}
 	to := filepath.Join(t.TempDir(), "guest.wasm")
 	build := exec.Command("go", "build", "-trimpath", "-buildmode=c-shared", "-ldflags=-s -w", "-o", to, "./guests/"+source)
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
@@ -63,6 +71,10 @@ type callee func(export string, in []byte) ([]byte, error)
 func inWeft(t testing.TB, file string) callee { return inWeftAs(t, file, nil) }
 
 func inWeftAs(t testing.TB, file string, env wasm.Env) callee {
+	return inWeftOn(t, file, env, wasm.Terms{Limits: weft.Limits{Fuel: 1 << 50}})
+}
+
+func inWeftOn(t testing.TB, file string, env wasm.Env, terms wasm.Terms) callee {
 	t.Helper()
 	ctx := context.Background()
 	r, err := wasm.Open(ctx, wasm.Options{CacheDir: t.TempDir()})
@@ -70,7 +82,7 @@ func inWeftAs(t testing.TB, file string, env wasm.Env) callee {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close(ctx) })
-	m, err := r.Load(ctx, file, func() ([]byte, error) { return os.ReadFile(file) }, wasm.Terms{Limits: weft.Limits{Fuel: 1 << 50}})
+	m, err := r.Load(ctx, file, func() ([]byte, error) { return os.ReadFile(file) }, terms)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +138,10 @@ var rivals = []struct {
 	{"extism/c", "extism.c", inExtism},
 	{"go-plugin/c", "goplugin.c", inGoPlugin},
 	{"go-plugin/go", "goplugin", inGoPlugin},
+	{"wasmtime/c", "weft.c", inWasmtime(false)},
+	{"wasmtime/metered-c", "weft.c", inWasmtime(true)},
+	{"weft/worker-c", "weft.c", inWorker},
+	{"hashicorp/go", "process", inProcess},
 }
 
 func TestEachGuestDoesWhatIsMeasured(t *testing.T) {
