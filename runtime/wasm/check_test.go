@@ -214,3 +214,13 @@ func TestTheLargestModuleThatIsAdmittedIsCheckedInTime(t *testing.T) {
 	}
 	t.Logf("checked in %v", time.Since(began))
 }
+
+// TestACheckByAnotherVersionIsFoundOut: what the host would compile for want of it may be
+// what a child has to be limited for.
+func TestACheckByAnotherVersionIsFoundOut(t *testing.T) {
+	r := open(t, Options{Check: []string{"sh", "-c", `echo '{"report":{}}'`}})
+	_, err := r.Load(context.Background(), "x", bytesOf(guest), Terms{})
+	if weft.CodeOf(err) != weft.Unavailable || !strings.Contains(err.Error(), "is it another version?") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -40,22 +40,21 @@ type Options struct {
 	Log        *slog.Logger   // default none
 }
 
+// self is this program, also when another version lies in its place by now.
+const self = "/proc/self/exe"
+
 func (o *Options) fill() error {
 	if o.CacheDir == "" {
 		return weft.Errorf(weft.InvalidArgument, "wasm.Open", "no folder for compiled modules")
 	}
 	if len(o.Check) == 0 {
-		self, err := os.Executable()
-		if err != nil {
-			return weft.Errorf(weft.Internal, "wasm.Open", "find this program: %w", err)
-		}
 		o.Check = []string{self, "__check"}
 	}
 	if o.CheckMax <= 0 {
 		o.CheckMax = 30 * time.Second
 	}
 	if len(o.Worker) == 0 {
-		o.Worker = []string{"/proc/self/exe", "__worker"} // also when another version lies in its place
+		o.Worker = []string{self, "__worker"}
 	}
 	o.WorkerMax = bound(o.WorkerMax, 128, math.MaxInt)
 	o.ChecksMax = bound(o.ChecksMax, 2, math.MaxInt)
@@ -282,6 +281,9 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options, own bool) (
 	if _, err := os.Stat(markOf(r.opts.CacheDir, metered)); err != nil && !own {
 		if _, err := r.check(context.Background(), wasm); err != nil {
 			return nil, err
+		}
+		if _, err := os.Stat(markOf(r.opts.CacheDir, metered)); err != nil {
+			return nil, weft.Errorf(weft.Unavailable, op, "the child that checks uploads (%s) compiled something else than this host wants: is it another version?", r.opts.Check[0])
 		}
 	}
 	if key.Isolation == weft.Process {
