@@ -144,7 +144,7 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.db, err = store.Open(ctx, store.Options{Path: h.opts.DB, Sync: h.opts.Sync, Log: h.log}); err != nil {
 		return err
 	}
-	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, Check: checker, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: h.opts.Lifecycle, Unfiltered: h.opts.Unfiltered, Log: h.log}); err != nil {
+	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: h.opts.Lifecycle, Unfiltered: h.opts.Unfiltered, Log: h.log}); err != nil {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)

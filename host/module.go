@@ -122,10 +122,6 @@ func servicesOf(m *catalog.Module) ([]string, error) {
 	return would.Schema.Services(), services.New(services.Options{}).Check(would)
 }
 
-// checker is the command of the child that checks modules; none is this program.
-// Under the race detector tests have one without it.
-var checker []string
-
 // sandbox lends a runtime to what works without a host.
 func sandbox(ctx context.Context, limits weft.Limits, do func(*wasm.Runtime) error) error {
 	dir, done, err := cacheDir()
@@ -133,7 +129,7 @@ func sandbox(ctx context.Context, limits weft.Limits, do func(*wasm.Runtime) err
 		return err
 	}
 	defer done()
-	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: dir, Check: checker, Limits: limits})
+	rt, err := wasm.Open(ctx, wasm.Options{CacheDir: dir, Limits: limits})
 	if err != nil {
 		return err
 	}
