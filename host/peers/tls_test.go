@@ -1,17 +1,11 @@
 package peers_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,58 +21,8 @@ import (
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
+	"github.com/weftrun/weft/tests/authority"
 )
-
-// authority signs certificates.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t}
-	a.cert, a.key = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, time.Hour)
-	return a
-}
-
-func (a *authority) sign(c *x509.Certificate, valid time.Duration) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	c.SerialNumber, c.NotBefore, c.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-2*time.Hour), time.Now().Add(valid)
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = c, key
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	signed, err := x509.ParseCertificate(raw)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return signed, key
-}
-
-// pair is a certificate with that name, and its key.
-func (a *authority) pair(name string, valid time.Duration) tls.Certificate {
-	c := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	if ip := net.ParseIP(name); ip != nil {
-		c.DNSNames, c.IPAddresses = nil, []net.IP{ip}
-	}
-	signed, key := a.sign(c, valid)
-	return tls.Certificate{Certificate: [][]byte{signed.Raw}, PrivateKey: key}
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
 
 // folder has a namespace's secrets as files.
 type folder struct {
@@ -97,7 +41,9 @@ func (f folder) write(name, kind string, der []byte) {
 	}
 }
 
-func (f folder) ca(name string, a *authority) { f.write(name, "CERTIFICATE", a.cert.Raw) }
+func (f folder) ca(name string, a *authority.Authority) {
+	f.write(name, "CERTIFICATE", a.Certificate.Raw)
+}
 
 func (f folder) pair(name string, c tls.Certificate) {
 	f.write(name, "CERTIFICATE", c.Certificate[0])
@@ -109,14 +55,14 @@ func (f folder) pair(name string, c tls.Certificate) {
 }
 
 // bank is a server that wants a certificate of its clients.
-func bank(t *testing.T, clients *authority, cert tls.Certificate, more ...func(*tls.Config)) *httptest.Server {
+func bank(t *testing.T, clients *authority.Authority, cert tls.Certificate, more ...func(*tls.Config)) *httptest.Server {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(r.TLS.PeerCertificates) > 0 {
 			w.Header().Set("Client", r.TLS.PeerCertificates[0].Subject.CommonName)
 		}
 		_, _ = w.Write([]byte(`{}`))
 	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.pool()}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.Pool()}
 	for _, change := range more {
 		change(s.TLS)
 	}
@@ -128,8 +74,8 @@ func bank(t *testing.T, clients *authority, cert tls.Certificate, more ...func(*
 }
 
 func TestAPeerIsKnownByItsCertificateAndKnowsWeftByOne(t *testing.T) {
-	ours, others := newAuthority(t), newAuthority(t)
-	sound := ours.pair("bank.internal", time.Hour)
+	ours, others := authority.New(t, t.TempDir(), "ca"), authority.New(t, t.TempDir(), "ca")
+	sound := ours.Issue("bank.internal", time.Hour)
 	const policy = "tls: {ca: ca, cert: weft, key: weft-key, name: bank.internal}"
 	for name, c := range map[string]struct {
 		server      tls.Certificate
@@ -141,13 +87,13 @@ func TestAPeerIsKnownByItsCertificateAndKnowsWeftByOne(t *testing.T) {
 		certificate string // that the server saw
 	}{
 		"all is as it should be":                    {server: sound, policy: policy, certificate: "weft"},
-		"the name of the address":                   {server: ours.pair("127.0.0.1", time.Hour), policy: "tls: {ca: ca, cert: weft, key: weft-key}", certificate: "weft"},
+		"the name of the address":                   {server: ours.Issue("127.0.0.1", time.Hour), policy: "tls: {ca: ca, cert: weft, key: weft-key}", certificate: "weft"},
 		"weft shows no certificate":                 {server: sound, policy: "tls: {ca: ca, name: bank.internal}", want: "peer bank: tls: ", hint: "tls.cert", code: weft.Unavailable},
 		"one that the peer does not trust":          {server: sound, policy: "tls: {ca: ca, cert: stranger, key: stranger-key, name: bank.internal}", want: "peer bank: tls: ", hint: "tls.cert", code: weft.Unavailable},
-		"the peer's is signed by another":           {server: others.pair("bank.internal", time.Hour), policy: policy, want: "peer bank: x509: certificate signed by unknown authority", hint: "tls.ca", code: weft.Unavailable},
+		"the peer's is signed by another":           {server: others.Issue("bank.internal", time.Hour), policy: policy, want: "peer bank: x509: certificate signed by unknown authority", hint: "tls.ca", code: weft.Unavailable},
 		"the system does not know who signed it":    {server: sound, policy: "tls: {name: bank.internal}", want: "peer bank: x509: certificate signed by unknown authority", hint: "tls.ca", code: weft.Unavailable},
-		"the peer's has another name":               {server: ours.pair("shop.internal", time.Hour), policy: policy, want: "peer bank: x509: certificate is valid for shop.internal, not bank.internal", hint: "tls.name", code: weft.Unavailable},
-		"the peer's has expired":                    {server: ours.pair("bank.internal", -time.Hour), policy: policy, want: "peer bank: x509: certificate has expired", hint: "valid now", code: weft.Unavailable},
+		"the peer's has another name":               {server: ours.Issue("shop.internal", time.Hour), policy: policy, want: "peer bank: x509: certificate is valid for shop.internal, not bank.internal", hint: "tls.name", code: weft.Unavailable},
+		"the peer's has expired":                    {server: ours.Issue("bank.internal", -time.Hour), policy: policy, want: "peer bank: x509: certificate has expired", hint: "valid now", code: weft.Unavailable},
 		"the peer speaks TLS 1.1 at most":           {server: sound, more: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }, policy: policy, want: "peer bank: tls: protocol version not supported", code: weft.Unavailable},
 		"an instance that registered without TLS":   {server: sound, plain: true, policy: policy, want: "peer bank: its policy has tls, and the instance at http://", hint: "https://", code: weft.FailedPrecondition},
 		"no policy, so only whom the system trusts": {server: sound, want: "peer bank: x509: ", code: weft.Unavailable},
@@ -156,8 +102,8 @@ func TestAPeerIsKnownByItsCertificateAndKnowsWeftByOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := folder{t, t.TempDir()}
 			f.ca("ca", ours)
-			f.pair("weft", ours.pair("weft", time.Hour))
-			f.pair("stranger", others.pair("stranger", time.Hour))
+			f.pair("weft", ours.Issue("weft", time.Hour))
+			f.pair("stranger", others.Issue("stranger", time.Hour))
 			more := c.more
 			if more == nil {
 				more = func(*tls.Config) {}
@@ -208,18 +154,18 @@ func use(t *testing.T, g *peers.Gate, text string) {
 }
 
 func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
-	first, second := newAuthority(t), newAuthority(t)
+	first, second := authority.New(t, t.TempDir(), "ca"), authority.New(t, t.TempDir(), "ca")
 	var now atomic.Pointer[tls.Config]
-	set := func(a *authority) {
-		now.Store(&tls.Config{Certificates: []tls.Certificate{a.pair("127.0.0.1", time.Hour)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool()})
+	set := func(a *authority.Authority) {
+		now.Store(&tls.Config{Certificates: []tls.Certificate{a.Issue("127.0.0.1", time.Hour)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.Pool()})
 	}
 	set(first)
-	s := bank(t, first, first.pair("127.0.0.1", time.Hour), func(c *tls.Config) {
+	s := bank(t, first, first.Issue("127.0.0.1", time.Hour), func(c *tls.Config) {
 		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return now.Load(), nil }
 	})
 	f := folder{t, t.TempDir()}
 	f.ca("ca", first)
-	f.pair("weft", first.pair("old", time.Hour))
+	f.pair("weft", first.Issue("old", time.Hour))
 	g := gate(t, peers.Options{Secret: f.secret})
 	register(t, g, s.URL)
 	use(t, g, "policies: [{peer: bank, tls: {ca: ca, cert: weft, key: weft-key}, breaker: {failures: 1000, volume: 1000, row: 1000}}]")
@@ -233,7 +179,7 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 		t.Fatalf("with files that are no certificates: %+v %v", res, err)
 	}
 	set(second)
-	f.pair("weft", second.pair("new", time.Hour))
+	f.pair("weft", second.Issue("new", time.Hour))
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		res, err := charge(g)
@@ -247,11 +193,11 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 }
 
 func TestARedirectIsNotShownTheCertificate(t *testing.T) {
-	a := newAuthority(t)
+	a := authority.New(t, t.TempDir(), "ca")
 	f := folder{t, t.TempDir()}
 	f.ca("ca", a)
-	f.pair("weft", a.pair("weft", time.Hour))
-	curious := bank(t, a, a.pair("127.0.0.1", time.Hour), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
+	f.pair("weft", a.Issue("weft", time.Hour))
+	curious := bank(t, a, a.Issue("127.0.0.1", time.Hour), func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
 	var to atomic.Value
 	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Client", r.TLS.PeerCertificates[0].Subject.CommonName)
@@ -259,7 +205,7 @@ func TestARedirectIsNotShownTheCertificate(t *testing.T) {
 			http.Redirect(w, r, to.Load().(string), http.StatusFound)
 		}
 	}))
-	api.TLS = &tls.Config{Certificates: []tls.Certificate{a.pair("127.0.0.1", time.Hour)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool()}
+	api.TLS = &tls.Config{Certificates: []tls.Certificate{a.Issue("127.0.0.1", time.Hour)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.Pool()}
 	api.StartTLS()
 	t.Cleanup(api.Close)
 	to.Store(curious.URL)
@@ -293,10 +239,10 @@ func TestTLSThatCannotBeIsRefusedWhenItIsWritten(t *testing.T) {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)
 		}
 	}
-	a, f := newAuthority(t), folder{t, t.TempDir()}
+	a, f := authority.New(t, t.TempDir(), "ca"), folder{t, t.TempDir()}
 	f.ca("ca", a)
-	f.pair("weft", a.pair("weft", time.Hour))
-	f.pair("other", a.pair("other", time.Hour))
+	f.pair("weft", a.Issue("weft", time.Hour))
+	f.pair("other", a.Issue("other", time.Hour))
 	g := gate(t, peers.Options{Secret: f.secret})
 	for text, want := range map[string]string{
 		"{ca: none}":                   "peer bank: tls.ca: ",
@@ -323,7 +269,7 @@ func TestTLSThatCannotBeIsRefusedWhenItIsWritten(t *testing.T) {
 }
 
 func TestGRPCIsSpokenOverTLS(t *testing.T) {
-	ours, clients := newAuthority(t), newAuthority(t)
+	ours, clients := authority.New(t, t.TempDir(), "ca"), authority.New(t, t.TempDir(), "ca")
 	server := connect.NewServer()
 	healthv1connect.RegisterHealthHandler(server, &checked{asks: make(chan string, 10)})
 	mux := http.NewServeMux()
@@ -334,7 +280,7 @@ func TestGRPCIsSpokenOverTLS(t *testing.T) {
 		}
 		mux.ServeHTTP(w, r)
 	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{ours.pair("127.0.0.1", time.Hour)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.pool()}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{ours.Issue("127.0.0.1", time.Hour)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients.Pool()}
 	s.EnableHTTP2 = true
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
 	s.StartTLS()
@@ -343,7 +289,7 @@ func TestGRPCIsSpokenOverTLS(t *testing.T) {
 	secrets := folder{t, t.TempDir()}
 	secrets.ca("ours", ours)
 	secrets.ca("others", clients)
-	secrets.pair("weft", clients.pair("weft", time.Hour))
+	secrets.pair("weft", clients.Issue("weft", time.Hour))
 	g := gate(t, peers.Options{Secret: secrets.secret, HTTPAllow: []string{s.Listener.Addr().String()}})
 	for _, c := range []struct{ policy, says string }{
 		{"", "signed by unknown authority; tls.ca in its policy names the secret with the certificate of who signed it"},
