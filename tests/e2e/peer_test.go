@@ -3,8 +3,6 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +16,7 @@ import (
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/peers"
 	"github.com/weftrun/weft/store"
+	"github.com/weftrun/weft/tests/ask"
 	"github.com/weftrun/weft/tests/page"
 )
 
@@ -55,21 +54,9 @@ func (p *process) end(sig syscall.Signal) {
 	}
 }
 
-// ask asks a method in JSON.
-func ask(url, in string, out any) error {
-	res, err := http.Post(url, "application/json", strings.NewReader(in))
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", res.Status, body)
-	}
-	return json.Unmarshal(body, out)
+// asked asks a method in JSON.
+func asked(url, in string, out any) error {
+	return ask.JSON(http.DefaultClient, url, json.RawMessage(in), out)
 }
 
 // peerSDKs are the languages of sdk/peer: how the TTL stands in the program of
@@ -183,7 +170,7 @@ type held struct{ Instance, Epoch, URL string }
 func (l *leaseTest) held() held {
 	l.t.Helper()
 	var out struct{ Instances []held }
-	err := ask("http://"+l.address+"/weft.v1.RegistryService/Lookup", `{"service":"greeter"}`, &out)
+	err := asked("http://"+l.address+"/weft.v1.RegistryService/Lookup", `{"service":"greeter"}`, &out)
 	if err != nil && !strings.Contains(err.Error(), "not_found") {
 		l.t.Fatal(err)
 	}
@@ -227,7 +214,7 @@ func (l *leaseTest) lives(dir string, run []string) {
 	peer := start(l.t, dir, run[0], run[1:]...)
 	first := l.after("")
 	var greeted struct{ Greeting string }
-	if !within(func() bool { return ask("http://"+l.at+"/greet.v1.Greeter/Greet", `{"name":"Ada"}`, &greeted) == nil }) || greeted.Greeting != "hello Ada" {
+	if !within(func() bool { return asked("http://"+l.at+"/greet.v1.Greeter/Greet", `{"name":"Ada"}`, &greeted) == nil }) || greeted.Greeting != "hello Ada" {
 		l.t.Errorf("it answered %+v", greeted)
 	}
 	l.stays(first)
@@ -239,7 +226,7 @@ func (l *leaseTest) lives(dir string, run []string) {
 	l.stays(first) // for every lease has its whole time again
 
 	// Somebody removes it, and it registers again.
-	if err := ask("http://"+l.address+"/weft.v1.RegistryService/Deregister", `{"service":"greeter","instance":"`+l.held().Instance+`","epoch":"`+first+`"}`, &struct{}{}); err != nil {
+	if err := asked("http://"+l.address+"/weft.v1.RegistryService/Deregister", `{"service":"greeter","instance":"`+l.held().Instance+`","epoch":"`+first+`"}`, &struct{}{}); err != nil {
 		l.t.Fatal(err)
 	}
 	second := l.after(first)

@@ -219,7 +219,7 @@ func read(t *testing.T, path string) []byte {
 func completes(address, id string) bool {
 	var run struct{ Run struct{ Status string } }
 	return within(func() bool {
-		err := ask("http://"+address+"/weft.v1.RunService/GetRun", `{"id":"`+id+`"}`, &run)
+		err := asked("http://"+address+"/weft.v1.RunService/GetRun", `{"id":"`+id+`"}`, &run)
 		return err == nil && (run.Run.Status == "RUN_STATUS_COMPLETED" || run.Run.Status == "RUN_STATUS_FAULTED")
 	}) && run.Run.Status == "RUN_STATUS_COMPLETED"
 }
@@ -256,7 +256,7 @@ func TestNoStepFailsWhenItsPeerIsEndedUnderLoad(t *testing.T) {
 	peers := []*process{begin(0), begin(1)}
 	live := func() (n int) {
 		var out struct{ Instances []struct{ Status string } }
-		if err := ask("http://"+w.address+"/weft.v1.RegistryService/Lookup", `{"service":"payments"}`, &out); err == nil {
+		if err := asked("http://"+w.address+"/weft.v1.RegistryService/Lookup", `{"service":"payments"}`, &out); err == nil {
 			n = len(out.Instances)
 		}
 		return n
@@ -278,7 +278,7 @@ func TestNoStepFailsWhenItsPeerIsEndedUnderLoad(t *testing.T) {
 			case <-time.After(5 * time.Millisecond):
 			}
 			var started struct{ Run struct{ ID string } }
-			if err := ask("http://"+w.address+"/weft.v1.RunService/Start", fmt.Sprintf(`{"workflow":"pay","input":{"order":"o-%d"}}`, n), &started); err != nil {
+			if err := asked("http://"+w.address+"/weft.v1.RunService/Start", fmt.Sprintf(`{"workflow":"pay","input":{"order":"o-%d"}}`, n), &started); err != nil {
 				ended <- err
 				return
 			}

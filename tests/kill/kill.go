@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -16,11 +15,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/weftrun/weft/runtime/engine"
+	"github.com/weftrun/weft/tests/ask"
 	"github.com/weftrun/weft/tests/chaos"
 )
 
@@ -310,23 +309,7 @@ func (l *loop) compare() {
 }
 
 func (l *loop) post(method string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	res, err := l.client.Post(l.url+"/weft.v1."+method, "application/json", strings.NewReader(string(body)))
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	data, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", method, data)
-	}
-	return json.Unmarshal(data, out)
+	return ask.JSON(l.client, l.url+"/weft.v1."+method, in, out)
 }
 
 // settle starts weft for the last time, lets every run end, ends weft and
