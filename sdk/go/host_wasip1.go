@@ -114,9 +114,9 @@ func handle(n uint32, bytes func(*Context) ([]byte, error), fn func(*Context) er
 }
 
 // How many calls an instance serves until the goroutines that handlers have left behind
-// get their turn, and until those of the runtime do: finalizers, cleanups. It takes as
-// long as fifteen calls that do nothing. The memory does not depend on it, for who
-// allocates does the collector's work.
+// get their turn, and until what waits for the scheduler alone does: timers, finalizers,
+// cleanups. It takes as long as fifteen calls that do nothing. The memory does not
+// depend on it, for who allocates does the collector's work.
 const (
 	turn       = 16
 	longerTurn = 64 * turn
