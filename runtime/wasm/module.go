@@ -396,8 +396,7 @@ func (m *Module) leave(i *instance, fit, stays bool) {
 			m.resident = nil
 		}
 	}
-	next := m.waiting.Front()
-	if stays && !m.closed && next == nil && m.resident == nil {
+	if stays && !m.closed && m.waiting.Len() == 0 && m.resident == nil {
 		if m.resident = i; !m.isolated { // those are reset after each call
 			i.turn = min(i.uses-i.uses%turnMax+turnMax, m.rt.opts.UsesMax)
 		}
@@ -408,16 +407,18 @@ func (m *Module) leave(i *instance, fit, stays bool) {
 	if fit && !m.closed {
 		drop = m.keep(i)
 	}
-	if next != nil {
+	if drop != nil { // while the place is taken: Close waits for it
+		m.mu.Unlock()
+		m.drop(drop)
+		m.mu.Lock()
+	}
+	if next := m.waiting.Front(); next != nil {
 		m.waiting.Remove(next)
 		close(next.Value.(chan struct{}))
 	} else if m.running--; m.closed && m.running == 0 {
 		close(m.quiet)
 	}
 	m.mu.Unlock()
-	if drop != nil {
-		m.drop(drop)
-	}
 }
 
 // keep makes an instance idle and returns one to close, if there is one. No
