@@ -404,3 +404,14 @@ func (l *lines) flush() {
 	}
 	l.rest = l.rest[:0]
 }
+
+// end is flush where no guest runs, whom a panic would end.
+func (l *lines) end() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = recovered(r)
+		}
+	}()
+	l.flush()
+	return nil
+}

@@ -50,32 +50,18 @@ type instance struct {
 
 // instantiate makes an instance; its start function and _initialize run
 // within the limits of a call.
-func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err error) {
-	i = &instance{m: m, exports: make([]api.Function, len(m.handlers))}
+func (m *Module) instantiate(ctx context.Context, env Env) (_ *instance, err error) {
+	i := &instance{m: m, exports: make([]api.Function, len(m.handlers))}
 	c := &i.call
 	c.i = i
 	c.begin(ctx, env, &Input{})
 	c.starting, c.asked = true, true
-	defer c.finish()
-	made := i
 	defer func() {
+		c.finish()
 		if err != nil {
-			made.release()
+			i.close()
 		}
 	}()
-	defer func() {
-		if r := recover(); r != nil { // wazero gives up this way when there is no memory for a guest
-			cause, ok := r.(error)
-			if !ok {
-				cause = fmt.Errorf("%v", r)
-			}
-			i, err = nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %w", cause)
-		}
-	}()
-	i.written = [2]lines{{call: c, level: slog.LevelInfo}, {call: c, level: slog.LevelWarn}}
-	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime().WithNanosleep(c.sleep).
-		WithRandSource(rand.Reader).WithStdout(&i.written[0]).WithStderr(&i.written[1])
-	config = i.dress(config)
 	if held := int64(m.references); held > 0 {
 		if !m.rt.memory.take(held, true) {
 			return nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for the tables of another instance: %w of %d MiB", errFull, m.rt.memory.max>>20)
@@ -83,27 +69,51 @@ func (m *Module) instantiate(ctx context.Context, env Env) (i *instance, err err
 		m.bytes.Add(held)
 		i.held = held
 	}
-	withMemory := experimental.WithMemoryAllocator(c, allocator{uint64(m.limits.MemoryMiB) << 20, i})
-	mod, err := m.rt.engine.InstantiateModule(withMemory, m.compiled, config)
-	if err != nil {
-		return nil, i.failure("start", err)
-	}
-	i.mod = mod
-	i.globals(mod)
-	if err := i.startUp(c); err != nil {
-		i.close()
+	if err := i.build(); err != nil {
 		return nil, err
 	}
-	i.flush()
+	i.globals(i.mod)
+	if err := i.startUp(c); err != nil {
+		return nil, err
+	}
+	if err := i.flush(); err != nil {
+		return nil, i.failure("start", err)
+	}
 	if m.isolated {
 		if err := i.isolate(); err != nil {
-			i.close()
 			return nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %w", err)
 		}
 	}
 	i.atStart = i.size()
 	i.involved = m.isolated || m.grows || m.way != Handlers
 	return i, nil
+}
+
+// build has wazero make the guest, without running any of it. When there is no memory
+// for one, wazero gives up by a panic.
+func (i *instance) build() (err error) {
+	c := &i.call
+	defer func() {
+		if r := recover(); r != nil {
+			err = weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %w", recovered(r))
+		}
+	}()
+	i.written = [2]lines{{call: c, level: slog.LevelInfo}, {call: c, level: slog.LevelWarn}}
+	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime().WithNanosleep(c.sleep).
+		WithRandSource(rand.Reader).WithStdout(&i.written[0]).WithStderr(&i.written[1])
+	withMemory := experimental.WithMemoryAllocator(c, allocator{uint64(i.m.limits.MemoryMiB) << 20, i})
+	if i.mod, err = i.m.rt.engine.InstantiateModule(withMemory, i.m.compiled, i.dress(config)); err != nil {
+		return i.failure("start", err)
+	}
+	return nil
+}
+
+// recovered is what somebody has panicked with.
+func recovered(r any) error {
+	if err, ok := r.(error); ok {
+		return err
+	}
+	return fmt.Errorf("%v", r)
 }
 
 // globals finds what the meter has added, and sets how far a table may grow.
@@ -117,19 +127,17 @@ func (i *instance) globals(m api.Module) {
 	}
 }
 
-// close frees the memory. An exit code of the guest is no news.
+// close frees the memory, also that of a guest whose making has failed: wazero forgets
+// it. An exit code of the guest is no news.
 func (i *instance) close() {
-	_ = i.mod.Close(context.Background())
-	i.release()
-}
-
-// release gives back what tables and segments count.
-func (i *instance) release() {
-	if i.held > 0 {
-		i.m.rt.memory.give(i.held)
-		i.m.bytes.Add(-i.held)
-		i.held = 0
+	if i.mod != nil {
+		_ = i.mod.Close(context.Background())
+	} else if i.memory != nil {
+		i.memory.Free()
 	}
+	i.m.rt.memory.give(i.held)
+	i.m.bytes.Add(-i.held)
+	i.held = 0
 }
 
 // size is the memory that the guest has now.
@@ -190,7 +198,10 @@ func (i *instance) answer(err error) (out Output, _ error) {
 	c := &i.call
 	i.broken = true // until it is known
 	if c.asked {
-		if i.flush(); c.stack > 0 {
+		if lost := i.flush(); err == nil {
+			err = lost
+		}
+		if c.stack > 0 {
 			i.renew()
 		}
 	}
@@ -217,13 +228,14 @@ func (i *instance) answer(err error) (out Output, _ error) {
 }
 
 // flush logs what the guest has written without ending the line: the next call
-// is another's.
-func (i *instance) flush() {
+// is another's. The error is what Env.Log has panicked with.
+func (i *instance) flush() (err error) {
 	for n := range i.written {
-		if l := &i.written[n]; len(l.rest) > 0 {
-			l.flush()
+		if l := &i.written[n]; len(l.rest) > 0 && err == nil {
+			err = l.end()
 		}
 	}
+	return err
 }
 
 // refusals counts how often a table was not allowed to grow.

@@ -41,6 +41,14 @@ type service struct {
 func (s *service) run(in Input) (out Output, err error) {
 	now := time.Now()
 	s.limit(now)
+	defer func() {
+		if r := recover(); r != nil { // in what is the caller's: as the sandbox has it
+			s.broken = true
+			s.crew.m.traps.Add(1)
+			s.crew.m.rt.opts.Log.Error("a host function panicked", "handler", s.export, "digest", s.crew.m.key.digest, "error", r)
+			out, err = Output{}, weft.Errorf(weft.Internal, "handler "+s.export, "%w: %s", ErrTrap, firstLine(fmt.Sprint(r)))
+		}
+	}()
 	in.fill()
 	call := frame{kind: frameCall, parts: [][]byte{[]byte(s.export), nil, in.Body, packHeaders(in.Headers)}}
 	var with byte
@@ -56,14 +64,6 @@ func (s *service) run(in Input) (out Output, err error) {
 	}
 	s.worker.limit(s.deadline.Add(workerGrace))
 	defer s.worker.endWith(s.ctx, workerGrace)()
-	defer func() {
-		if r := recover(); r != nil { // in Env: as the sandbox has it
-			s.broken = true
-			s.crew.m.traps.Add(1)
-			s.crew.m.rt.opts.Log.Error("a host function panicked", "handler", s.export, "digest", s.crew.m.key.digest, "error", r)
-			out, err = Output{}, weft.Errorf(weft.Internal, "handler "+s.export, "%w: %s", ErrTrap, firstLine(fmt.Sprint(r)))
-		}
-	}()
 	if err := s.worker.say(call); err != nil {
 		return Output{}, s.lost(err)
 	}
@@ -367,7 +367,8 @@ func (s *service) failure(f frame) (error, bool) {
 		return nil, false
 	}
 	wrapped, known := causes[string(f.parts[3])]
-	ours := op == opCall || op == "handler "+s.export || op == "handler start" || op == "handler _initialize"
+	of, handler := strings.CutPrefix(op, "handler ")
+	ours := op == opCall || handler && (of == s.export || of == "start" || slices.Contains(s.crew.m.starters(), of))
 	if !known || !ours || len(f.parts[1]) > 4*MessageMax || len(f.parts[2]) > MessageMax {
 		return nil, false
 	}

@@ -49,6 +49,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"a minute's log ends at its limit and begins again", TestAMinutesLogEndsAtItsLimitAndBeginsAgain},
 		{"hostile handlers are stopped", TestHostileHandlersAreStopped},
 		{"a stack has a limit however few calls there are on it", TestAStackHasALimitHoweverFewCallsThereAreOnIt},
+		{"a call that traps leaves nothing", TestACallThatTrapsLeavesNothing},
 		{"tables count as memory of all guests", TestTablesCountAsMemoryOfAllGuests},
 		{"memory grows to its limit only", TestMemoryGrowsToItsLimitOnly},
 		{"the wall clock stops a handler", TestTheWallClockStopsAHandler},
