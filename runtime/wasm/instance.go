@@ -159,9 +159,7 @@ func (i *instance) worn() bool {
 
 // pick has the instance run a handler.
 func (i *instance) pick(export string, handler int) {
-	if i.f != nil && stackOf(i.f) > stackKeep {
-		i.renew()
-	}
+	i.shed()
 	if i.exports[handler] == nil {
 		if i.ready++; i.ready > functionsMax {
 			clear(i.exports)
@@ -170,6 +168,13 @@ func (i *instance) pick(export string, handler int) {
 		i.exports[handler] = i.mod.ExportedFunction(export)
 	}
 	i.export, i.handler, i.f = export, handler, i.exports[handler]
+}
+
+// shed has the function that ran last hold no deep stack.
+func (i *instance) shed() {
+	if i.f != nil && stackOf(i.f) > stackKeep {
+		i.renew()
+	}
 }
 
 // renew lets go of the stack of the function that ran last.

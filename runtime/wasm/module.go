@@ -438,6 +438,7 @@ func (m *Module) keep(i *instance) (stale *instance) {
 			}
 		}
 	}
+	i.shed()
 	i.covered = time.Time{}
 	m.idle = append(m.idle, i)
 	return stale

@@ -102,6 +102,21 @@ func TestAFunctionAtRestHoldsNoDeepStack(t *testing.T) {
 	}
 }
 
+// The stack is deep after so little fuel that nobody has looked at it.
+func TestAnInstanceAtRestHoldsNoDeepStack(t *testing.T) {
+	m := load(t, assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f})), sec(3, vec([]byte{0}, []byte{0})), sec(7, vec([]byte{1, 'f', 0, 1})),
+		sec(10, vec(sized(deep), sized(code(cat([]byte{0x41}, signed(4_000), []byte{0x10, 0})...))))), weft.Limits{})
+	if _, err := m.Call(context.Background(), nil, "f", Input{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := stackOf(m.resident.f); n <= stackKeep {
+		t.Fatalf("a stack of %d bytes is not deep", n)
+	}
+	if n := stackOf(m.atRest().f); n > stackKeep {
+		t.Errorf("it holds %d bytes of stack", n)
+	}
+}
+
 // TestTablesCountAsMemoryOfAllGuests: 16 tables of 65,536 elements are 8 MiB.
 func TestTablesCountAsMemoryOfAllGuests(t *testing.T) {
 	table := cat([]byte{0x70, 0}, u32(65_536))
