@@ -37,9 +37,9 @@ func (echo) Call(ctx context.Context, c *services.Call) error {
 	switch method(c.Procedure) {
 	case "Cover":
 		cover := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "image/png")
-		return c.Send(protowire.AppendBytes(protowire.AppendTag(cover, 2, protowire.BytesType), []byte("\x89PNG")))
+		return send(c, protowire.AppendBytes(protowire.AppendTag(cover, 2, protowire.BytesType), []byte("\x89PNG")))
 	case "Watch":
-		if err := errors.Join(c.AddHeader("X-Seen", "yes"), c.AddTrailer("X-Left", "0"), c.Send(msg), c.Send(msg)); err != nil {
+		if err := errors.Join(c.AddHeader("X-Seen", "yes"), c.AddTrailer("X-Left", "0"), send(c, msg), send(c, msg)); err != nil {
 			return err
 		}
 	}
@@ -53,7 +53,7 @@ func (echo) Call(ctx context.Context, c *services.Call) error {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	return c.Send(msg)
+	return send(c, msg)
 }
 
 func library(t testing.TB) services.Module {

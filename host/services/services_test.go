@@ -84,20 +84,20 @@ func orders(version string) handlers {
 				return &weft.Error{Code: weft.InvalidArgument, Op: "orders", Err: errors.New("no items"), Details: []weft.Detail{{Type: "orders.v1.GetRequest", Value: order}}}
 			}
 			o := append(order[:len(order):len(order)], retag(msg, 2)...)
-			return c.Send(protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), o))
+			return send(c, protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), o))
 		},
 		"Get": func(_ context.Context, c *services.Call) error {
 			if _, err := c.Recv(); err != nil {
 				return err
 			}
-			return c.Send(order)
+			return send(c, order)
 		},
 		"Import": func(_ context.Context, c *services.Call) error {
 			n := uint64(0)
 			for {
 				switch _, err := c.Recv(); {
 				case err == io.EOF:
-					return c.Send(protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), n))
+					return send(c, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), n))
 				case err != nil:
 					return err
 				}
@@ -108,7 +108,7 @@ func orders(version string) handlers {
 			if _, err := c.Recv(); err != nil {
 				return err
 			}
-			if err := c.Send(order); err != nil {
+			if err := send(c, order); err != nil {
 				return err
 			}
 			<-ctx.Done()
@@ -122,13 +122,20 @@ func orders(version string) handlers {
 				case err != nil:
 					return err
 				default:
-					if err := c.Send(msg); err != nil {
+					if err := send(c, msg); err != nil {
 						return err
 					}
 				}
 			}
 		},
 	}
+}
+
+// send sends a message that lies where something else does at once.
+func send(c *services.Call, msg []byte) error {
+	room := bytes.Clone(msg)
+	defer clear(room)
+	return c.Send(room)
 }
 
 // retag is a message of field 1 alone, that field being num now.
