@@ -239,8 +239,8 @@ func (p page) modules(s wasm.Stats, names map[string]string) {
 	}
 }
 
-// merged adds up what is loaded several times, with other limits or another
-// lifecycle: the bytes are one series. The list is by digest.
+// merged adds up what is loaded several times, for other owners or on other terms: the
+// bytes are one series. The list is by digest.
 func merged(list []wasm.ModuleStats) (all []wasm.ModuleStats) {
 	for _, m := range list {
 		if n := len(all); n == 0 || all[n-1].Digest != m.Digest {

@@ -3,6 +3,8 @@ package wasm
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -81,5 +83,29 @@ func TestACallThatTrapsLeavesNothing(t *testing.T) {
 				t.Errorf("it leaves %+v, %d bytes of all guests, %d workers", s, r.memory.used.Load(), r.staff.Load())
 			}
 		})
+	}
+}
+
+// TestAnInstanceAtRestHasNothingOfACaller: no context, body, room or headers.
+func TestAnInstanceAtRestHasNothingOfACaller(t *testing.T) {
+	for _, life := range []weft.Lifecycle{weft.Pool, weft.Isolate} {
+		for _, c := range []struct {
+			wasm    []byte
+			handler string
+			stream  Stream
+		}{
+			{guest, "noop", nil}, {guest, "echo", nil}, {guest, "fail", nil}, {guest, "header", nil}, {guest, "get", nil}, {guest, "left", nil},
+			{echoAll, "f", &script{in: []string{"a", "b"}}}, {file(t, "plugin.wasm"), "echo", nil},
+		} {
+			m := loadAs(t, open(t, Options{CacheDir: filepath.Join(scratch, "places")}), life, c.wasm, weft.Limits{})
+			in := Input{Body: []byte("body"), Into: make([]byte, 9), HeadersOf: func() weft.Header { return weft.Header{"x": {"y"}} }, Stream: c.stream}
+			if _, err := m.Call(t.Context(), newEnv(), c.handler, in); err != nil && weft.CodeOf(err) != weft.NotFound {
+				t.Errorf("%s: %v", c.handler, err)
+			}
+			i := m.atRest()
+			if i.call.i = nil; !reflect.ValueOf(i.call).IsZero() || len(i.written[0].rest)+len(i.written[1].rest) > 0 {
+				t.Errorf("%s, %s: %+v", life, c.handler, i.call)
+			}
+		}
 	}
 }
