@@ -60,6 +60,9 @@ func (r *Runtime) check(ctx context.Context, wasm []byte) (Report, error) {
 	case <-ctx.Done():
 		return Report{}, &weft.Error{Code: weft.CodeOf(ctx.Err()), Op: "wasm.Runtime.Check", Err: fmt.Errorf("waiting for other uploads to be checked: %w", ctx.Err())}
 	}
+	if err := r.boundCache(); err != nil {
+		return Report{}, err
+	}
 	within, cancel := context.WithTimeout(ctx, r.opts.CheckMax)
 	defer cancel()
 	cmd := exec.CommandContext(within, r.opts.Check[0], append(slices.Clone(r.opts.Check[1:]), r.opts.CacheDir)...)
@@ -165,7 +168,14 @@ func checkSelf(cacheDir string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if _, err := engine.CompileModule(ctx, metered); err != nil {
+	_, err = engine.CompileModule(ctx, metered)
+	if spoilt(err) {
+		if err := clearCache(cacheDir); err != nil {
+			return Report{}, err
+		}
+		_, err = engine.CompileModule(ctx, metered)
+	}
+	if err != nil {
 		// The engine counts functions, and the upload has one less.
 		if _, own := engine.CompileModule(ctx, wasm); own != nil {
 			err = own
@@ -188,7 +198,7 @@ func markOf(cacheDir string, metered []byte) string {
 			}
 		}
 	}
-	return filepath.Join(cacheDir, "checked", hex.EncodeToString(h.Sum(nil)))
+	return filepath.Join(cacheDir, checkedDir, hex.EncodeToString(h.Sum(nil)))
 }
 
 func mark(cacheDir string, metered []byte) error {

@@ -224,3 +224,60 @@ func TestACheckByAnotherVersionIsFoundOut(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestACacheThatCannotBeReadIsMadeAnew, as after a power cut.
+func TestACacheThatCannotBeReadIsMadeAnew(t *testing.T) {
+	for name, spoil := range map[string]func([]byte) []byte{
+		"cut":     func(b []byte) []byte { return b[:len(b)/2] },
+		"empty":   func([]byte) []byte { return nil },
+		"changed": func(b []byte) []byte { b[len(b)/2] ^= 0xff; return b },
+	} {
+		dir := t.TempDir()
+		r := open(t, Options{CacheDir: dir})
+		spoiled := func() {
+			t.Helper()
+			if _, err := r.Check(context.Background(), guest); err != nil {
+				t.Errorf("%s: the check: %v", name, err)
+			}
+			files, err := filepath.Glob(filepath.Join(dir, "wazero-*", "*"))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("%s: %v, %v", name, files, err)
+			}
+			code, err := os.ReadFile(files[0])
+			if err == nil {
+				err = os.WriteFile(files[0], spoil(code), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		spoiled()
+		spoiled() // by then the child has made it anew
+		m := loadIn(t, r, guest, weft.Limits{})
+		if _, err := m.Call(context.Background(), newEnv(), "noop", Input{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestACacheOverItsLimitIsMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, Options{CacheDir: dir, CacheMax: 20_000})
+	check := func(n byte) {
+		t.Helper()
+		if _, err := r.Check(context.Background(), program(code(0x41, n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(1)
+	check(2)
+	other := filepath.Join(dir, "wazero-of-yesterday")
+	if err := errors.Join(os.Mkdir(other, 0o700), os.WriteFile(filepath.Join(other, "large"), make([]byte, 30_000), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	check(3)
+	files, _ := filepath.Glob(filepath.Join(dir, "wazero-*", "*"))
+	if len(files) != 1 {
+		t.Errorf("%q are there, and the last one's is to be alone", files)
+	}
+}

@@ -26,6 +26,7 @@ import (
 // The zero value of each field means its default.
 type Options struct {
 	CacheDir   string         // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
+	CacheMax   int64          // bytes of it, above which it is made anew; default 8 GiB
 	Check      []string       // command of the child that checks uploads, which calls CheckMain; default this binary with __check
 	CheckMax   time.Duration  // how long a check may take; default 30 s
 	ChecksMax  int            // checks at once; default 2
@@ -56,6 +57,7 @@ func (o *Options) fill() error {
 	if len(o.Worker) == 0 {
 		o.Worker = []string{self, "__worker"}
 	}
+	o.CacheMax = bound(o.CacheMax, 8<<30, math.MaxInt64)
 	o.WorkerMax = bound(o.WorkerMax, 128, math.MaxInt)
 	o.ChecksMax = bound(o.ChecksMax, 2, math.MaxInt)
 	o.ModuleMax = bound(o.ModuleMax, 16<<20, math.MaxInt)
@@ -88,8 +90,9 @@ type Runtime struct {
 	modules map[loadKey]*loading // guarded by mu; nil when closed
 
 	nesting sync.Mutex
-	nest    *nest     // guarded by nesting; where workers are started, nil until one is
-	locks   sync.Once // to say once what workers are locked down with
+	nest    *nest      // guarded by nesting; where workers are started, nil until one is
+	repair  sync.Mutex // of the cache
+	locks   sync.Once  // to say once what workers are locked down with
 }
 
 // Terms are how the calls of a module run. The zero value of each field means its
@@ -291,8 +294,7 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options, own bool) (
 		m.crew, err = newCrew(m, metered, info)
 		return m, err
 	}
-	// The compiled code lives longer than the call that asked for it.
-	compiled, err := r.engine.CompileModule(context.Background(), metered)
+	compiled, err := r.fromCache(wasm, metered, own)
 	if err != nil {
 		return nil, weft.Errorf(weft.InvalidArgument, op, "compile the module: %w", err)
 	}
