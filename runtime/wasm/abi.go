@@ -112,13 +112,12 @@ var hostFuncs = []hostFunc{
 		s[0] = uint64(c.code(c.env.Publish(c.text(s[0], s[1]), c.view(s[2], s[3]))))
 	}},
 	{"call", types(i32, i32, i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
-		procedure, request := c.text(s[0], s[1]), append([]byte(nil), c.view(s[2], s[3])...)
-		v, err := c.outside(func(ctx context.Context) ([]byte, error) { return c.env.Call(ctx, procedure, request) })
+		procedure := c.text(s[0], s[1])
+		v, err := c.ask(c.view(s[2], s[3]), func(ctx context.Context, request []byte) ([]byte, error) { return c.env.Call(ctx, procedure, request) })
 		s[0] = c.give(v, true, err, s[4], s[5])
 	}},
 	{"http", types(i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
-		request := append([]byte(nil), c.view(s[0], s[1])...)
-		v, err := c.outside(func(ctx context.Context) ([]byte, error) { return c.env.HTTP(ctx, request) })
+		v, err := c.askHTTP(c.view(s[0], s[1]))
 		s[0] = c.give(v, true, err, s[2], s[3])
 	}},
 	{"config_get", types(i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {

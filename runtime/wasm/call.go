@@ -22,6 +22,8 @@ const (
 	ValueMax   = 8 << 10 // bytes of one header's value
 	lineCost   = 16      // bytes that a line counts besides its text
 	LineMax    = 4 << 10 // bytes of one line on stdout or stderr
+	RequestMax = 8 << 20 // bytes of a request to the outside
+	stringsMax = 2_000   // texts in the JSON of one by plain HTTP
 	MessageMax = 4 << 10 // bytes of the message with a code that a handler returns
 	slice      = 100_000 // fuel between two looks at the clock: below 1 ms, 10 where every instruction waits for memory
 )
@@ -30,6 +32,7 @@ const (
 const (
 	costHostCall = 100
 	bytesPerFuel = 8
+	fuelPerJSON  = 4 // of a byte that is read as JSON
 )
 
 // call is one invocation as the host functions see it. It is the context that
@@ -322,6 +325,32 @@ func (c *call) outside(do func(context.Context) ([]byte, error)) ([]byte, error)
 	ctx, cancel := context.WithDeadline(c.Context, c.end)
 	defer cancel()
 	return do(ctx)
+}
+
+// ask asks the outside, with a request that is the host's own from then on.
+func (c *call) ask(request []byte, do func(ctx context.Context, request []byte) ([]byte, error)) ([]byte, error) {
+	if len(request) > RequestMax {
+		return nil, weft.Errorf(weft.ResourceExhausted, opCall, "the handler's request has %d bytes, the limit is %d", len(request), RequestMax)
+	}
+	return c.outside(func(ctx context.Context) ([]byte, error) { return do(ctx, bytes.Clone(request)) })
+}
+
+// askHTTP asks by plain HTTP.
+func (c *call) askHTTP(request []byte) ([]byte, error) {
+	if err := c.readable(request); err != nil {
+		return nil, err
+	}
+	return c.ask(request, c.env.HTTP)
+}
+
+// readable sees to it that reading a request as JSON takes no more than a guest has paid
+// for: every header is two strings, and becomes much more than it was.
+func (c *call) readable(request []byte) error {
+	c.charge(int64(len(request)) * fuelPerJSON)
+	if n := bytes.Count(request, []byte{'"'}); n > stringsMax*2 {
+		return weft.Errorf(weft.ResourceExhausted, opCall, "the handler's HTTP request has more than %d texts in it", stringsMax)
+	}
+	return nil
 }
 
 // log hands a line to the caller, up to a limit.

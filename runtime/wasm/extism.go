@@ -1,7 +1,6 @@
 package wasm
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"log/slog"
@@ -271,6 +270,9 @@ func (k *kernel) inInput(at, n uint64) []byte {
 // pluginHTTP makes the call that a plug-in describes, and gives the body of its
 // answer.
 func (c *call) pluginHTTP(k *kernel, request []byte, body uint64) block {
+	if err := c.readable(request); err != nil {
+		c.orStop(err)
+	}
 	var q struct {
 		URL     string            `json:"url"`
 		Method  string            `json:"method,omitempty"`
@@ -283,12 +285,15 @@ func (c *call) pluginHTTP(k *kernel, request []byte, body uint64) block {
 	if q.Body = nil; body != 0 {
 		q.Body = k.whole(body)
 	}
+	if len(q.Body) > RequestMax { // before it is copied
+		stop(weft.ResourceExhausted, "the plug-in's HTTP request has a body of %d bytes, the limit is %d", len(q.Body), RequestMax)
+	}
 	if q.Method == "" {
 		q.Method = "GET"
 	}
 	data, err := json.Marshal(q)
 	c.orStop(err)
-	answer, err := c.outside(func(ctx context.Context) ([]byte, error) { return c.env.HTTP(ctx, data) })
+	answer, err := c.askHTTP(data)
 	c.orStop(err)
 	var a struct {
 		Status  int               `json:"status"`

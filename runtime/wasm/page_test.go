@@ -39,7 +39,7 @@ func init() {
 		"A handler with a stream": streams, "A message that it sends commits": streams, "What it read before": streams, "When it fails, only": streams,
 		"When somebody else changed what it read, it is run again on": streams,
 
-		"A call of another module's": calls, "Its request is JSON": calls, "A method that streams cannot": calls, "At most 32 calls": "TestHandlersThatCallEachOtherInACircleAreStopped",
+		"A request of `call` or": "TestARequestIsBounded", "A call of another module's": calls, "Its request is JSON": calls, "A method that streams cannot": calls, "At most 32 calls": "TestHandlersThatCallEachOtherInACircleAreStopped",
 		"A method may be [bound": "TestAMethodIsAnsweredByARunOfItsWorkflow", "A method with one message": asHandler, "They take JSON": asHandler, "It is told": "TestWhatACallInProcessTellsItsMethod",
 
 		"A module may carry": "TestWhatLiesBesideAModuleWinsOverWhatIsInside", "Each method is served": "TestAnUploadWithDescriptorsIsAServiceAtOnce", "Refused are a method": refused,

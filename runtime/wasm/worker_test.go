@@ -50,6 +50,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"hostile handlers are stopped", TestHostileHandlersAreStopped},
 		{"a stack has a limit however few calls there are on it", TestAStackHasALimitHoweverFewCallsThereAreOnIt},
 		{"a call that traps leaves nothing", TestACallThatTrapsLeavesNothing},
+		{"a request is bounded", TestARequestIsBounded},
 		{"tables count as memory of all guests", TestTablesCountAsMemoryOfAllGuests},
 		{"memory grows to its limit only", TestMemoryGrowsToItsLimitOnly},
 		{"the wall clock stops a handler", TestTheWallClockStopsAHandler},
