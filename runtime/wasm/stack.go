@@ -15,7 +15,7 @@ import (
 // stack that its calls have grown. Whoever looks once a slice of fuel sees it grow by
 // about a MiB at most: a value that is held takes 8 bytes, and an instruction made it.
 const (
-	stackMax     = 12 << 20 // bytes of the stack of one call; the engine doubles it, from 10 KiB on
+	stackMax     = 24 << 20 // bytes of the stack of one call; the engine doubles it, from 10 KiB on
 	stackCost    = 3        // times its bytes that a stack counts: it is copied to one of twice its size
 	stackKeep    = 32 << 10 // bytes that a function at rest may hold; they are not counted
 	functionsMax = 64       // functions of one instance that are ready to be called

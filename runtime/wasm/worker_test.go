@@ -251,7 +251,7 @@ func TestAWorkerThatWasTakenOverHarmsNobody(t *testing.T) {
 		{"log lines without end", weft.Internal, "the worker sent"},
 		{"a log line of no level", weft.Internal, "a line of level"},
 		{"memory that it never had", weft.Internal, "memory that it never had"},
-		{"more memory than its limit", weft.Internal, "a wish for more memory than 100 MiB"},
+		{"more memory than its limit", weft.Internal, "a wish for more memory than 136 MiB"},
 		{"nothing of memory, without end", weft.Internal, "more than a call can have to say"},
 		{"its death", weft.Unavailable, "ended in the middle of the call (signal: killed)"},
 		{"silence", weft.DeadlineExceeded, "took longer than its limit of 2000 ms (limits.timeoutMs)"},
