@@ -51,7 +51,7 @@ type Module struct {
 
 	mu      sync.Mutex
 	idle    []*instance   // guarded by mu; the one used last is last
-	running int           // calls, and 1 for next; guarded by mu
+	running int           // calls, and 1 for a resident at rest; guarded by mu
 	waiting list.List     // of chan struct{}, calls for one of those to end; guarded by mu
 	closed  bool          // guarded by mu
 	closing chan struct{} // closed by Close
