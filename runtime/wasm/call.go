@@ -99,10 +99,17 @@ func (c *call) finish() {
 
 // write appends to the output, up to its limit.
 func (c *call) write(b []byte) {
+	if err := c.append(b); err != nil {
+		panic(err)
+	}
+}
+
+func (c *call) append(b []byte) error {
 	if limit := c.i.m.limits.OutputBytes; len(c.out)+len(b) > limit {
-		exceed(LimitOutput, "the handler's output is over its limit of %d bytes", limit)
+		return exceeded(LimitOutput, "the handler's output is over its limit of %d bytes", limit)
 	}
 	c.out = append(c.out, b...)
+	return nil
 }
 
 // start begins the time of a call. Reading the clock takes longer than a call

@@ -30,6 +30,7 @@ type instance struct {
 	handler  int            // the place of f in it
 	ready    int            // how many of them are not nil
 	memory   *linear        // nil without one
+	mailbox  []byte         // nil without one; a part of memory
 	fuel     api.MutableGlobal
 	depth    api.MutableGlobal
 	no       api.MutableGlobal
@@ -74,6 +75,9 @@ func (m *Module) instantiate(ctx context.Context, env Env) (_ *instance, err err
 	}
 	i.globals(i.mod)
 	if err := i.startUp(c); err != nil {
+		return nil, err
+	}
+	if err := i.openMailbox(c); err != nil {
 		return nil, err
 	}
 	if err := i.flush(); err != nil {
@@ -189,8 +193,12 @@ func (i *instance) run(ctx context.Context, env Env, in *Input) (said bool, err 
 	c := &i.call
 	c.begin(ctx, env, in)
 	i.uses++
+	if i.mailbox != nil {
+		i.deliver(in.Body)
+	}
 	i.stack[0] = uint64(len(in.Body))
-	if err = i.f.CallWithStack(c, i.stack[:]); err != nil || c.asked || i.stack[0] != uint64(weft.OK) {
+	err = i.f.CallWithStack(c, i.stack[:])
+	if err != nil || c.asked || i.stack[0] != uint64(weft.OK) || i.mailbox != nil && i.mailed(mailOutLen) > 0 {
 		return true, err
 	}
 	c.from = from{}
@@ -215,6 +223,9 @@ func (i *instance) answer(err error) (out Output, _ error) {
 	}
 	if i.m.way != Handlers {
 		err = i.settle(err)
+	}
+	if err == nil && i.mailbox != nil {
+		err = i.collect()
 	}
 	if err != nil {
 		return out, i.failure(i.export, err)

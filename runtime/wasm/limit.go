@@ -42,12 +42,15 @@ const (
 func (l Limit) Error() string { return "limits." + string(l) }
 
 // exceed ends a call that is over a limit.
-func exceed(l Limit, format string, args ...any) {
+func exceed(l Limit, format string, args ...any) { panic(exceeded(l, format, args...)) }
+
+// exceeded is what ends a call that is over a limit.
+func exceeded(l Limit, format string, args ...any) error {
 	code := weft.ResourceExhausted
 	if l == LimitTimeout {
 		code = weft.DeadlineExceeded
 	}
-	panic(&stopped{weft.Errorf(code, opCall, format+" (%w)", append(args, l)...), l})
+	return &stopped{weft.Errorf(code, opCall, format+" (%w)", append(args, l)...), l}
 }
 
 // within fills the fields of l that are zero with the defaults, and lowers

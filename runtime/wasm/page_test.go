@@ -30,10 +30,15 @@ func init() {
 	const (
 		streams, called, state     = "TestWhatAMessageTellsOfIsDurableBeforeItPasses", "TestAHandlerThatHasCalledTheOutsideIsNotRunAgain", "TestStateIsOfAModulesNameAndNamespaceAndOutlivesItsVersions"
 		refused, suite, left       = "TestServicesThatCannotBeServedAreRefusedByName", "TestConnectConformanceInsideAGuest", "TestNothingOfACallIsLeft"
+		mailbox                    = "TestAMailboxCarriesInputAndOutput"
 		calls, asHandler           = "TestAHandlerCallsAMethodOfAnotherModuleInProcess", "TestAMethodIsCalledAsAHandler"
 		page, code, costs, ceiling = "TestThePageHasTheNumbersAndNamesOfTheCode", "TestEveryLimitHasItsNameAndCode", "TestInstructionsCostWhatThePageSays", "TestTheHostsLimitsAreACeilingAndNoDefault"
 	)
 	maps.Copy(elsewhere, map[string]string{
+		"A guest may have its input": mailbox, "It exports `weft_mailbox`": mailbox, "With another signature": "TestAMailboxOfAnotherSignatureIsRefused", "Where they are not in memory": mailbox,
+		"0 | the host, once": mailbox, "1, 2 | the guest": mailbox, "3 | the host, before": mailbox, "4, 5 | the guest": mailbox, "What does not fit": mailbox, "When the handler returns": mailbox,
+		"Where that is not in memory": mailbox, "What goes through the mailbox": "TestAMailboxBurnsNoFuel",
+
 		"State and events are committed": "TestAFailedHandlerLeavesNothing", "A value, and an event": "TestWhatACallKeepsUntilItsCommitIsBounded", "State belongs to": state, "A handler reads what": streams,
 		"When somebody else changed what it read, it is run again, unless": called, "An outbound call carries": "TestBranchesGoOnAfterARestart",
 		"A handler with a stream": streams, "A message that it sends commits": streams, "What it read before": streams, "When it fails, only": streams,

@@ -51,6 +51,9 @@ const (
 func (r Report) memoryPages() int { return r.MemoryKiB / pageKiB }
 
 func reportOf(wasm []byte, info meter.Info) (Report, error) {
+	if err := mailboxFits(info); err != nil {
+		return Report{}, err
+	}
 	sum := sha256.Sum256(wasm)
 	r := Report{Digest: hex.EncodeToString(sum[:]), Size: int64(len(wasm)), Way: wayOf(info), Handlers: handlersOf(info), Doubts: doubtsOf(info), MemoryKiB: info.MemoryPages * pageKiB, Table: info.Table}
 	for _, i := range info.Imports {

@@ -65,6 +65,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"hammer", TestHammer},
 		{"a module without handlers has none", TestAModuleWithoutHandlersHasNone},
 		{"the ABI is as its page says", TestTheABIIsAsItsPageSays},
+		{"a mailbox carries input and output", TestAMailboxCarriesInputAndOutput},
 		{"a caller that goes away is told to the handler", TestACallerThatGoesAwayIsToldToTheHandler},
 		{"a handler echoes a stream", TestAHandlerEchoesAStream},
 		{"each message renews the time of a call", TestEachMessageRenewsTheTimeOfACall},
