@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"bytes"
+	"reflect"
 	"unsafe"
 
 	"github.com/tetratelabs/wazero/api"
@@ -123,7 +124,7 @@ func (i *instance) changed() bool { return i.touched || i.touch.Get() != 0 }
 // reset brings an instance back to the image, and reports whether it could.
 func (i *instance) reset() bool {
 	image := i.m.image
-	if image == nil || i.size() != image.size || i.changed() {
+	if image == nil || i.changed() || i.size() != image.size && !i.shrink(image.size) {
 		return false
 	}
 	if image.size > 0 && unix.Madvise(i.memory.space[:image.size], unix.MADV_DONTNEED) != nil {
@@ -133,6 +134,23 @@ func (i *instance) reset() bool {
 		g.Set(image.globals[n])
 	}
 	return true
+}
+
+// shrink takes away what a call has grown its memory by, and reports whether it could.
+// The engine only knows how to grow: it is told of a page less than there is to be, by a
+// field of its own, and then grows by that page.
+func (i *instance) shrink(size int) bool {
+	l := i.memory
+	if size == 0 || unix.Madvise(l.space[size:l.size], unix.MADV_DONTNEED) != nil { // the next to grow finds zeros there
+		return false
+	}
+	more := l.taken - int64(size)
+	l.m.rt.memory.give(more)
+	l.m.bytes.Add(-more)
+	l.taken, l.ready = int64(size), min(l.ready, size)
+	reflect.ValueOf(i.mod.Memory()).Elem().FieldByName("Buffer").SetBytes(l.space[:size-wasmPage])
+	_, ok := i.mod.Memory().Grow(1)
+	return ok
 }
 
 // wake readies an isolated instance for a call: nothing of its memory is its

@@ -142,7 +142,8 @@ func TestWhatAResetDoesNotBringBackEndsTheInstance(t *testing.T) {
 		{"a larger table", with(number, code(cat([]byte{0xfc, 16, 0, 0x41, 4, 0x47, 0xd0, 0x70, 0x41, 1, 0xfc, 15, 0, 0x1a}, times5)...)), 3},
 		{"a filled table", with(number, code(cat([]byte{0x41, 0, 0x25, 0, 0xd1, 0x45, 0x41, 0, 0xd2, 0, 0x41, 2, 0xfc, 17, 0}, times5)...)), 3},
 		{"a table with a segment in it", with(number, code(cat([]byte{0x41, 0, 0x25, 0, 0xd1, 0x45, 0x41, 0, 0x41, 0, 0x41, 1, 0xfc, 12, 0, 0}, times5)...)), 3},
-		{"a larger memory", with(number, code(cat([]byte{0x3f, 0, 0x41, 1, 0x47, 0x41, 1, 0x40, 0, 0x1a}, times5)...)), 3},
+		{"a larger memory", with(number, code(cat([]byte{0x3f, 0, 0x41, 1, 0x47, 0x41, 1, 0x40, 0, 0x1a}, times5)...)), 1},
+		{"a byte of what it has grown", with(number, code(cat([]byte{0x41, 1, 0x40, 0, 0x1a, 0x41}, signed(1<<16), []byte{0x28, 2, 0, 0x41}, signed(1<<16), []byte{0x41, 1, 0x36, 2, 0}, times5)...)), 1},
 		{"a segment of data that is dropped", with(number, code(0xfc, 9, 0, 0x41, 0)), 3},
 		{"a segment of elements that is dropped", with(number, code(0xfc, 13, 0, 0x41, 0)), 3},
 	} {
@@ -168,6 +169,23 @@ func TestWhatAResetDoesNotBringBackEndsTheInstance(t *testing.T) {
 	}
 }
 
+// TestWhatACallHasGrownIsGone: the next one finds the end of memory where it was.
+func TestWhatACallHasGrownIsGone(t *testing.T) {
+	grow := cat([]byte{0x20, 0, 0x04, 0x7f, 0x41, 16, 0x40, 0, 0x1a}, []byte{0x41}, signed(1<<20), []byte{0x41, 1, 0x36, 2, 0, 0x41, 0, 0x05, 0x41}, signed(1<<16), []byte{0x28, 2, 0, 0x0b})
+	m := loadAs(t, open(t, Options{}), weft.Isolate, program(code(grow...)), weft.Limits{})
+	for n := range 3 { // grows by a MiB, and writes to the last page
+		if _, err := m.Call(context.Background(), nil, "f", Input{Body: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+		if s := m.Stats(); s.Made != 1 || s.Live != 1 || s.Bytes != 2<<16 { // and the image
+			t.Errorf("after %d calls %d instances were made, %d are there, with %d bytes", n+1, s.Made, s.Live, s.Bytes)
+		}
+	}
+	if _, err := m.Call(context.Background(), nil, "f", Input{}); err == nil || !strings.Contains(err.Error(), "out of bounds memory access") {
+		t.Errorf("a load past the end of memory: %v", err)
+	}
+}
+
 func TestAnIsolatedGuestInGoLeavesNothingInTheHost(t *testing.T) {
 	r := open(t, Options{Lifecycle: weft.Isolate}) // the operator's, whatever the module asks for
 	m, env := loadAs(t, r, weft.Pool, goKeeper(t), weft.Limits{}), newEnv()
@@ -179,7 +197,7 @@ func TestAnIsolatedGuestInGoLeavesNothingInTheHost(t *testing.T) {
 	if want := []string{"INFO half a line", "INFO half a line"}; !slices.Equal(env.lines, want) {
 		t.Errorf("logged %q", env.lines)
 	}
-	if s := m.Stats(); s.Made != 3 || s.Live != 0 {
+	if s := m.Stats(); s.Made != 2 || s.Live != 1 {
 		t.Errorf("made %d, live %d", s.Made, s.Live)
 	}
 }
