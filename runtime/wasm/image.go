@@ -95,24 +95,25 @@ func (i *instance) isolate() error {
 	i.touch.Set(0)
 	m.imaging.Lock()
 	defer m.imaging.Unlock()
-	if !m.imaged {
-		m.image, m.imaged = newImage(i), true
+	if m.image == nil {
+		m.image = newImage(i)
 	}
-	if m.image == nil || m.image.size == 0 {
+	image := m.image
+	if i.image = image; image == nil || image.size == 0 {
 		return nil
 	}
-	if more := m.image.size - i.size(); more > 0 {
+	if more := image.size - i.size(); more > 0 {
 		if _, ok := i.mod.Memory().Grow(uint32(more / wasmPage)); !ok {
 			return errFull
 		}
 	}
-	_, err := unix.MmapPtr(m.image.fd, 0, unsafe.Pointer(unsafe.SliceData(i.memory.space)), uintptr(m.image.size),
+	_, err := unix.MmapPtr(image.fd, 0, unsafe.Pointer(unsafe.SliceData(i.memory.space)), uintptr(image.size),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
 	if err != nil {
 		return err
 	}
 	for n, g := range i.numbers {
-		g.Set(m.image.globals[n])
+		g.Set(image.globals[n])
 	}
 	return nil
 }
@@ -123,7 +124,7 @@ func (i *instance) changed() bool { return i.touched || i.touch.Get() != 0 }
 
 // reset brings an instance back to the image, and reports whether it could.
 func (i *instance) reset() bool {
-	image := i.m.image
+	image := i.image
 	if image == nil || i.changed() || i.size() != image.size && !i.shrink(image.size) {
 		return false
 	}
@@ -156,7 +157,7 @@ func (i *instance) shrink(size int) bool {
 // wake readies an isolated instance for a call: nothing of its memory is its
 // own yet. See linear.Reallocate for what is above lazyMax.
 func (i *instance) wake() {
-	image := i.m.image
+	image := i.image
 	if image == nil || image.size == 0 {
 		return
 	}

@@ -34,8 +34,9 @@ type instance struct {
 	fuel     api.MutableGlobal
 	depth    api.MutableGlobal
 	no       api.MutableGlobal
-	touch    api.MutableGlobal   // of an isolated module, as the next two
+	touch    api.MutableGlobal   // of an isolated module, as the next three
 	numbers  []api.MutableGlobal // the guest's own
+	image    *image              // what it begins each call with; nil: it serves one
 	touched  bool                // it may have changed state of the host's WASI
 	written  [2]lines            // stdout and stderr
 	call     call

@@ -240,6 +240,24 @@ func TestAGuestFullOfWhatLooksLikeAGeneratorIsSearchedBriefly(t *testing.T) {
 	}
 }
 
+// What has begun without an image serves one call, and whoever begins when there is
+// memory for one has it.
+func TestAnImageIsMadeWhenThereIsMemoryForIt(t *testing.T) {
+	one := loadAs(t, open(t, Options{}), weft.Pool, guest, weft.Limits{})
+	count(t, one)
+	r := open(t, Options{MemoryMax: 2 * one.Stats().Bytes})
+	m := loadAs(t, r, weft.Isolate, guest, weft.Limits{})
+	r.memory.take(1, true) // too much for an image
+	for n, made := range []int64{1, 2, 3, 3, 3} {
+		if n == 2 {
+			r.memory.give(1)
+		}
+		if got := count(t, m); got != 1 || m.Stats().Made != made {
+			t.Errorf("call %d is number %d of its instance; %d were made, want %d", n, got, m.Stats().Made, made)
+		}
+	}
+}
+
 func TestAnImageCountsAsMemoryOfAllGuests(t *testing.T) {
 	r := open(t, Options{})
 	m := loadAs(t, r, weft.Isolate, guest, weft.Limits{})

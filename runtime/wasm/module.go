@@ -38,9 +38,8 @@ type Module struct {
 	counts
 
 	imaging sync.Mutex
-	imaged  bool   // there was an attempt at image; guarded by imaging
 	file    int    // in a worker, for the image; 0 where it is made when it is needed
-	image   *image // nil: an instance serves one call. Written before imaged, and then no more
+	image   *image // nil until there is memory for it; guarded by imaging
 
 	// resident is an instance that keeps its place among running, so that one call
 	// after the other has it without mu. resting is 1 while no call has it, and who

@@ -76,6 +76,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"what a reset does not bring back ends the instance", TestWhatAResetDoesNotBringBackEndsTheInstance},
 		{"an isolated guest in Go leaves nothing in the host", TestAnIsolatedGuestInGoLeavesNothingInTheHost},
 		{"isolated calls at once", TestIsolatedCallsAtOnce},
+		{"an image is made when there is memory for it", TestAnImageIsMadeWhenThereIsMemoryForIt},
 		{"an image counts as memory of all guests", TestAnImageCountsAsMemoryOfAllGuests},
 		{"a command is a handler of its input and output", TestACommandIsAHandlerOfItsInputAndOutput},
 		{"a command of Go", TestACommandOfGo},
