@@ -71,6 +71,7 @@ type Limits struct {
 	AllParams     int // and results of all types; default 1,000,000
 	Customs       int // custom sections; default 1,000
 	Name          int // bytes of a name; default 1,024
+	Names         int // of all names; default 512 KiB
 	MemoryPages   int // of 64 KiB that the module wants at the start; default 16,384
 }
 
@@ -81,7 +82,7 @@ func (l *Limits) fill() {
 	}{{&l.Functions, 50_000}, {&l.FunctionBytes, 512 << 10}, {&l.Locals, 5_000}, {&l.Blocks, 5_000}, {&l.Square, 250_000_000}, {&l.Nesting, 5_000}, {&l.Complexity, 500_000},
 		{&l.Total, 5_000_000}, {&l.Targets, 10_000}, {&l.Types, 65_536}, {&l.Imports, 256}, {&l.Exports, 4_096}, {&l.Globals, 4_096}, {&l.Params, 64},
 		{&l.Table, 65_536}, {&l.Tables, 16}, {&l.Segments, 100_000}, {&l.Elements, 131_072}, {&l.AllLocals, 4_000_000}, {&l.AllParams, 1_000_000},
-		{&l.Customs, 1_000}, {&l.Name, 1_024}, {&l.MemoryPages, 16_384}} {
+		{&l.Customs, 1_000}, {&l.Name, 1_024}, {&l.Names, 512 << 10}, {&l.MemoryPages, 16_384}} {
 		if *f.field <= 0 {
 			*f.field = f.value
 		}
@@ -243,6 +244,7 @@ type rewriter struct {
 	mutable    []uint32 // those globals that are, and hold numbers
 	others     []bool   // of each global: it is mutable and holds something else
 	bodies     int
+	names      int // bytes of all so far
 	complexity int // of all functions so far
 	square     int // the same of blocks times blocks
 	locals     int // the same of locals
@@ -261,7 +263,7 @@ func (m *rewriter) sections(module []byte) []section {
 			c := &reader{b: content}
 			customs++
 			over("custom sections", uint64(customs), m.limits.Customs)
-			if name := c.name(m.limits.Name); m.info.Customs[name] == nil {
+			if name := m.name(c); m.info.Customs[name] == nil {
 				m.info.Customs[name] = content[c.p:]
 			}
 			continue
@@ -282,6 +284,14 @@ func (m *rewriter) sections(module []byte) []section {
 		}
 	}
 	return list
+}
+
+// name is the next name: the host tells of them, so all of them have a limit too.
+func (m *rewriter) name(r *reader) string {
+	s := r.name(m.limits.Name)
+	m.names += len(s)
+	over("bytes of names", uint64(m.names), m.limits.Names)
+	return s
 }
 
 // section is the new content of one section.
@@ -350,7 +360,7 @@ func (m *rewriter) importSection(r *reader) []byte {
 	n := r.count("imports", m.limits.Imports)
 	start := r.p
 	for range n {
-		module, name := r.name(m.limits.Name), r.name(m.limits.Name)
+		module, name := m.name(r), m.name(r)
 		if kind := r.byte(); kind != 0 {
 			malformed("it imports %s.%s, which is no function", module, name)
 		}
@@ -511,7 +521,7 @@ func (m *rewriter) exportSection(r *reader) []byte {
 	}
 	w := appendU32(nil, added)
 	for range n {
-		name := r.name(m.limits.Name)
+		name := m.name(r)
 		if strings.HasPrefix(name, reserved) {
 			malformed("it exports %q, and names that begin with %s are the host's", name, reserved)
 		}

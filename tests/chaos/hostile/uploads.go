@@ -106,6 +106,12 @@ func bombs() []Upload {
 			"function 801 of the module has too many locals, with those of the functions before it: 4001980, the limit is 4000000"},
 		{"20,000 types of 64 parameters", assemble(sec(1, vec(slices.Repeat([][]byte{cat([]byte{0x60}, sized(repeat(64, i32)), []byte{0})}, 20_000)...))),
 			"too many parameters and results of all functions: 1000064, the limit is 1000000"},
+		{"800 exports with names of 1,000 bytes", assemble(sec(1, vec([]byte{0x60, 1, i32, 1, i32})), sec(3, vec([]byte{0})), sec(7, vec(func() (all [][]byte) {
+			for n := range 800 {
+				all = append(all, cat(text(fmt.Sprintf("%01000d", n)), []byte{0, 0}))
+			}
+			return all
+		}()...)), sec(10, vec(sized(code(konst(0)))))), "too many bytes of names: 525000, the limit is 524288"},
 		{"2,000 custom sections", assemble(times(2_000, sec(0, text("x")))), "too many custom sections: 1001, the limit is 1000"},
 		{"17 MiB", repeat(17<<20, 0), "has 17825792 bytes, the limit is 16777216"},
 		{"a manifest nested 20,000 deep", wasm.AppendSection(frame{}.handler(code(get)), wasm.ManifestSection,
