@@ -41,8 +41,9 @@ type instance struct {
 	written  [2]lines            // stdout and stderr
 	call     call
 	stack    [4]uint64
-	atStart  int   // bytes of memory after it was made
-	held     int64 // bytes of tables and segments that count as memory of all guests
+	mailAt   uint32 // where in memory the guest has put its mailbox
+	atStart  int    // bytes of memory after it was made
+	held     int64  // bytes of tables and segments that count as memory of all guests
 	uses     int
 	counted  int       // of them, those that Module.calls has
 	turn     int       // it is given back without a look while it has fewer uses

@@ -54,7 +54,7 @@ func (i *instance) openMailbox(ctx context.Context) error {
 	if !ok {
 		return weft.Errorf(weft.Internal, opCall, "the module's mailbox is at %#x, which is not in its memory", uint32(at[0]))
 	}
-	i.mailbox = box
+	i.mailbox, i.mailAt = box, uint32(at[0])
 	i.mail(mailServed, 1)
 	return nil
 }

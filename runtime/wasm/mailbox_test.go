@@ -83,3 +83,26 @@ func TestAMailboxOfAnotherSignatureIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// wandering is a guest that has its mailbox where a random byte says. Its handler f
+// answers with 0 if there is an input of the length that it is told.
+var wandering = assemble(
+	sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f}, []byte{0x60, 2, 0x7f, 0x7f, 1, 0x7f}, []byte{0x60, 0, 1, 0x7f})),
+	sec(2, vec(cat(sized([]byte("wasi_snapshot_preview1")), sized([]byte("random_get")), []byte{0, 1}))),
+	sec(3, vec([]byte{0}, []byte{2})),
+	sec(5, vec([]byte{0, 1})),
+	sec(6, vec([]byte{0x7f, 1, 0x41, 0, 0x0b})),
+	sec(7, vec(cat(sized([]byte("memory")), []byte{2, 0}), []byte{1, 'f', 0, 1}, cat(sized([]byte(MailboxExport)), []byte{0, 2}))),
+	sec(10, vec(
+		sized(code(0x23, 0, 0x28, 2, mailIn, 0x20, 0, 0x47)),
+		sized(code(0x41, 0, 0x41, 1, 0x10, 0, 0x1a, 0x41, 0, 0x2d, 0, 0, 0x41, 5, 0x74, 0x24, 0,
+			0x23, 0, 0x41, 0x80, 0x80, 2, 0x36, 2, mailRoom, 0x23, 0, 0x41, 10, 0x36, 2, mailRoomFor, 0x23, 0)))))
+
+func TestAnIsolatedMailboxIsWhereTheImageHasIt(t *testing.T) {
+	m := loadAs(t, open(t, Options{UsesMax: 2}), weft.Isolate, wandering, weft.Limits{})
+	for n := range 20 {
+		if _, err := m.Call(context.Background(), nil, "f", Input{Body: make([]byte, 1+n%5)}); err != nil {
+			t.Errorf("call %d: %v", n, err)
+		}
+	}
+}
