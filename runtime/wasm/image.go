@@ -117,7 +117,8 @@ func (i *instance) isolate() error {
 		g.Set(image.globals[n])
 	}
 	if i.mailbox != nil { // the guest knows it where the first has put it
-		i.mailbox, _ = i.memory.view(image.mailAt, mailboxSize)
+		box, _ := i.memory.view(image.mailAt, mailboxSize)
+		i.mailbox = (*[mailboxSize]byte)(box)
 	}
 	return nil
 }

@@ -24,13 +24,13 @@ type instance struct {
 	m        *Module
 	involved bool // each call has more to do before and after it than most have
 	mod      api.Module
-	export   string         // the handler that it is to run
-	f        api.Function   // of it
-	exports  []api.Function // by Module.handlers; nil until it is called
-	handler  int            // the place of f in it
-	ready    int            // how many of them are not nil
-	memory   *linear        // nil without one
-	mailbox  []byte         // nil without one; a part of memory
+	export   string             // the handler that it is to run
+	f        api.Function       // of it
+	exports  []api.Function     // by Module.handlers; nil until it is called
+	handler  int                // the place of f in it
+	ready    int                // how many of them are not nil
+	memory   *linear            // nil without one
+	mailbox  *[mailboxSize]byte // nil without one; a part of memory
 	fuel     api.MutableGlobal
 	depth    api.MutableGlobal
 	no       api.MutableGlobal

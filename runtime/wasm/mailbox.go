@@ -54,7 +54,7 @@ func (i *instance) openMailbox(ctx context.Context) error {
 	if !ok {
 		return weft.Errorf(weft.Internal, opCall, "the module's mailbox is at %#x, which is not in its memory", uint32(at[0]))
 	}
-	i.mailbox, i.mailAt = box, uint32(at[0])
+	i.mailbox, i.mailAt = (*[mailboxSize]byte)(box), uint32(at[0])
 	i.mail(mailServed, 1)
 	return nil
 }
@@ -65,11 +65,12 @@ func (i *instance) mailed(word int) uint32  { return binary.LittleEndian.Uint32(
 // deliver puts an input into the guest's room, if it fits.
 func (i *instance) deliver(in []byte) {
 	n := uint32(len(in))
-	room, ok := i.memory.view(i.mailed(mailRoom), n)
-	if ok = ok && n <= i.mailed(mailRoomFor); ok {
-		copy(room, in)
-	} else {
-		n = 0
+	if n > 0 {
+		room, ok := i.memory.view(i.mailed(mailRoom), n)
+		if !ok || n > i.mailed(mailRoomFor) {
+			n = 0
+		}
+		copy(room, in[:n])
 	}
 	i.mail(mailIn, n)
 	i.mail(mailOutLen, 0)
