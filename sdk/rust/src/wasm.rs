@@ -1,6 +1,8 @@
 //! The host, by the imports of docs/ABI.md.
 
 use std::cell::Cell;
+use std::mem::swap;
+use std::ptr::null;
 
 use crate::{Code, Error, Level, Result};
 
@@ -140,55 +142,99 @@ fn rest(n: usize) -> Vec<u8> {
     v
 }
 
-/// Memory of the last call, for the input of the next one.
-static ROOM: Room = Room(Cell::new(Vec::new()));
+/// Where the host puts an input and takes the output, without a call of it:
+/// docs/ABI.md.
+#[repr(C)]
+struct Mailbox {
+    served: Cell<u32>,
+    room: Cell<*const u8>,
+    room_for: Cell<usize>,
+    input_len: Cell<u32>,
+    output: Cell<*const u8>,
+    output_len: Cell<usize>,
+}
 
-struct Room(Cell<Vec<u8>>);
+/// What an instance has between calls.
+struct Kept {
+    mailbox: Mailbox,
+    room: Cell<Vec<u8>>,   // for the next input
+    answer: Cell<Vec<u8>>, // which the host has yet to take
+}
 
 /// An instance has one thread.
-unsafe impl Sync for Room {}
+unsafe impl Sync for Kept {}
 
-/// What a call keeps of it: more is given back.
-const ROOM_MAX: usize = 64 << 10;
+static KEPT: Kept = Kept {
+    mailbox: Mailbox {
+        served: Cell::new(0),
+        room: Cell::new(null()),
+        room_for: Cell::new(0),
+        input_len: Cell::new(0),
+        output: Cell::new(null()),
+        output_len: Cell::new(0),
+    },
+    room: Cell::new(Vec::new()),
+    answer: Cell::new(Vec::new()),
+};
+
+/// Of memory that is larger nothing is kept.
+const KEPT_MAX: usize = 64 << 10;
+
+#[no_mangle]
+extern "C" fn weft_mailbox() -> *const Mailbox {
+    make_room(Vec::with_capacity(1024));
+    &KEPT.mailbox
+}
 
 /// Serves one call of an export; handler! and json_handler! use it. It is inlined
 /// into that: an import costs more in a function that the export calls.
 #[doc(hidden)]
 #[inline(always)]
 pub fn serve(input_len: u32, run: impl FnOnce(&mut crate::Context) -> Result) -> u32 {
+    let mailbox = &KEPT.mailbox;
     let mut bytes = Vec::new();
     if input_len > 0 {
-        bytes = ROOM.0.take();
-        if bytes.capacity() < input_len as usize {
-            bytes = Vec::with_capacity(input_len as usize);
+        bytes = KEPT.room.take();
+        if mailbox.input_len.get() != input_len {
+            if bytes.capacity() < input_len as usize {
+                bytes = Vec::with_capacity(input_len as usize);
+            }
+            unsafe { input(bytes.as_mut_ptr(), input_len, 0) };
         }
-        unsafe {
-            let n = input(bytes.as_mut_ptr(), input_len, 0);
-            bytes.set_len(n as usize);
-        }
+        unsafe { bytes.set_len(input_len as usize) };
     }
     let mut ctx = crate::Context { input: bytes, host: Calls };
-    let (answer, code) = match run(&mut ctx) {
+    let (mut answer, code) = match run(&mut ctx) {
         Ok(output) => (output, 0),
         Err(e) => (e.message.into_bytes(), e.code as u32),
     };
     if !answer.is_empty() {
-        unsafe { output(answer.as_ptr(), answer.len() as u32) };
+        if mailbox.served.get() == 1 && answer.capacity() <= KEPT_MAX {
+            mailbox.output.set(answer.as_ptr());
+            mailbox.output_len.set(answer.len());
+        } else {
+            unsafe { output(answer.as_ptr(), answer.len() as u32) };
+        }
     }
     if input_len > 0 {
         if answer.capacity() > ctx.input.capacity() {
-            keep(answer)
-        } else {
-            keep(ctx.input)
+            swap(&mut answer, &mut ctx.input)
         }
+        make_room(ctx.input)
+    }
+    if answer.capacity() > 0 && answer.capacity() <= KEPT_MAX {
+        KEPT.answer.set(answer)
     }
     code
 }
 
 /// Inlined, so that the parts of a Vec stay in registers.
 #[inline(always)]
-fn keep(room: Vec<u8>) {
-    if room.capacity() <= ROOM_MAX {
-        ROOM.0.set(room)
+fn make_room(mut room: Vec<u8>) {
+    if room.capacity() > KEPT_MAX {
+        room = Vec::new()
     }
+    KEPT.mailbox.room.set(room.as_ptr());
+    KEPT.mailbox.room_for.set(room.capacity());
+    KEPT.room.set(room)
 }
