@@ -11,7 +11,7 @@
 //!
 //! A handler is a transaction: what it writes and publishes is kept when it
 //! returns a value and forgotten when it returns an error. Memory of a call is
-//! that of ctx.arena, and is given back at its end.
+//! that of ctx.arena, and is given back before the next.
 
 const std = @import("std");
 const wasm = @import("builtin").target.isWasm();
@@ -222,35 +222,62 @@ var memory = std.heap.ArenaAllocator.init(heap);
 /// What a call keeps for the next: more is given back.
 const kept_max = 1 << 20;
 
-/// Memory of inputs up to input_max; of larger ones it is that of their call.
-var input_room: []u8 = &.{};
+/// Inputs up to this have one room; the memory of a larger one is that of its call.
 const input_max = 64 << 10;
+
+/// Where the host puts an input and takes the output, without a call of it:
+/// docs/ABI.md.
+const Mailbox = extern struct {
+    served: u32 = 0,
+    room: [*]u8 = undefined,
+    room_for: u32 = 0,
+    input_len: u32 = 0,
+    output: [*]const u8 = undefined,
+    output_len: u32 = 0,
+
+    fn open() callconv(.C) *Mailbox {
+        _ = grow(1024) catch {};
+        return &mailbox;
+    }
+};
+var mailbox = Mailbox{};
+
+comptime {
+    if (wasm) @export(Mailbox.open, .{ .name = "weft_mailbox" });
+}
 
 fn grow(len: u32) ![]u8 {
     if (len > input_max) return memory.allocator().alloc(u8, len);
-    heap.free(input_room);
-    input_room = &.{};
-    input_room = try heap.alloc(u8, len);
-    return input_room;
+    heap.free(mailbox.room[0..mailbox.room_for]);
+    mailbox.room_for = 0;
+    const room = try heap.alloc(u8, len);
+    mailbox.room = room.ptr;
+    mailbox.room_for = len;
+    return room;
 }
 
 fn run(len: u32, comptime serve: fn (*Context) anyerror![]const u8) u32 {
-    defer if (memory.state.end_index > 0) { // something was allocated
+    if (memory.state.end_index > 0) { // the last call has allocated something
         _ = memory.reset(.{ .retain_with_limit = kept_max });
-    };
-    var ctx = Context{ .arena = memory.allocator(), .input = "" };
-    if (len > 0) {
-        const b = if (len <= input_room.len) input_room else grow(len) catch return @intFromEnum(Code.resource_exhausted);
-        ctx.input = b[0..abi.input(b.ptr, len, 0)];
     }
-    const out = serve(&ctx) catch |err| {
-        const failed = err == error.Failed;
-        const message = if (failed) ctx.message else @errorName(err);
-        if (message.len > 0) abi.output(message.ptr, size(message));
-        return if (failed) @intFromEnum(ctx.code) else @intFromEnum(Code.unknown);
+    var ctx = Context{ .arena = memory.allocator(), .input = "" };
+    if (len > 0 and len == mailbox.input_len) {
+        ctx.input = mailbox.room[0..len];
+    } else if (len > 0) {
+        const b = if (len <= mailbox.room_for) mailbox.room else (grow(len) catch return @intFromEnum(Code.resource_exhausted)).ptr;
+        ctx.input = b[0..abi.input(b, len, 0)];
+    }
+    var code = Code.ok;
+    const out = serve(&ctx) catch |err| failed: {
+        const known = err == error.Failed;
+        code = if (known) ctx.code else .unknown;
+        break :failed if (known) ctx.message else @errorName(err);
     };
-    if (out.len > 0) abi.output(out.ptr, size(out));
-    return 0;
+    if (out.len > 0 and mailbox.served == 1) {
+        mailbox.output = out.ptr;
+        mailbox.output_len = size(out);
+    } else if (out.len > 0) abi.output(out.ptr, size(out));
+    return @intFromEnum(code);
 }
 
 /// Exports a handler of bytes: fn (*Context) ![]const u8.
