@@ -72,9 +72,10 @@ func (r *Runtime) check(ctx context.Context, wasm []byte) (Report, error) {
 	// detector would sleep for a second at its end.
 	cmd.Env = []string{"GOTRACEBACK=none", "GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"}
 	cmd.WaitDelay = time.Second
-	err := cmd.Run()
+	landlock, err := r.runLocked(cmd)
 	var a verdict
 	if json.Unmarshal(out.b, &a) == nil && (a.Report != nil || a.Error != "") {
+		r.noteLocks(&r.checkLocks, "checks of uploads", a.Seccomp, landlock)
 		if a.Report == nil {
 			return Report{}, &weft.Error{Code: a.Code, Op: "wasm.CheckMain", Err: errors.New(a.Error), Hint: a.Hint}
 		}
@@ -124,14 +125,21 @@ type verdict struct {
 	Code   weft.Code `json:"code,omitempty"`
 	Error  string    `json:"error,omitempty"`
 	Hint   string    `json:"hint,omitempty"`
+
+	Seccomp bool `json:"seccomp,omitempty"` // the child could filter its system calls
 }
 
-// CheckMain is the child: it limits itself, reads a module from standard
+// CheckMain is the child: it limits and locks itself, reads a module from standard
 // input, compiles it into the cache whose folder is its last argument, writes
 // its verdict to standard output and exits.
 func CheckMain() {
 	var v verdict
-	report, err := checkSelf(os.Args[len(os.Args)-1])
+	var report Report
+	seccomp, err := lockCheck()
+	if err == nil {
+		report, err = checkSelf(os.Args[len(os.Args)-1])
+	}
+	v.Seccomp = seccomp
 	var refused *weft.Error
 	switch {
 	case err == nil:
@@ -148,9 +156,6 @@ func CheckMain() {
 }
 
 func checkSelf(cacheDir string) (Report, error) {
-	if err := limitSelf(); err != nil {
-		return Report{}, err
-	}
 	wasm, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return Report{}, weft.Errorf(weft.Internal, "wasm.CheckMain", "read the module: %w", err)

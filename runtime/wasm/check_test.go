@@ -179,9 +179,9 @@ func TestEveryDeathOfTheChildIsUnderstood(t *testing.T) {
 		{"it takes too long", []string{self, "__sleep"}, 200 * time.Millisecond, weft.ResourceExhausted, "it took longer than 200ms"},
 		{"it says nothing", []string{self, "__silent"}, 0, weft.Internal, "gave no verdict"},
 		{"it is not there", []string{"/nonexistent/weft"}, 0, weft.Unavailable, "could not be run"},
-		{"it is killed", []string{"/bin/sh", "-c", "kill -9 $$"}, 0, weft.ResourceExhausted, "the system killed the check"},
+		{"it is killed", []string{self, "__killed"}, 0, weft.ResourceExhausted, "the system killed the check"},
 		{"it runs out of memory", []string{self, "__hog"}, 0, weft.ResourceExhausted, "it took more than 2048 MiB of memory"},
-		{"it breaks down", []string{"/bin/sh", "-c", "echo panic: index out of range >&2; exit 2"}, 0, weft.InvalidArgument, "broke down over the module (exit status 2): panic: index out of range"},
+		{"it breaks down", []string{self, "__broken"}, 0, weft.InvalidArgument, "broke down over the module (exit status 2): panic: index out of range"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := open(t, Options{Check: c.check, CheckMax: c.max})
@@ -218,7 +218,7 @@ func TestTheLargestModuleThatIsAdmittedIsCheckedInTime(t *testing.T) {
 // TestACheckByAnotherVersionIsFoundOut: what the host would compile for want of it may be
 // what a child has to be limited for.
 func TestACheckByAnotherVersionIsFoundOut(t *testing.T) {
-	r := open(t, Options{Check: []string{"sh", "-c", `echo '{"report":{}}'`}})
+	r := open(t, Options{Check: []string{checkArgs()[0], "__other"}})
 	_, err := r.Load(context.Background(), "x", bytesOf(guest), Terms{})
 	if weft.CodeOf(err) != weft.Unavailable || !strings.Contains(err.Error(), "is it another version?") {
 		t.Errorf("got %v", err)

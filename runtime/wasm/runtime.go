@@ -93,6 +93,8 @@ type Runtime struct {
 	nest    *nest      // guarded by nesting; where workers are started, nil until one is
 	repair  sync.Mutex // of the cache
 	locks   sync.Once  // to say once what workers are locked down with
+
+	checkLocks sync.Once // the same of checks
 }
 
 // Terms are how the calls of a module run. The zero value of each field means its
@@ -307,7 +309,7 @@ func (r *Runtime) hatch() (*nest, error) {
 	defer r.nesting.Unlock()
 	var err error
 	if r.nest == nil {
-		if r.nest, err = newNest(r.opts.CacheDir, r.opts.Worker[0]); err != nil {
+		if r.nest, err = newNest(r.opts.CacheDir, readRights, r.opts.Worker[0]); err != nil {
 			r.nest = nil
 			return nil, err
 		}
@@ -315,12 +317,12 @@ func (r *Runtime) hatch() (*nest, error) {
 	return r.nest, nil
 }
 
-// noteLocks says once what the kernel gave to lock workers down.
-func (r *Runtime) noteLocks(seccomp bool, landlock int) {
-	r.locks.Do(func() {
-		level, text := slog.LevelInfo, "workers are locked down"
+// noteLocks says once what the kernel gave to lock workers, or checks, down.
+func (r *Runtime) noteLocks(once *sync.Once, who string, seccomp bool, landlock int) {
+	once.Do(func() {
+		level, text := slog.LevelInfo, who+" are locked down"
 		if !seccomp || landlock == 0 {
-			level, text = slog.LevelWarn, "workers are not locked down whole: a guest that breaks out there reaches more"
+			level, text = slog.LevelWarn, who+" are not locked down whole: what breaks out there reaches more"
 		}
 		r.opts.Log.Log(context.Background(), level, text, "seccomp", seccomp, "landlock", landlock)
 	})

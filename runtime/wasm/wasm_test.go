@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,16 +24,27 @@ func TestMain(m *testing.M) {
 		case "__worker":
 			WorkerMain()
 		case "__burglar": // looks around in a worker that is locked down
-			afterLock = burgle
+			afterLock = func() { burgle(os.Args[len(os.Args)-1]) }
 			WorkerMain()
+		case "__burglar-check":
+			afterLock = func() { burgle(filepath.Dir(os.Args[len(os.Args)-1])) }
+			CheckMain()
 		case "__barred": // the same before the filter of calls
-			burgle()
+			burgle(os.Args[len(os.Args)-1])
 		case "__liar":
 			lie(os.Args[2])
 		case "__hog": // wants more memory than it may have
 			fmt.Println(limitSelf(), len(make([]byte, 2*checkMemoryMax)))
 		case "__sleep":
 			time.Sleep(time.Minute)
+		case "__killed":
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		case "__broken":
+			fmt.Fprintln(os.Stderr, "panic: index out of range")
+			os.Exit(2)
+		case "__other": // version, which compiles something else, and has no filter
+			fmt.Println(`{"report":{}}`)
+			os.Exit(0)
 		case "__silent":
 			os.Exit(0)
 		}

@@ -331,7 +331,7 @@ func (w *worker) greet() error {
 	if !state.Seccomp && !r.opts.Unfiltered {
 		return errUnfiltered
 	}
-	r.noteLocks(state.Seccomp, w.landlock)
+	r.noteLocks(&r.locks, "workers", state.Seccomp, w.landlock)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -39,7 +40,7 @@ func lockDown(limits weft.Limits) (seccomp bool, err error) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return false, weft.Errorf(weft.Internal, "wasm.WorkerMain", "hide the worker: %w", err)
 	}
-	return filterCalls()
+	return filterCalls("wasm.WorkerMain")
 }
 
 // kernelCalls are the system calls that the Go runtime and the threads of libc make
@@ -57,26 +58,26 @@ var kernelCalls = []uint32{
 var arches = map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}
 
 // filterCalls leaves this process, all its threads, the system calls that it
-// needs. The others give EPERM and do not kill: a runtime or libc that tries
+// needs, and more. The others give EPERM and do not kill: a runtime or libc that tries
 // something new can do without, and gets no answer either way.
-func filterCalls() (bool, error) {
+func filterCalls(op string, more ...uint32) (bool, error) {
 	arch, known := arches[runtime.GOARCH]
 	if !known {
 		return false, nil
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return false, weft.Errorf(weft.Internal, "wasm.WorkerMain", "give up new privileges: %w", err)
+		return false, weft.Errorf(weft.Internal, op, "give up new privileges: %w", err)
 	}
-	filter := callFilter(arch, uint32(os.Getpid()))
+	filter := callFilter(arch, uint32(os.Getpid()), more)
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
 	switch {
 	case errno == unix.ENOSYS || errno == unix.EINVAL || errno == unix.EPERM: // by the kernel, or by a filter around us
 		return false, nil
 	case errno != 0:
-		return false, weft.Errorf(weft.Internal, "wasm.WorkerMain", "filter system calls: %w", errno)
+		return false, weft.Errorf(weft.Internal, op, "filter system calls: %w", errno)
 	case thread != 0:
-		return false, weft.Errorf(weft.Internal, "wasm.WorkerMain", "filter system calls: thread %d could not take part", thread)
+		return false, weft.Errorf(weft.Internal, op, "filter system calls: thread %d could not take part", thread)
 	}
 	return true, nil
 }
@@ -89,7 +90,7 @@ const (
 )
 
 // callFilter is the program of filterCalls.
-func callFilter(arch, pid uint32) []unix.SockFilter {
+func callFilter(arch, pid uint32, more []uint32) []unix.SockFilter {
 	load := func(at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
 	}
@@ -101,7 +102,7 @@ func callFilter(arch, pid uint32) []unix.SockFilter {
 	}
 	const allow, refuse = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	p := []unix.SockFilter{load(seenArch), jump(unix.BPF_JEQ, arch, 1, 0), end(unix.SECCOMP_RET_KILL_PROCESS), load(seenCall)}
-	for _, call := range kernelCalls {
+	for _, call := range slices.Concat(kernelCalls, more) {
 		p = append(p, jump(unix.BPF_JEQ, call, 0, 1), end(allow))
 	}
 	// when allows a call whose argument is as test says, and refuses it otherwise.

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nest is where workers are started: a thread of its own, which landlock keeps
-// from all files but those that a worker is loaded from. What is started there
+// nest is where workers and checks are started: a thread of its own, which landlock keeps
+// from all files but those that they are loaded from, and a folder. What is started there
 // is kept from them too, all its threads, which a Go program cannot do to
-// itself. The kernel ends the workers with the thread.
+// itself. The kernel ends them with the thread.
 type nest struct {
 	start    chan start
 	ended    chan struct{}
@@ -26,15 +26,15 @@ type start struct {
 	done chan error
 }
 
-// newNest makes the thread; files and the folder may be read there.
-func newNest(folder string, files ...string) (*nest, error) {
+// newNest makes the thread. There is that right to the folder, and files may be read and run.
+func newNest(folder string, right uint64, files ...string) (*nest, error) {
 	n := &nest{start: make(chan start), ended: make(chan struct{})}
 	ready := make(chan error)
 	go func() {
 		defer close(n.ended)
 		runtime.LockOSThread() // and never unlock: the thread ends with this goroutine
 		var err error
-		n.landlock, err = keepFromFiles(folder, files)
+		n.landlock, err = keepFromFiles(folder, right, files)
 		ready <- err
 		if err != nil {
 			return
@@ -62,6 +62,8 @@ func (n *nest) close() {
 // Rights to files by the version of landlock that knows them.
 const (
 	readRights  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
+	writeRights = readRights | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE |
+		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE
 	fileRights1 = 1<<13 - 1 // all of version 1: execute to make_sym
 	fileRights2 = fileRights1 | unix.LANDLOCK_ACCESS_FS_REFER
 	fileRights3 = fileRights2 | unix.LANDLOCK_ACCESS_FS_TRUNCATE
@@ -71,7 +73,7 @@ const (
 // keepFromFiles keeps this thread, and what it starts, from files but the given
 // ones and what this program itself is made of, from TCP, and from abstract
 // sockets. It is the version of landlock that does it.
-func keepFromFiles(folder string, files []string) (int, error) {
+func keepFromFiles(folder string, right uint64, files []string) (int, error) {
 	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
 		return 0, nil // the kernel has none, or it is turned off
@@ -103,7 +105,7 @@ func keepFromFiles(folder string, files []string) (int, error) {
 		return 0, errno
 	}
 	defer unix.Close(int(set))
-	if err := allowFile(int(set), folder, readRights); err != nil {
+	if err := allowFile(int(set), folder, right&rules.Handled_access_fs); err != nil {
 		return 0, err
 	}
 	for _, name := range append(files, partsOfSelf()...) {
