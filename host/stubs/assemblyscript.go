@@ -299,7 +299,7 @@ func tsSkeleton(m *Model, o Options) (map[string][]byte, error) {
 		}
 		methods = append(methods, "}\n")
 	}
-	g.line("// Module %s serves %s.\nimport * as weft from \"./sdk/assembly\";", o.Module, strings.Join(m.serviceNames(), " and "))
+	g.line("// Module %s serves %s.\nimport * as weft from \"./sdk/assembly\";\nexport { weft_mailbox } from \"./sdk/assembly\";", o.Module, strings.Join(m.serviceNames(), " and "))
 	if slices.ContainsFunc(m.Services, (*Service).streams) {
 		g.line("import * as wire from \"./sdk/assembly/wire\";")
 	}

@@ -1,5 +1,6 @@
 // echo in AssemblyScript: what each handler does is in ../README.md.
 import * as weft from "../../../sdk/assemblyscript/assembly";
+export { weft_mailbox } from "../../../sdk/assemblyscript/assembly";
 
 export function noop(n: u32): u32 {
   return weft.bytes(n, () => null);

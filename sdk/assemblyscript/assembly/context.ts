@@ -182,8 +182,34 @@ export class Context {
   }
 }
 
-let input = new Uint8Array(1024);
-let inputRoom: u32 = 1024; // of its buffer
+/** Where the host puts an input and takes the output, without a call of it: docs/ABI.md. */
+// @ts-ignore: the decorator is AssemblyScript's
+@unmanaged
+class Mailbox {
+  served: u32;
+  room: usize;
+  roomFor: u32;
+  inputLength: u32;
+  output: usize;
+  outputLength: u32;
+}
+
+const mailbox = changetype<Mailbox>(memory.data(offsetof<Mailbox>()));
+
+/** A module that exports it is called faster. */
+export function weft_mailbox(): usize {
+  return changetype<usize>(mailbox);
+}
+
+let input = roomFor(1024);
+
+/** roomFor is where inputs of up to n bytes will lie. */
+function roomFor(n: u32): Bytes {
+  const b = new Uint8Array(n);
+  mailbox.room = b.dataStart;
+  mailbox.roomFor = n;
+  return b;
+}
 
 /*
  * What each call runs is inlined into its export: an import costs more in a
@@ -191,20 +217,15 @@ let inputRoom: u32 = 1024; // of its buffer
  * references, of which the collector would have to be told.
  */
 
-/** take has the host write the input over the last one, or into a larger buffer. */
+/** take has the input lie where the last one did, or in a larger buffer. */
 // @ts-ignore: the decorator is AssemblyScript's
 @inline
 function take(n: u32): void {
-  if (n > inputRoom) grow(n);
+  if (n > mailbox.roomFor) input = roomFor(n);
   const view = changetype<usize>(input), data = load<usize>(view, offsetof<Uint8Array>("dataStart"));
   store<u32>(view, n, offsetof<Uint8Array>("byteLength"));
   store<u32>(data - 4, n); // the byteLength of the buffer
-  if (n) abi.input(data, n, 0);
-}
-
-function grow(n: u32): void {
-  input = new Uint8Array(n);
-  inputRoom = n;
+  if (n != mailbox.inputLength) abi.input(data, n, 0);
 }
 
 /** found is what an import with a result of i64 gave: n bytes, or minus a code; null after a code. */
@@ -272,15 +293,24 @@ export function leave(out: Bytes | null): u32 {
 @inline
 function end(out: usize): u32 {
   if (failed()) return failure();
-  if (out) abi.output(load<usize>(out, offsetof<Uint8Array>("dataStart")), load<u32>(out, offsetof<Uint8Array>("byteLength")));
+  if (out) put(load<usize>(out, offsetof<Uint8Array>("dataStart")), load<u32>(out, offsetof<Uint8Array>("byteLength")));
   return 0;
+}
+
+/** put gives the host an output. Nothing is collected before the host has it: only what allocates collects. */
+// @ts-ignore: the decorator is AssemblyScript's
+@inline
+function put(data: usize, n: u32): void {
+  if (!mailbox.served) return abi.output(data, n);
+  mailbox.output = data;
+  mailbox.outputLength = n;
 }
 
 /** failure is what an export returns after one. */
 function failure(): u32 {
   const f = recover()!;
   const m = utf8(f.message);
-  abi.output(changetype<usize>(m), m.byteLength);
+  put(changetype<usize>(m), m.byteLength);
   return f.code;
 }
 

@@ -2,6 +2,7 @@
  * Handlers for weft in AssemblyScript.
  *
  *     import * as weft from "@weftrun/sdk/assembly";
+ *     export { weft_mailbox } from "@weftrun/sdk/assembly";
  *
  *     class Person {
  *       name: string;
@@ -22,4 +23,4 @@ export { Code, Failure } from "./failure";
 export { Kind, Value, depthMax, parse } from "./json";
 export { Bytes, decode, encode } from "./bytes";
 export { Request, Response } from "./http";
-export { Context, Level, bytes, json } from "./context";
+export { Context, Level, bytes, json, weft_mailbox } from "./context";
