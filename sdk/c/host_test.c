@@ -34,6 +34,12 @@ static uint32_t besides(uint32_t input_len) {
   return weft_send(WEFT_STR("a"));
 }
 
+static uint32_t colon(uint32_t input_len) {
+  static char room[16];
+  weft_write(WEFT_STR("a: "));
+  return weft_reply(weft_input(room, sizeof room, input_len));
+}
+
 int main(void) {
   uint32_t code;
   weft_str out = weft_test_stream(echo, (const char *const[]){"a", "stop", "c", NULL}, &code);
@@ -52,4 +58,5 @@ int main(void) {
   assert(code == WEFT_FAILED_PRECONDITION && weft_equal(out, WEFT_STR("send: a call without a stream has one answer, and it has been sent")));
   weft_test(besides, "", &code);
   assert(code == WEFT_INTERNAL);
+  assert(weft_equal(weft_test(colon, "b", NULL), WEFT_STR("a: b")));
 }

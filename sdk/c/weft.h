@@ -97,16 +97,52 @@ static inline int weft_equal(weft_str a, weft_str b) {
   return 1;
 }
 
+/* ---- The mailbox of docs/ABI.md: where the host puts an input and takes an output, without a call of it ---- */
+
+static struct {
+  uint32_t served;
+  void *room;
+  uint32_t room_for, input_len;
+  const void *output;
+  uint32_t output_len;
+} weft_mail;
+
+/* WEFT_MAILBOX(array), once in a module and outside of functions, has the host put
+ * inputs into an array before it calls: weft_input into that array is faster then,
+ * and so is weft_reply. Read the input before the array is used for anything else. */
+#ifdef __wasm__
+#define WEFT_MAILBOX(array) \
+  __attribute__((export_name("weft_mailbox"))) void *weft_mailbox(void) { \
+    weft_mail.room = (array); \
+    weft_mail.room_for = sizeof(array); \
+    return &weft_mail; \
+  }
+#else
+#define WEFT_MAILBOX(array) /* weft_test.h has none */
+#endif
+
 /* ---- What a call has and reaches ---- */
 
 /* weft_input reads the input into room. Input that does not fit is cut off at
  * cap: compare the length with input_len where that matters. */
 static inline weft_str weft_input(void *room, uint32_t cap, uint32_t input_len) {
-  uint32_t n = weft_abi_input(room, input_len < cap ? input_len : cap, 0);
+  uint32_t n = input_len < cap ? input_len : cap;
+  if (room != weft_mail.room || n != weft_mail.input_len) n = weft_abi_input(room, n, 0);
+  weft_mail.input_len = 0; /* the next time it is read anew */
   return (weft_str){(const char *)room, n};
 }
 
 static inline void weft_write(weft_str s) { weft_abi_output(s.ptr, s.len); }
+
+/* weft_reply writes the last of an answer, which must lie in what outlives the
+ * handler: no array of its stack. Return its result. */
+static inline uint32_t weft_reply(weft_str s) {
+  if (weft_mail.served) {
+    weft_mail.output = s.ptr;
+    weft_mail.output_len = s.len;
+  } else weft_write(s);
+  return WEFT_OK;
+}
 
 /* weft_fail answers with an error: return its result. Write nothing before it. */
 static inline uint32_t weft_fail(enum weft_code code, const char *message) {

@@ -3,13 +3,18 @@
 
 static char input_room[64 << 10], answer_room[64 << 10], text_room[64 << 10];
 
+WEFT_MAILBOX(input_room)
+
+static weft_str read_input(uint32_t len) { return weft_input(input_room, sizeof input_room, len); }
+
 WEFT_HANDLER("noop", noop) {
   (void)input_len;
   return WEFT_OK;
 }
 
-/* echo needs no room for all of the input: it reads it in parts. */
+/* echo needs no room for all of a long input: it reads it in parts. */
 WEFT_HANDLER("echo", echo) {
+  if (input_len <= sizeof input_room) return weft_reply(read_input(input_len));
   for (uint32_t at = 0, n; at < input_len; at += n) {
     n = weft_abi_input(input_room, sizeof input_room, at);
     weft_write((weft_str){input_room, n});
@@ -17,13 +22,10 @@ WEFT_HANDLER("echo", echo) {
   return WEFT_OK;
 }
 
-static weft_str read_input(uint32_t len) { return weft_input(input_room, sizeof input_room, len); }
-
 static uint32_t answer_int(int64_t v) {
   weft_buf b = WEFT_BUF(answer_room);
   weft_put_int(&b, v);
-  weft_write(weft_text(&b));
-  return WEFT_OK;
+  return weft_reply(weft_text(&b));
 }
 
 static uint32_t fail(uint32_t code, weft_str message) {
@@ -57,8 +59,7 @@ WEFT_HANDLER("json", json) {
   weft_put(&b, WEFT_STR(",\"next\":"));
   weft_put_int(&b, n + 1);
   weft_put_char(&b, '}');
-  weft_write(weft_text(&b));
-  return WEFT_OK;
+  return weft_reply(weft_text(&b));
 }
 
 /* word cuts the next word off s. */
@@ -85,15 +86,12 @@ WEFT_HANDLER("headers", headers) {
   weft_put(&b, WEFT_STR("hello "));
   weft_put(&b, v);
   weft_set_header("x-answer", weft_text(&b));
-  weft_write(v);
-  return WEFT_OK;
+  return weft_reply(v);
 }
 
 /* done answers with what a host call gave. */
 static uint32_t done(uint32_t code, const weft_buf *b, const char *what) {
-  if (code) return weft_failed(code, what);
-  weft_write(weft_text(b));
-  return WEFT_OK;
+  return code ? weft_failed(code, what) : weft_reply(weft_text(b));
 }
 
 WEFT_HANDLER("state", state) {
@@ -114,12 +112,11 @@ WEFT_HANDLER("call", call) {
   weft_str to = WEFT_STR("peer/echo"), in = read_input(input_len);
   int64_t n = weft_abi_call(to.ptr, to.len, in.ptr, in.len, answer_room, sizeof answer_room);
   if (n < 0) return weft_failed((uint32_t)-n, "call");
-  if (weft_found(n, sizeof answer_room)) weft_write((weft_str){answer_room, (uint32_t)n});
-  else
-    for (uint32_t at = 0, got; at < n; at += got) {
-      got = weft_abi_result(answer_room, sizeof answer_room, at);
-      weft_write((weft_str){answer_room, got});
-    }
+  if (weft_found(n, sizeof answer_room)) return weft_reply((weft_str){answer_room, (uint32_t)n});
+  for (uint32_t at = 0, got; at < n; at += got) {
+    got = weft_abi_result(answer_room, sizeof answer_room, at);
+    weft_write((weft_str){answer_room, got});
+  }
   return WEFT_OK;
 }
 
@@ -135,8 +132,7 @@ WEFT_HANDLER("http", http) {
   weft_put_string(&b, weft_json_get(weft_json_get(res, "headers"), "x-from"));
   weft_put_char(&b, ' ');
   if (!weft_put_decoded(&b, weft_json_get(res, "body"))) return weft_fail(WEFT_INTERNAL, "the body is no base64");
-  weft_write(weft_text(&b));
-  return WEFT_OK;
+  return weft_reply(weft_text(&b));
 }
 
 WEFT_HANDLER("config", config) {
@@ -163,12 +159,12 @@ WEFT_HANDLER("deadline", deadline) {
 WEFT_HANDLER("large", large) {
   int64_t n;
   if (!weft_parse_int(read_input(input_len), &n)) return no_number();
-  for (int64_t at = 0; at < n;) {
+  for (int64_t at = 0;;) {
     weft_buf b = WEFT_BUF(answer_room);
     for (; at < n && b.len < b.cap; at++) weft_put_char(&b, (char)('a' + at % 26));
+    if (at >= n) return weft_reply(weft_text(&b));
     weft_write(weft_text(&b));
   }
-  return WEFT_OK;
 }
 
 /* allocate has no allocator: it uses a room of the size that the others allocate. */
