@@ -276,7 +276,8 @@ func (a *app) inspection(file string, i host.Inspection) error {
 	row("asks for", grants(&weftv1.Grants{Peers: m.Grants.Peers, Http: m.Grants.HTTP, Events: m.Grants.Events, State: m.Grants.State, Config: m.Grants.Config, Secrets: m.Grants.Secrets}))
 	row("memory", fmt.Sprintf("%d KiB, a table of %d", i.MemoryKiB, i.Table))
 	l := i.Limits
-	row("limits", fmt.Sprintf("memory %d MiB, %d ms, fuel %d, output %d bytes, %d calls at once", l.MemoryMiB, l.TimeoutMS, l.Fuel, l.OutputBytes, l.Concurrency))
+	row("limits", fmt.Sprintf("memory %d MiB, tables of %d, %d ms, fuel %d, output %d bytes, %d calls of the host", l.MemoryMiB, l.Table, l.TimeoutMS, l.Fuel, l.OutputBytes, l.HostCalls))
+	row("", fmt.Sprintf("log %d bytes, %d in a minute; %d calls at once, %d waiting", l.LogBytes, l.LogMinuteBytes, l.Concurrency, l.Queue))
 	row("lifecycle", string(m.Lifecycle))
 	row("sections", strings.Join(sections, ", "))
 	a.doubts(i.Doubts)
