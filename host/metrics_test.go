@@ -103,6 +103,28 @@ func TestMetricsTellWhatHasHappened(t *testing.T) {
 	}
 }
 
+func TestTheSameModuleInTwoNamespacesIsTwoSeries(t *testing.T) {
+	s := serve(t, host.Options{})
+	for ns, calls := range map[string]int{"default": 1, "tenant": 2} {
+		s.deploy(ns)
+		for range calls {
+			s.ask("/handlers/echo", `{}`, "Weft-Namespace", ns)
+		}
+	}
+	_, families := s.scrape()
+	got := map[string]float64{}
+	for _, m := range families["weft_module_calls_total"].GetMetric() {
+		l := map[string]string{}
+		for _, pair := range m.GetLabel() {
+			l[pair.GetName()] = pair.GetValue()
+		}
+		got[l["namespace"]+" "+l["module"]] = m.GetCounter().GetValue()
+	}
+	if got["default guest:1.0.0"] != 1 || got["tenant guest:1.0.0"] != 2 {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestMetricsKeepToTheConventionsOfPrometheus(t *testing.T) {
 	text, _ := busied(t).scrape()
 	problems, err := promlint.New(strings.NewReader(text)).Lint()

@@ -3,6 +3,7 @@ package metrics
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,7 +13,6 @@ import (
 	"github.com/weftrun/weft/host/breaker"
 	"github.com/weftrun/weft/host/hooks"
 	"github.com/weftrun/weft/host/peers"
-	"github.com/weftrun/weft/runtime/catalog"
 	"github.com/weftrun/weft/runtime/engine"
 	"github.com/weftrun/weft/runtime/wasm"
 	"github.com/weftrun/weft/store"
@@ -30,12 +30,11 @@ const (
 
 // Rooms are what is asked at each scrape.
 type Rooms struct {
-	Gate    *peers.Gate
-	Catalog *catalog.Catalog
-	Wasm    *wasm.Runtime
-	Engine  *engine.Engine
-	Hooks   *hooks.Hooks
-	Store   *store.DB
+	Gate   *peers.Gate
+	Wasm   *wasm.Runtime
+	Engine *engine.Engine
+	Hooks  *hooks.Hooks
+	Store  *store.DB
 }
 
 // Handler answers scrapes in Prometheus' formats.
@@ -94,14 +93,14 @@ var (
 	runRefused     = counter("run_waiters_refused_total", "Callers who found no place to wait for a run.")
 	hookCalls      = counter("hook_calls_total", "Calls of a webhook, by what came of each.", "namespace", "hook", "outcome")
 	hooksUnknown   = counter("hook_calls_unknown_total", "Calls of webhooks that there are not.")
-	moduleCalls    = counter("module_calls_total", "Calls of a module's handlers that were let in.", "module", "digest")
-	moduleTraps    = counter("module_traps_total", "Calls of a module that ended in a trap.", "module", "digest")
-	moduleLimits   = counter("module_limits_total", "Times that a limit of a module ended or refused a call, or said no to it.", "module", "digest", "limit")
-	moduleMade     = counter("module_instances_made_total", "Instances made of a module.", "module", "digest")
-	moduleLive     = gauge("module_instances", "Instances of a module, by whether a call uses them.", "module", "digest", "state")
-	moduleRunning  = gauge("module_calls_in_progress", "Calls of a module in progress.", "module", "digest")
-	moduleWaiting  = gauge("module_calls_waiting", "Calls of a module that wait for one in progress to end.", "module", "digest")
-	moduleBytes    = gauge("module_memory_bytes", "Memory of a module's instances.", "module", "digest")
+	moduleCalls    = counter("module_calls_total", "Calls of a module's handlers that were let in.", "namespace", "module", "digest")
+	moduleTraps    = counter("module_traps_total", "Calls of a module that ended in a trap.", "namespace", "module", "digest")
+	moduleLimits   = counter("module_limits_total", "Times that a limit of a module ended or refused a call, or said no to it.", "namespace", "module", "digest", "limit")
+	moduleMade     = counter("module_instances_made_total", "Instances made of a module.", "namespace", "module", "digest")
+	moduleLive     = gauge("module_instances", "Instances of a module, by whether a call uses them.", "namespace", "module", "digest", "state")
+	moduleRunning  = gauge("module_calls_in_progress", "Calls of a module in progress.", "namespace", "module", "digest")
+	moduleWaiting  = gauge("module_calls_waiting", "Calls of a module that wait for one in progress to end.", "namespace", "module", "digest")
+	moduleBytes    = gauge("module_memory_bytes", "Memory of a module's instances.", "namespace", "module", "digest")
 	sandboxBytes   = gauge("sandbox_memory_bytes", "Memory of all instances of modules.")
 	sandboxRefused = counter("sandbox_memory_refused_total", "Times that there was no more memory for instances.")
 	storeCommits   = counter("store_commits_total", "Groups that the one writer has committed, each with a sync or more.")
@@ -133,7 +132,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	p.gate(c.rooms.Gate.Stats())
 	p.engine(c.rooms.Engine.Stats())
 	p.hooks(c.rooms.Hooks.Stats())
-	p.modules(c.rooms.Wasm.Stats(), names(c.rooms.Catalog))
+	p.modules(c.rooms.Wasm.Stats())
 	s := c.rooms.Store.Stats()
 	p.tell(storeCommits, float64(s.Commits))
 	p.tell(storeFree, float64(s.FreeBytes))
@@ -202,29 +201,16 @@ func (p page) hooks(s hooks.Stats) {
 	p.tell(hooksUnknown, float64(s.Unknown))
 }
 
-// names are the names of modules by their digests. Of several with the same
-// bytes it is the first by namespace, name and version.
-func names(c *catalog.Catalog) map[string]string {
-	byDigest := map[string]string{}
-	for _, ns := range c.Namespaces() {
-		for _, m := range c.Modules(ns) {
-			if byDigest[m.Digest] == "" {
-				byDigest[m.Digest] = m.Name + ":" + m.Version
-			}
-		}
-	}
-	return byDigest
-}
-
-func (p page) modules(s wasm.Stats, names map[string]string) {
+func (p page) modules(s wasm.Stats) {
 	p.tell(sandboxBytes, float64(s.MemoryBytes))
 	p.tell(sandboxRefused, float64(s.MemoryRefused))
 	all := merged(s.Modules)
 	told := all[:min(len(all), ModulesMax)]
 	p.tell(leftOut, float64(len(all)-len(told)), "modules")
 	for _, m := range told {
-		labels := []string{names[m.Digest], m.Digest} // whole: of a part, two could be made to be alike
-		with := func(more string) []string { return []string{labels[0], labels[1], more} }
+		ns, name, _ := strings.Cut(m.Owner, "/") // as the catalog has it; none of the engine of scripts
+		labels := []string{ns, name, m.Digest}   // whole: of a part, two could be made to be alike
+		with := func(more string) []string { return []string{ns, name, m.Digest, more} }
 		p.tell(moduleCalls, float64(m.Calls), labels...)
 		p.tell(moduleTraps, float64(m.Traps), labels...)
 		p.tell(moduleMade, float64(m.Made), labels...)
@@ -239,11 +225,11 @@ func (p page) modules(s wasm.Stats, names map[string]string) {
 	}
 }
 
-// merged adds up what is loaded several times, for other owners or on other terms: the
-// bytes are one series. The list is by digest.
+// merged adds up what an owner has loaded several times, on other terms: it is one series.
+// The list is by digest and owner.
 func merged(list []wasm.ModuleStats) (all []wasm.ModuleStats) {
 	for _, m := range list {
-		if n := len(all); n == 0 || all[n-1].Digest != m.Digest {
+		if n := len(all); n == 0 || all[n-1].Digest != m.Digest || all[n-1].Owner != m.Owner {
 			all = append(all, m)
 			continue
 		}

@@ -43,7 +43,7 @@ func rooms(t *testing.T) Rooms {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Rooms{Gate: gate, Catalog: cat, Wasm: rt, Engine: engine.New(db, cat, gate, engine.Options{}), Hooks: webhooks, Store: db}
+	return Rooms{Gate: gate, Wasm: rt, Engine: engine.New(db, cat, gate, engine.Options{}), Hooks: webhooks, Store: db}
 }
 
 // Whoever makes names, the answer has its limit, keeps the series that it has,
@@ -91,10 +91,10 @@ func TestWhatIsToldIsWhatWasDescribed(t *testing.T) {
 
 func TestWhatIsLoadedTwiceIsOneSeries(t *testing.T) {
 	one := func() wasm.ModuleStats {
-		return wasm.ModuleStats{Digest: "a", Calls: 2, Traps: 1, Live: 3, Idle: 1, Bytes: 64, Limits: map[wasm.Limit]int64{wasm.LimitFuel: 1}}
+		return wasm.ModuleStats{Digest: "a", Owner: "default/shop:1.0.0", Calls: 2, Traps: 1, Live: 3, Idle: 1, Bytes: 64, Limits: map[wasm.Limit]int64{wasm.LimitFuel: 1}}
 	}
-	all := merged([]wasm.ModuleStats{one(), one(), {Digest: "b"}})
-	if len(all) != 2 || all[0].Calls != 4 || all[0].Traps != 2 || all[0].Live != 6 || all[0].Idle != 2 || all[0].Bytes != 128 || all[0].Limits[wasm.LimitFuel] != 2 {
+	all := merged([]wasm.ModuleStats{one(), one(), {Digest: "a", Owner: "tenant/shop:1.0.0"}, {Digest: "b"}})
+	if len(all) != 3 || all[0].Calls != 4 || all[0].Traps != 2 || all[0].Live != 6 || all[0].Idle != 2 || all[0].Bytes != 128 || all[0].Limits[wasm.LimitFuel] != 2 {
 		t.Errorf("%+v", all)
 	}
 }

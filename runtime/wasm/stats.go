@@ -8,7 +8,7 @@ import (
 
 // Stats is what the runtime has done since it was opened, and what it holds.
 type Stats struct {
-	Modules       []ModuleStats // those that are loaded, by digest
+	Modules       []ModuleStats // those that are loaded, by digest and owner
 	MemoryBytes   int64         // of all instances, at most Options.MemoryMax
 	MemoryRefused int64         // times that there was no more of it
 }
@@ -16,6 +16,7 @@ type Stats struct {
 // ModuleStats counts since the module was loaded.
 type ModuleStats struct {
 	Digest  string
+	Owner   string          // of its terms
 	Calls   int64           // that were let in; of those in progress a few may not be counted yet
 	Traps   int64           // calls that ended so
 	Limits  map[Limit]int64 // how often each ended or refused a call, or said no to the guest; all of them
@@ -52,7 +53,9 @@ func (r *Runtime) Stats() Stats {
 	for _, m := range r.loaded() {
 		s.Modules = append(s.Modules, m.Stats())
 	}
-	slices.SortFunc(s.Modules, func(a, b ModuleStats) int { return cmp.Compare(a.Digest, b.Digest) })
+	slices.SortFunc(s.Modules, func(a, b ModuleStats) int {
+		return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Owner, b.Owner))
+	})
 	return s
 }
 
@@ -60,7 +63,7 @@ func (r *Runtime) Stats() Stats {
 func (m *Module) Stats() ModuleStats {
 	m.vacate()
 	m.mu.Lock()
-	s := ModuleStats{Digest: m.key.digest, Calls: m.calls, Idle: len(m.idle), Running: m.running, Waiting: m.waiting.Len()}
+	s := ModuleStats{Digest: m.key.digest, Owner: m.key.Owner, Calls: m.calls, Idle: len(m.idle), Running: m.running, Waiting: m.waiting.Len()}
 	if m.resting.Load()&1 != 0 {
 		s.Idle, s.Running = s.Idle+1, s.Running-1
 	}
