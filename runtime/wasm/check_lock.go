@@ -26,8 +26,8 @@ func (r *Runtime) runLocked(cmd *exec.Cmd) (landlock int, err error) {
 	return n.landlock, cmd.Wait()
 }
 
-// checkCalls are the system calls by which the child keeps what it has compiled. The
-// compiler makes memory executable too, so that no filter can tell it from a guest.
+// checkCalls are the system calls by which the child keeps what it has compiled, and those
+// by which the engine makes memory executable for it.
 var checkCalls = []uint32{
 	unix.SYS_OPENAT, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_LSEEK, unix.SYS_FCNTL, unix.SYS_GETDENTS64,
 	unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_FSYNC,
