@@ -80,15 +80,18 @@ func bound[T int | int64](v, usual, most T) T {
 
 // allowed refuses limits that are below zero or above most.
 func allowed(op string, l, most weft.Limits) error {
-	asked, bounds := reflect.ValueOf(l), reflect.ValueOf(most)
+	asked, bounds, ends := reflect.ValueOf(l), reflect.ValueOf(most), reflect.ValueOf(possible)
 	for i := range asked.NumField() {
 		name, _, _ := strings.Cut(asked.Type().Field(i).Tag.Get("json"), ",")
 		switch v, m := asked.Field(i).Int(), bounds.Field(i).Int(); {
 		case v < 0:
 			return weft.Errorf(weft.InvalidArgument, op, "%w is %d", Limit(name), v).WithHint("leave it out for the default")
 		case v > m:
-			return weft.Errorf(weft.ResourceExhausted, op, "%w is %d, at most %d is allowed", Limit(name), v, m).
-				WithHint("ask for less, or serve with --limit %s=%d", name, v)
+			err := weft.Errorf(weft.ResourceExhausted, op, "%w is %d, at most %d is allowed", Limit(name), v, m)
+			if v > ends.Field(i).Int() {
+				return err.WithHint("ask for less")
+			}
+			return err.WithHint("ask for less, or serve with --limit %s=%d", name, v)
 		}
 	}
 	return nil
