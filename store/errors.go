@@ -52,7 +52,7 @@ func lockFile(path string) (*os.File, error) {
 		err = f.Chmod(0o600) // whatever the mask: a new database takes it over
 	}
 	if err != nil {
-		return nil, weft.Errorf(weft.Unavailable, "store.Open", "open the lock file: %w", err)
+		return nil, weft.Errorf(weft.Unavailable, "store.Open", "%w", err).WithHint("make its folder, or name another file with --db")
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()

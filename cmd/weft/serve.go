@@ -42,6 +42,9 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		if !slices.Contains(lifecycles, o.Engine.Lifecycle) {
 			return usagef("--lifecycle-events %s; write %s", o.Engine.Lifecycle, strings.Join(lifecycles, ", "))
 		}
+		if o.Sync != "full" && o.Sync != "normal" {
+			return usagef("--sync %s; write full or normal", o.Sync)
+		}
 		for _, dir := range folders {
 			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 				return usagef("--watch %s; name a folder that is there", dir)
@@ -167,7 +170,7 @@ func isOrigin(origin string) error {
 func onLoopback(address string) error {
 	name, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return usagef("--listen: %w", err)
+		return usagef("--listen: %w; write HOST:PORT, such as 127.0.0.1:8787", err)
 	}
 	if ip := net.ParseIP(name); name == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
