@@ -201,8 +201,13 @@ func (a *app) tried(out host.Tried, failed error) error {
 	for _, e := range out.Events {
 		fmt.Fprintf(os.Stderr, "event %s %s\n", e.Type, e.Data)
 	}
-	_, err := a.out.Write(out.Result.Output)
-	if a.terminal && err == nil {
+	return a.written(out.Result.Output)
+}
+
+// written is what a handler answered with, byte for byte but for a last line on a terminal.
+func (a *app) written(body []byte) error {
+	_, err := a.out.Write(body)
+	if a.terminal && err == nil && len(body) > 0 {
 		a.printf("\n")
 	}
 	return err

@@ -34,8 +34,7 @@ func (a *app) handlerCommand() *cobra.Command {
 			a.printf("%s\n", text(res.Output))
 			return nil
 		}
-		_, err = a.out.Write(res.Body)
-		return err
+		return a.written(res.Body)
 	})
 	call.Flags().StringVar(&input, "input", "", inputHelp)
 	list := verb("list", "List handlers", func(ctx context.Context, _ []string) error {
