@@ -257,7 +257,9 @@ func (a *app) showModule(m *weftv1.Module) error {
 	for _, s := range m.Subscriptions {
 		a.printf("  on event  %s -> %s\n", s.Type, s.Handler)
 	}
-	a.printf("  imports   %s\n", strings.Join(short(m.Imports), ", "))
+	if len(m.Imports) > 0 {
+		a.printf("  imports   %s\n", strings.Join(short(m.Imports), ", "))
+	}
 	if m.Signature != nil {
 		a.printf("  signed    by key %s: %s\n", signer(m.Signature), m.Signature.Comment)
 	}
