@@ -341,7 +341,11 @@ func (c *Catalog) Module(ns, name, version string) (*Module, error) {
 		return nil, weft.Errorf(weft.NotFound, "catalog.Catalog.Module", "module %s has no version %s", name, version).
 			WithHint("it has %s", strings.Join(versions(list), ", "))
 	}
-	return nil, weft.Errorf(weft.NotFound, "catalog.Catalog.Module", "no module %q in namespace %s", name, ns).WithHint("weft module list shows what there is")
+	return nil, noModule("catalog.Catalog.Module", ns, name)
+}
+
+func noModule(op, ns, name string) error {
+	return weft.Errorf(weft.NotFound, op, "no module %q in namespace %s", name, ns).WithHint("weft module list shows what there is")
 }
 
 func versions(list []*Module) (all []string) {
@@ -406,9 +410,14 @@ func (c *Catalog) remove(ctx context.Context, ns, name, version string) (*Module
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.space(ns)
-	i := slices.IndexFunc(s.modules[name], func(m *Module) bool { return m.Version == version })
-	if i < 0 {
-		return nil, weft.Errorf(weft.NotFound, "catalog.Catalog.Remove", "no module %s:%s in namespace %s", name, version, ns).WithHint("name the whole version")
+	list := s.modules[name]
+	i := slices.IndexFunc(list, func(m *Module) bool { return m.Version == version })
+	switch {
+	case i < 0 && len(list) > 0:
+		return nil, weft.Errorf(weft.NotFound, "catalog.Catalog.Remove", "module %s has no version %q", name, version).
+			WithHint("name a whole one; it has %s", strings.Join(versions(list), ", "))
+	case i < 0:
+		return nil, noModule("catalog.Catalog.Remove", ns, name)
 	}
 	for _, list := range s.workflows {
 		for _, w := range list {
