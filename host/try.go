@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weftrun/weft"
@@ -73,7 +74,11 @@ func TryModule(ctx context.Context, t Trial) (out Tried, err error) {
 	name := t.Handler
 	if name == "" {
 		if len(m.Manifest.Handlers) > 1 {
-			return out, weft.Errorf(weft.InvalidArgument, op, "the module has %d handlers", len(m.Manifest.Handlers)).WithHint("name one with --handler")
+			var names []string
+			for _, h := range m.Manifest.Handlers {
+				names = append(names, h.Name)
+			}
+			return out, weft.Errorf(weft.InvalidArgument, op, "the module has the handlers %s", strings.Join(names, ", ")).WithHint("name one with --handler")
 		}
 		name = m.Manifest.Handlers[0].Name
 	}
