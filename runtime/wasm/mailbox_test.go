@@ -66,6 +66,16 @@ func TestAMailboxCarriesInputAndOutput(t *testing.T) {
 	}
 }
 
+func TestARoomMayBeMovedByACall(t *testing.T) {
+	body := "const 4 const 300 store const 8 const 10 store const 16 const 300 store const 20 const 12 load store const 0"
+	m := load(t, mailing(0, "", body, words32(0, 0, 0, 0, 0, 0)), weft.Limits{})
+	for i, want := range []string{"", "hello", "hello"} {
+		if out, err := m.Call(context.Background(), nil, "f", Input{Body: []byte("hello")}); err != nil || string(out.Body) != want {
+			t.Errorf("call %d: got %q, %v, want %q", i, out.Body, err, want)
+		}
+	}
+}
+
 func TestAMailboxBurnsNoFuel(t *testing.T) {
 	body := "const 16 const 100 store const 20 n store const 0"
 	m := load(t, mailing(0, "", body, words32(0, 100, 60_000, 0, 0, 0)), weft.Limits{Fuel: 1000})
