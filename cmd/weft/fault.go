@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 
 	"connectrpc.com/connect/v2"
 	"github.com/spf13/cobra"
@@ -40,6 +41,8 @@ func explain(err error) string {
 	switch {
 	case !errors.As(err, &e):
 		return err.Error()
+	case !e.IsRemote() && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)): // canceled, too
+		return "the server has ended the connection without an answer; if it asks for certificates, --cert and --cert-key name what to show it"
 	case e.Code() == connect.CodeCanceled && !e.IsRemote():
 		return "interrupted"
 	case e.Code() == connect.CodeCanceled, !e.IsRemote() && strings.Contains(e.Message(), "EOF"):
