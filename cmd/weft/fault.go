@@ -56,7 +56,7 @@ func explain(err error) string {
 	case e.Code() == connect.CodeUnavailable:
 		return "no weft answers: " + e.Message() + "; start one with `weft dev`, or name another with --server"
 	}
-	return e.Message() + "; is --server the address of a weft?"
+	return e.Message() + "; is --server the address of a weft? of one with TLS it is https://"
 }
 
 // unknown refuses what is no command of c, with the one that was probably meant.
