@@ -46,9 +46,12 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 			return usagef("--sync %s; write full or normal", o.Sync)
 		}
 		for _, dir := range folders {
-			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			if !isFolder(dir) {
 				return usagef("--watch %s; name a folder that is there", dir)
 			}
+		}
+		if o.Secrets != "" && !isFolder(o.Secrets) {
+			return usagef("--secrets %s; name a folder that is there", o.Secrets)
 		}
 		if err := readLimits(limits, &o.Limits); err != nil {
 			return err
@@ -141,6 +144,11 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		c.Flags().StringVar(&o.TLS.ClientCA, "tls-client-ca", env("WEFT_TLS_CLIENT_CA", ""), "`FILE` with who has to have signed the certificates of clients; others are refused (WEFT_TLS_CLIENT_CA)")
 	}
 	return c
+}
+
+func isFolder(dir string) bool {
+	info, err := os.Stat(dir)
+	return err == nil && info.IsDir()
 }
 
 // readLimits reads the flags --limit, by the names that a manifest has for limits.
