@@ -26,7 +26,7 @@ import (
 // that is got.
 var stubLanguages = []struct{ name, test, from, to, find, missing string }{
 	{"go", "go test .", "main.go.txt", "main.go", "command -v go", "Go"},
-	{"assemblyscript", "weft module build . && node --test main.test.mjs", "main.ts.txt", "main.ts", "./find-npm-tool asc", "node and AssemblyScript (make toolchains)"},
+	{"assemblyscript", "npm install && weft module build . && node --test main.test.mjs", "main.ts.txt", "main.ts", "./find-npm-tool asc", "node and AssemblyScript (make toolchains)"},
 	{"c", "cc -o echo_test echo_test.c && ./echo_test", "echo.c.txt", "echo.c", "./find-clang", "a clang that links for wasm32 (apt-get install clang lld)"},
 	{"rust", "cargo test", "lib.rs", "src/lib.rs", "./find-rustc", "a rustc with the target wasm32-unknown-unknown (apt-get install rustc cargo libstd-rust-dev-wasm32)"},
 	{"zig", "zig test main.zig --mod weft::weft.zig --deps weft", "main.zig.txt", "main.zig", "./find-npm-tool zig", "Zig 0.11 (make toolchains)"},
@@ -52,7 +52,7 @@ func TestEachLanguageServesTypedMethods(t *testing.T) {
 			if said := w.must("module", "new", "--lang", l.name, "--proto", filepath.Join(protos, "echo.proto"), "echo"); !strings.Contains(said, "cd echo && "+l.test+"\n") {
 				t.Errorf("it says %s", said)
 			}
-			first := exec.Command("sh", "-c", l.test)
+			first := exec.Command("sh", "-c", strings.TrimPrefix(l.test, "npm install && ")) // the toolchain is there
 			first.Dir = filepath.Join(w.dir, "echo")
 			if out, err := first.CombinedOutput(); err != nil {
 				t.Fatalf("the tests of a new module: %v\n%s", err, out)
