@@ -21,7 +21,7 @@ func TestOperationsNamesEveryFlag(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := func(f *pflag.Flag) {
-		row := regexp.MustCompile("(?m)^\\|.*`--" + f.Name + "`.*$").FindString(string(doc))
+		row := regexp.MustCompile("(?m)^\\|[^|]*`--" + f.Name + "`.*$").FindString(string(doc))
 		if row == "" {
 			t.Errorf("--%s has no row", f.Name)
 			return
