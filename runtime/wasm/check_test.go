@@ -39,6 +39,15 @@ func TestCheckReportsWhatAModuleIs(t *testing.T) {
 	}
 }
 
+func TestACacheMayBeNamedFromWhereWeftIsStarted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r := open(t, Options{CacheDir: "compiled"})
+	if _, err := r.Check(context.Background(), guest); err != nil {
+		t.Fatal(err)
+	}
+	loadIn(t, r, guest, weft.Limits{})
+}
+
 func TestWhatTheChildCompiledIsFoundInTheCache(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, Options{CacheDir: filepath.Join(dir, "compiled")})

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,11 @@ func (o *Options) fill() error {
 	if o.CacheDir == "" {
 		return weft.Errorf(weft.InvalidArgument, "wasm.Open", "no folder for compiled modules")
 	}
+	dir, err := filepath.Abs(o.CacheDir)
+	if err != nil {
+		return weft.Errorf(weft.Unavailable, "wasm.Open", "the folder for compiled modules: %w", err).WithHint("give its whole path")
+	}
+	o.CacheDir = dir // a child that is locked cannot ask where it is
 	if len(o.Check) == 0 {
 		o.Check = []string{self, "__check"}
 	}
