@@ -512,7 +512,7 @@ func TestHandlersAndWorkflowsCallAMethodThatAWorkflowAnswers(t *testing.T) {
 	calling := func(call string) string {
 		return fmt.Sprintf("document: { dsl: '1.0.3', namespace: shop, name: calling, version: '1.0.0' }\ndo:\n  - place: { call: '%s', with: { orderId: '8' } }\n", call)
 	}
-	const hint = "the workflow shop/placing:1.0.0 answers it; run that workflow: a step does by run; or call shop.v1.OrderService/Place@shop.v1.OrderService"
+	const hint = "the workflow shop/placing:1.0.0 answers it in desk:1.0.0; run that workflow: a step does by run; or call shop.v1.OrderService/Place@shop.v1.OrderService"
 	if answer := s.must("/weft.v1.WorkflowService/Apply", fmt.Sprintf(`{"source":%q}`, calling("shop.v1.OrderService/Place"))); !strings.Contains(answer, hint) {
 		t.Errorf("as if it were a handler: %s", answer)
 	}
