@@ -23,7 +23,7 @@ func secretsIn(dir string) func(ns, name string) ([]byte, error) {
 		path := filepath.Join(ns, name)
 		root, err := os.OpenRoot(dir) // so that no name leads out of it
 		if err != nil {
-			return nil, weft.Errorf(weft.NotFound, op, "the folder of secrets cannot be opened")
+			return nil, weft.Errorf(weft.NotFound, op, "the folder of secrets cannot be opened").WithHint("see that it is there, and that weft may read it")
 		}
 		defer root.Close()
 		f, err := root.Open(path)
