@@ -19,8 +19,7 @@ type image struct {
 	fd      int // -1 without memory
 	size    int // bytes
 	globals []uint64
-	seeds   []int  // see findSeeds
-	mailAt  uint32 // see instance
+	seeds   []int // see findSeeds
 }
 
 // pageBytes is the unit that the kernel maps.
@@ -29,7 +28,7 @@ const pageBytes = 4 << 10
 // newImage is nil when there is no memory for it, of that for all guests or of
 // the kernel's.
 func newImage(i *instance) *image {
-	image := &image{m: i.m, fd: -1, size: i.size(), mailAt: i.mailAt}
+	image := &image{m: i.m, fd: -1, size: i.size()}
 	for _, g := range i.numbers {
 		image.globals = append(image.globals, g.Get())
 	}
@@ -115,10 +114,6 @@ func (i *instance) isolate() error {
 	}
 	for n, g := range i.numbers {
 		g.Set(image.globals[n])
-	}
-	if i.mailbox != nil { // the guest knows it where the first has put it
-		box, _ := i.memory.view(image.mailAt, mailboxSize)
-		i.mailbox = (*[mailboxSize]byte)(box)
 	}
 	return nil
 }

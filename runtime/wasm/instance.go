@@ -41,9 +41,8 @@ type instance struct {
 	written  [2]lines            // stdout and stderr
 	call     call
 	stack    [4]uint64
-	mailAt   uint32 // where in memory the guest has put its mailbox
-	atStart  int    // bytes of memory after it was made
-	held     int64  // bytes of tables and segments that count as memory of all guests
+	atStart  int   // bytes of memory after it was made
+	held     int64 // bytes of tables and segments that count as memory of all guests
 	uses     int
 	counted  int       // of them, those that Module.calls has
 	turn     int       // it is given back without a look while it has fewer uses
@@ -195,12 +194,12 @@ func (i *instance) run(ctx context.Context, env Env, in *Input) (said bool, err 
 	c := &i.call
 	c.begin(ctx, env, in)
 	i.uses++
-	if i.mailbox != nil {
+	if i.mailbox != nil && len(in.Body) > 0 {
 		i.deliver(in.Body)
 	}
 	i.stack[0] = uint64(len(in.Body))
 	err = i.f.CallWithStack(c, i.stack[:])
-	if err != nil || c.asked || i.stack[0] != uint64(weft.OK) || i.mailbox != nil && i.mailed(mailOutLen) > 0 {
+	if err != nil || c.asked || i.stack[0] != uint64(weft.OK) || i.used() {
 		return true, err
 	}
 	c.from = from{}

@@ -35,7 +35,8 @@ func mailboxFits(info meter.Info) error {
 	return nil
 }
 
-// openMailbox asks a new instance where it has one.
+// openMailbox asks a new instance where it has one. In that of an isolated guest it
+// does not look: to touch a page takes longer there than to call the host.
 func (i *instance) openMailbox(ctx context.Context) error {
 	if i.m.way != Handlers {
 		return nil
@@ -54,8 +55,12 @@ func (i *instance) openMailbox(ctx context.Context) error {
 	if !ok {
 		return weft.Errorf(weft.Internal, opCall, "the module's mailbox is at %#x, which is not in its memory", uint32(at[0]))
 	}
-	i.mailbox, i.mailAt = (*[mailboxSize]byte)(box), uint32(at[0])
-	i.mail(mailServed, 1)
+	if !i.m.isolated {
+		i.mailbox = (*[mailboxSize]byte)(box)
+		i.mail(mailServed, 1)
+		i.mail(mailIn, 0)
+		i.mail(mailOutLen, 0)
+	}
 	return nil
 }
 
@@ -65,20 +70,21 @@ func (i *instance) mailed(word int) uint32  { return binary.LittleEndian.Uint32(
 // deliver puts an input into the guest's room, if it fits.
 func (i *instance) deliver(in []byte) {
 	n := uint32(len(in))
-	if n > 0 {
-		room, ok := i.memory.view(i.mailed(mailRoom), n)
-		if !ok || n > i.mailed(mailRoomFor) {
-			n = 0
-		}
-		copy(room, in[:n])
+	if room, ok := i.memory.view(i.mailed(mailRoom), n); ok && n <= i.mailed(mailRoomFor) {
+		copy(room, in)
+		i.mail(mailIn, n)
 	}
-	i.mail(mailIn, n)
-	i.mail(mailOutLen, 0)
 }
 
-// collect takes the output that the guest has left.
+// used reports whether there is something to collect.
+func (i *instance) used() bool { return i.mailbox != nil && i.mailed(mailIn)|i.mailed(mailOutLen) != 0 }
+
+// collect takes the output that the guest has left. It leaves the mailbox empty for the
+// next call.
 func (i *instance) collect() error {
 	at, n := i.mailed(mailOut), i.mailed(mailOutLen)
+	i.mail(mailIn, 0)
+	i.mail(mailOutLen, 0)
 	if n == 0 {
 		return nil
 	}

@@ -66,7 +66,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"a module without handlers has none", TestAModuleWithoutHandlersHasNone},
 		{"the ABI is as its page says", TestTheABIIsAsItsPageSays},
 		{"a mailbox carries input and output", TestAMailboxCarriesInputAndOutput},
-		{"an isolated mailbox is where the image has it", TestAnIsolatedMailboxIsWhereTheImageHasIt},
+		{"an isolated guest has no mailbox", TestAnIsolatedGuestHasNoMailbox},
 		{"a caller that goes away is told to the handler", TestACallerThatGoesAwayIsToldToTheHandler},
 		{"a handler echoes a stream", TestAHandlerEchoesAStream},
 		{"each message renews the time of a call", TestEachMessageRenewsTheTimeOfACall},
