@@ -146,8 +146,8 @@ func (i *instance) shrink(size int) bool {
 		return false
 	}
 	more := l.taken - int64(size)
-	l.m.rt.memory.give(more)
-	l.m.bytes.Add(-more)
+	i.m.rt.memory.give(more)
+	i.m.bytes.Add(-more)
 	l.taken, l.ready = int64(size), min(l.ready, size)
 	reflect.ValueOf(i.mod.Memory()).Elem().FieldByName("Buffer").SetBytes(l.space[:size-wasmPage])
 	_, ok := i.mod.Memory().Grow(1)

@@ -52,14 +52,14 @@ func (b *budget) give(n int64) {
 func (a allocator) Allocate(_, max uint64) experimental.LinearMemory {
 	max = min(max, a.max)
 	if max == 0 {
-		a.i.memory = &linear{i: a.i, m: a.i.m}
+		a.i.memory = &linear{i: a.i}
 		return a.i.memory
 	}
 	space, err := unix.Mmap(-1, 0, int(max), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
 		panic(fmt.Errorf("reserve %d bytes: %w", max, err))
 	}
-	a.i.memory = &linear{space: space, i: a.i, m: a.i.m}
+	a.i.memory = &linear{space: space, i: a.i}
 	return a.i.memory
 }
 
@@ -71,7 +71,6 @@ type linear struct {
 	size  int // that the guest has
 	ready int // bytes that are there, or that come when they are touched
 	i     *instance
-	m     *Module
 	taken int64 // of the budget
 	born  bool  // it has had its first size
 }
@@ -82,10 +81,10 @@ type linear struct {
 // hold up the whole process until the kernel has found the pages.
 func (l *linear) Reallocate(size uint64) []byte {
 	if size > uint64(len(l.space)) {
-		l.m.over(LimitMemory)
+		l.i.m.over(LimitMemory)
 		return nil
 	}
-	total := &l.m.rt.memory
+	total := &l.i.m.rt.memory
 	if more := int64(size) - l.taken; more > 0 {
 		if !total.take(more, !l.born) {
 			if l.born {
@@ -95,7 +94,7 @@ func (l *linear) Reallocate(size uint64) []byte {
 			panic(fmt.Errorf("%w of %d MiB", errFull, total.max>>20))
 		}
 		l.taken += more
-		l.m.bytes.Add(more)
+		l.i.m.bytes.Add(more)
 	}
 	l.born, l.size, l.i.turn = true, int(size), 0
 	if from := max(l.ready, lazyMax); int(size) > from {
@@ -114,8 +113,8 @@ func (l *linear) view(ptr, n uint32) ([]byte, bool) {
 }
 
 func (l *linear) Free() {
-	l.m.rt.memory.give(l.taken)
-	l.m.bytes.Add(-l.taken)
+	l.i.m.rt.memory.give(l.taken)
+	l.i.m.bytes.Add(-l.taken)
 	l.taken = 0
 	if l.space != nil {
 		_ = unix.Munmap(l.space) // ours, whole and once: cannot fail

@@ -166,7 +166,7 @@ func (m *Module) Call(ctx context.Context, env Env, export string, in Input) (Ou
 func (m *Module) end(i *instance, err error) (Output, error) {
 	defer func() { // also when something of the caller's panics
 		i.call.finish()
-		if i.broken || !m.rest(i) {
+		if !m.rest(i) {
 			m.give(i)
 		}
 	}()
