@@ -1,4 +1,4 @@
-// Package ask asks methods in JSON, for tests.
+// Package ask asks a weft in JSON, and whether it is ready, for tests.
 package ask
 
 import (
@@ -29,4 +29,14 @@ func JSON(c *http.Client, url string, in, out any) error {
 		return fmt.Errorf("%s: %s: %s", url, res.Status, answer)
 	}
 	return json.Unmarshal(answer, out)
+}
+
+// Ready reports whether the weft at url takes work.
+func Ready(url string) bool {
+	res, err := http.Get(url + "/readyz")
+	if err != nil {
+		return false
+	}
+	res.Body.Close()
+	return res.StatusCode == http.StatusOK
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftrun/weft/tests/ask"
 	"github.com/weftrun/weft/tests/page"
 )
 
@@ -109,21 +110,12 @@ func serve(t *testing.T, port, origin string) {
 		_ = weft.Process.Signal(syscall.SIGTERM)
 		_ = weft.Wait()
 	})
-	for end := time.Now().Add(30 * time.Second); !ready("http://" + at); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !ask.Ready("http://" + at); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("weft is not ready")
 		}
 	}
 	must(t, dir, dir+"/weft", "--server", "http://"+at, "module", "push", "order.wasm", "--grant")
-}
-
-func ready(url string) bool {
-	res, err := http.Get(url + "/readyz")
-	if err != nil {
-		return false
-	}
-	res.Body.Close()
-	return res.StatusCode == http.StatusOK
 }
 
 // relay passes calls on to a port, over h2, and notes what they ask for.

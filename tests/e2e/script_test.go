@@ -23,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/weftrun/weft/runtime/wasm"
+	"github.com/weftrun/weft/tests/ask"
 	"github.com/weftrun/weft/tests/authority"
 	"github.com/weftrun/weft/tests/probe"
 )
@@ -177,7 +178,7 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 			s.end(syscall.SIGKILL)
 		}
 	})
-	if !within(func() bool { return ready(ts.Getenv("WEFT_SERVER")) }) {
+	if !within(func() bool { return ask.Ready(ts.Getenv("WEFT_SERVER")) }) {
 		ts.Fatalf("weft is not ready: %s", ts.ReadFile("weft.log"))
 	}
 }

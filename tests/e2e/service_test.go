@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/weftrun/weft/tests/ask"
 	"github.com/weftrun/weft/tests/page"
 	"github.com/weftrun/weft/tests/probe"
 	"github.com/weftrun/weft/workflows/grpc"
@@ -144,19 +145,9 @@ func (w *talking) start() {
 	if err := w.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	if !within(func() bool { return ready("http://" + w.address) }) {
+	if !within(func() bool { return ask.Ready("http://" + w.address) }) {
 		w.t.Fatalf("weft is not ready: %s", read(w.t, log.Name()))
 	}
-}
-
-// ready reports whether a weft takes work.
-func ready(url string) bool {
-	res, err := http.Get(url + "/readyz")
-	if err != nil {
-		return false
-	}
-	res.Body.Close()
-	return res.StatusCode == http.StatusOK
 }
 
 // end is what weft exits with.
