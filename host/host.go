@@ -325,12 +325,10 @@ func (h *Host) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// CheckMain is the child process that checks an upload.
-func CheckMain() { wasm.CheckMain() }
-
-// WorkerMain is the process that runs calls of a module whose isolation is
-// process.
-func WorkerMain() { wasm.WorkerMain() }
+// Child is what a program begins with that opens a Host: where it has been started to
+// check an upload, or to run calls of a module whose isolation is process, it does that
+// and exits.
+func Child() { wasm.Child() }
 
 // Manifest is a module's manifest in YAML as JSON.
 func Manifest(yaml []byte) ([]byte, error) { return workflows.JSONOf(yaml) }

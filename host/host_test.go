@@ -24,9 +24,7 @@ import (
 
 // The test binary is also the child that checks modules.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		host.CheckMain()
-	}
+	host.Child()
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // or each of those children sleeps for a second at its end
 	code := m.Run()
 	os.RemoveAll(cache)

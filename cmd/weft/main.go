@@ -24,12 +24,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		host.CheckMain()
-	}
-	if len(os.Args) > 1 && os.Args[1] == "__worker" {
-		host.WorkerMain()
-	}
+	host.Child()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once

@@ -28,13 +28,13 @@ import (
 type Options struct {
 	CacheDir   string         // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
 	CacheMax   int64          // bytes of it, above which it is made anew; default 8 GiB
-	Check      []string       // command of the child that checks uploads, which calls CheckMain; default this binary with __check
+	Check      []string       // command of the child that checks uploads, which calls Child or CheckMain; default this binary with __check
 	CheckMax   time.Duration  // how long a check may take; default 30 s
 	ChecksMax  int            // checks at once; default 2
 	ModuleMax  int            // bytes of an upload; default 16 MiB
 	UsesMax    int            // calls that one instance serves before a fresh one takes its place; default 100,000
 	MemoryMax  int64          // bytes of all instances together; default 4 GiB
-	Worker     []string       // command of a worker, which calls WorkerMain; default this binary with __worker
+	Worker     []string       // command of a worker, which calls Child or WorkerMain; default this binary with __worker
 	WorkerMax  int            // worker processes at once; default 128
 	Unfiltered bool           // workers start also where the kernel cannot filter their system calls
 	Limits     weft.Limits    // that a module may ask for at most; default DefaultLimits
@@ -55,13 +55,13 @@ func (o *Options) fill() error {
 	}
 	o.CacheDir = dir // a child that is locked cannot ask where it is
 	if len(o.Check) == 0 {
-		o.Check = []string{self, "__check"}
+		o.Check = []string{self, checkArg}
 	}
 	if o.CheckMax <= 0 {
 		o.CheckMax = 30 * time.Second
 	}
 	if len(o.Worker) == 0 {
-		o.Worker = []string{self, "__worker"}
+		o.Worker = []string{self, workerArg}
 	}
 	o.CacheMax = bound(o.CacheMax, 8<<30, math.MaxInt64)
 	o.WorkerMax = bound(o.WorkerMax, 128, math.MaxInt)

@@ -17,12 +17,9 @@ import (
 
 // TestMain is also the child that checks uploads.
 func TestMain(m *testing.M) {
+	Child()
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "__check":
-			CheckMain()
-		case "__worker":
-			WorkerMain()
 		case "__burglar": // looks around in a worker that is locked down
 			afterLock = func() { burgle(os.Args[len(os.Args)-1]) }
 			WorkerMain()

@@ -31,9 +31,7 @@ import (
 const ns = "default"
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		host.CheckMain()
-	}
+	host.Child()
 	groups := map[string]func(context.Context) error{"skeleton": skeleton, "engine": engine, "language": language, "peers": peers, "sandbox": sandbox, "services": services}
 	for _, name := range []string{"skeleton", "engine", "language", "peers", "sandbox", "services"} {
 		if len(os.Args) > 1 && os.Args[1] != name {

@@ -22,14 +22,7 @@ import (
 
 // The test binary is also the child that checks modules, and a worker.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case "__check":
-			wasm.CheckMain()
-		case "__worker":
-			wasm.WorkerMain()
-		}
-	}
+	wasm.Child()
 	os.Exit(m.Run())
 }
 

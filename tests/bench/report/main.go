@@ -27,9 +27,7 @@ report parked [-runs 1000000]  runs that wait, and a restart
 report soak [-for 10m]  a mix, that must not grow`
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		wasm.CheckMain()
-	}
+	wasm.Child()
 	if err := run(context.Background(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)

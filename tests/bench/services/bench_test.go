@@ -19,9 +19,7 @@ import (
 
 // The test binary is also the child that checks modules.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		host.CheckMain()
-	}
+	host.Child()
 	os.Exit(m.Run())
 }
 

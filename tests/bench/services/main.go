@@ -18,9 +18,7 @@ import (
 const profileEnv = "WEFT_BENCH_PROFILE" // of a server: the file for its processor profile
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		host.CheckMain()
-	}
+	host.Child()
 	var err error
 	if len(os.Args) > 2 && os.Args[1] == "__serve" {
 		err = serveProcess(os.Args[2], os.Args[3])

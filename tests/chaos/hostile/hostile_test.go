@@ -28,14 +28,7 @@ const (
 
 // TestMain is also the child that checks uploads, and the one that runs calls.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case "__check":
-			wasm.CheckMain()
-		case "__worker":
-			wasm.WorkerMain()
-		}
-	}
+	wasm.Child()
 	os.Exit(m.Run())
 }
 

@@ -35,9 +35,7 @@ const (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "__check" {
-		wasm.CheckMain()
-	}
+	wasm.Child()
 	if err := run(context.Background(), os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		C.exit(1)

@@ -34,13 +34,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	host.Child()
 	var err error
 	file, dir := os.Getenv(setEnv), os.Getenv(dirEnv)
 	switch {
-	case len(os.Args) > 1 && os.Args[1] == "__check":
-		host.CheckMain()
-	case len(os.Args) > 1 && os.Args[1] == "__worker":
-		host.WorkerMain()
 	case len(os.Args) > 1 && os.Args[1] == "__upload":
 		err = Upload(context.Background(), dir)
 	case dir != "":
