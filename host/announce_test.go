@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,10 +18,8 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 
 	"github.com/weftrun/weft/host"
-	"github.com/weftrun/weft/host/port"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 	"github.com/weftrun/weft/proto/weft/v1/weftv1connect"
-	"github.com/weftrun/weft/tests/authority"
 )
 
 // peersOf are the instances of a namespace in a host's registry, each as its service,
@@ -240,11 +237,7 @@ func TestRegistriesThatHangHoldUpNoStartAndNoShutdown(t *testing.T) {
 const registryTime = 2 * time.Second
 
 func TestARegistryWithTLSIsCalledByWhomItTrusts(t *testing.T) {
-	dir := t.TempDir()
-	ca := authority.New(t, dir, "ca")
-	cert, key := ca.Pair("weft")
-	a := serve(t, host.Options{TLS: port.TLS{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "ca.pem")}})
-	at := "https" + strings.TrimPrefix(a.url, "http")
+	_, at, ca := serveTLS(t)
 	b := serve(t, host.Options{Registries: []string{at}, RegistryOver: over(t, ca.Client("b"), true).Transport})
 	stranger := serve(t, host.Options{Registries: []string{at}})
 	for _, s := range []*served{b, stranger} {

@@ -27,12 +27,17 @@ func over(t *testing.T, config *tls.Config, h2 bool) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-func TestAllThatIsServedIsServedWithTLS(t *testing.T) {
+// serveTLS serves with TLS, at an address, those whom an authority has signed.
+func serveTLS(t *testing.T) (s *served, at string, a *authority.Authority) {
 	dir := t.TempDir()
-	a := authority.New(t, dir, "ca")
+	a = authority.New(t, dir, "ca")
 	cert, key := a.Pair("weft")
-	s := serve(t, host.Options{TLS: port.TLS{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "ca.pem")}})
-	at := "https" + strings.TrimPrefix(s.url, "http")
+	s = serve(t, host.Options{TLS: port.TLS{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "ca.pem")}})
+	return s, "https" + strings.TrimPrefix(s.url, "http"), a
+}
+
+func TestAllThatIsServedIsServedWithTLS(t *testing.T) {
+	s, at, a := serveTLS(t)
 	if _, err := s.push(connect.NewClient(connecthttp.NewTransport(over(t, a.Client("ada"), true), at)), &weftv1.PushHeader{Manifest: []byte(guestManifest), Grant: true}, guest(), 256); err != nil {
 		t.Fatal(err)
 	}
