@@ -25,7 +25,8 @@ const (
 	RequestMax = 8 << 20 // bytes of a request to the outside
 	stringsMax = 2_000   // texts in the JSON of one by plain HTTP
 	MessageMax = 4 << 10 // bytes of the message with a code that a handler returns
-	slice      = 100_000 // fuel between two looks at the clock: below 1 ms, 10 where every instruction waits for memory
+	slice      = 25_000  // fuel between two ticks: some us, 10 ms where all it does is to touch new memory
+	lookAfter  = 100_000 // fuel between two looks at the clock, below 1 ms
 )
 
 // What the host's own work for a guest costs, in fuel.
@@ -63,6 +64,7 @@ type asking struct {
 	logged    int
 	owed      int64 // fuel for the host's work since the last look
 	spent     int64 // fuel of all slices that are used up
+	seen      int64 // of it as the host looked last
 	ticked    bool  // a slice has ended in it
 	starting  bool  // in _initialize, which reaches nothing
 	words     string
@@ -114,8 +116,8 @@ func (c *call) append(b []byte) error {
 
 // start begins the time of a call. Reading the clock takes longer than a call
 // that does nothing, so it is read before the first thing that may take long:
-// the host's work for the guest, or another slice of fuel. No more than one slice is
-// given away by that.
+// the host's work for the guest, or fuel that takes longer than to look. No more than
+// lookAfter is given away by that.
 func (c *call) start() {
 	if !c.end.IsZero() {
 		return
@@ -180,6 +182,7 @@ func (c *call) remaining() time.Duration {
 // look stops a guest whose fuel or time is up or whose caller has gone.
 func (c *call) look() {
 	limits := &c.i.m.limits
+	c.seen = c.spent
 	if c.spent > limits.Fuel {
 		if c.i.m.own {
 			exceed(LimitFuel, "%s computed for longer than its limit of %d ms", c.i.m.words, limits.Fuel/1e6)
@@ -196,7 +199,7 @@ func (c *call) look() {
 
 // charge burns fuel for what the host does for the guest.
 func (c *call) charge(fuel int64) {
-	if c.owed += fuel; c.owed >= slice {
+	if c.owed += fuel; c.owed >= lookAfter {
 		c.spend(c.owed)
 		c.owed = 0
 		c.look()
@@ -219,7 +222,9 @@ func tick(ctx context.Context, _ api.Module, _ []uint64) {
 	}
 	c.ticked = true
 	c.spend(used)
-	c.look()
+	if c.spent-c.seen >= lookAfter || c.spent > c.i.m.limits.Fuel {
+		c.look()
+	}
 	c.nest()
 	fuel.Set(slice)
 }

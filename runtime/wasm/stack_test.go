@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,50 @@ func TestAStackHasALimitHoweverFewCallsThereAreOnIt(t *testing.T) {
 				t.Errorf("%d bytes are held afterwards, %d of all", s.Bytes, r.memory.used.Load())
 			}
 		})
+	}
+}
+
+// held is the body of a function that calls itself as often as its argument says while
+// it holds n values, and returns.
+func held(n int) []byte {
+	body := []byte{0x20, 0, 0x45, 0x04, 0x7f, 0x41, 0, 0x05} // if its argument is none: 0, else
+	for i := range n {
+		body = cat(body, []byte{0x41, 0, 0x28, 2}, u32(4*i))
+	}
+	body = cat(body, []byte{0x20, 0, 0x41, 1, 0x6b, 0x10, 0})
+	for range n {
+		body = append(body, 0x6a)
+	}
+	return code(append(body, 0x0b)...)
+}
+
+// The engine makes a stack more than twice as large as it was, whatever is missing.
+func TestWhatCountsOfAStackIsWhatItsFramesTake(t *testing.T) {
+	for calls, ok := range map[int32]bool{700: true, 950: true, 1_200: false} { // of 8 KiB
+		body := code(cat([]byte{0x41}, signed(calls), []byte{0x10, 0})...)
+		m := load(t, assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f})), sec(3, vec([]byte{0}, []byte{0})), sec(5, vec([]byte{0, 1})),
+			sec(7, vec([]byte{1, 'f', 0, 1})), sec(10, vec(sized(held(2_000)), sized(body)))), weft.Limits{})
+		_, err := m.Call(context.Background(), nil, "f", Input{})
+		if ok && err != nil || !ok && (err == nil || !strings.Contains(err.Error(), "nested too deep")) {
+			t.Errorf("%d calls: %v", calls, err)
+		}
+	}
+}
+
+func TestTheEngineHasItsStackWhereTheHostLooks(t *testing.T) {
+	m := load(t, program(code(0x41, 0)), weft.Limits{})
+	if _, err := m.Call(context.Background(), nil, "f", Input{}); err != nil {
+		t.Fatal(err)
+	}
+	function := reflect.TypeOf(m.resident.f).Elem()
+	context, _ := function.FieldByName("execCtx")
+	for _, c := range []struct {
+		in         reflect.Type
+		name, want string
+	}{{function, "stack", "[]uint8"}, {function, "stackTop", "uintptr"}, {context.Type, "stackPointerBeforeGoCall", "*uint64"}} {
+		if field, ok := c.in.FieldByName(c.name); !ok || field.Type.String() != c.want {
+			t.Errorf("%s is %v, want %s", c.name, field.Type, c.want)
+		}
 	}
 }
 
@@ -105,7 +150,7 @@ func TestAFunctionAtRestHoldsNoDeepStack(t *testing.T) {
 // The stack is deep after so little fuel that nobody has looked at it.
 func TestAnInstanceAtRestHoldsNoDeepStack(t *testing.T) {
 	m := load(t, assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f})), sec(3, vec([]byte{0}, []byte{0})), sec(7, vec([]byte{1, 'f', 0, 1})),
-		sec(10, vec(sized(deep), sized(code(cat([]byte{0x41}, signed(4_000), []byte{0x10, 0})...))))), weft.Limits{})
+		sec(10, vec(sized(deep), sized(code(cat([]byte{0x41}, signed(1_500), []byte{0x10, 0})...))))), weft.Limits{})
 	if _, err := m.Call(context.Background(), nil, "f", Input{}); err != nil {
 		t.Fatal(err)
 	}

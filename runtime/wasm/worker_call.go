@@ -258,7 +258,7 @@ func (s *service) memory(n int64, first bool) error {
 		return nil
 	}
 	own := int64(m.limits.MemoryMiB) << 20
-	most := own + stackCost*stackMax + int64(m.references)
+	most := own + stackCost*stackMadeMax + int64(m.references)
 	if m.isolated {
 		most += own // its image
 	}

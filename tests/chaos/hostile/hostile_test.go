@@ -20,11 +20,8 @@ import (
 	"github.com/weftrun/weft/tests/probe"
 )
 
-// Bars of the experiment.
-const (
-	freezeMax = 50 * time.Millisecond
-	endMax    = 5 * time.Second
-)
+// endMax is how long what runs may take until it is ended.
+const endMax = 5 * time.Second
 
 // TestMain is also the child that checks uploads, and the one that runs calls.
 func TestMain(m *testing.M) {

@@ -2,4 +2,10 @@
 
 package hostile
 
-const memoryMax = 512 << 20 // bytes of this process, at its peak
+import "time"
+
+// Bars of the experiment.
+const (
+	memoryMax = 512 << 20 // bytes of this process, at its peak
+	freezeMax = 50 * time.Millisecond
+)
