@@ -20,9 +20,6 @@ import (
 	"github.com/weftrun/weft/tests/probe"
 )
 
-// endMax is how long what runs may take until it is ended.
-const endMax = 5 * time.Second
-
 // TestMain is also the child that checks uploads, and the one that runs calls.
 func TestMain(m *testing.M) {
 	wasm.Child()

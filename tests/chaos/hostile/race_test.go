@@ -10,4 +10,5 @@ import "time"
 const (
 	memoryMax = 1 << 30 // bytes of this process, at its peak
 	freezeMax = time.Second
+	endMax    = time.Minute // until what runs is ended
 )
