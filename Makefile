@@ -69,7 +69,7 @@ toolchains:
 
 test: need
 	@guests/toolchains/install || echo "the tests with those are skipped"
-	$(GO) test -race $$($(GO) list ./... | grep -v '/tests/\(e2e\|clients\)$$')
+	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '/tests/\(e2e\|clients\)$$')
 	$(GO) test -race -count=1 -timeout 20m ./tests/e2e ./tests/clients # they run what Go's test cache does not see
 	cd tests/toxic && $(GO) test -race .
 	$(MAKE) -C guests test
