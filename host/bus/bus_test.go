@@ -173,7 +173,7 @@ func TestEffectsHappenOnceThoughHandlersFailAtRandom(t *testing.T) {
 	}
 	// A row is an effect, and its length is how often it happened.
 	var effects, longest int64
-	for deadline := time.Now().Add(30 * time.Second); effects < events && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); effects < events && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		err := db.Query(t.Context(), "select count(*), max(length(policy)) from breaker_policy where ns='effect'", nil, func(r store.Row) error {
 			effects, longest = r.Int(0), r.Int(1)
 			return nil

@@ -46,7 +46,7 @@ func TestAnEventThatFailedWithTheDiskComesAgain(t *testing.T) {
 			if id != want {
 				t.Fatalf("%s came, want %s", id, want)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("%s did not come", want)
 		}
 	}

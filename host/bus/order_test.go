@@ -246,7 +246,7 @@ func TestADelayedEventHoldsItsKeyOnlyWhenItIsDue(t *testing.T) {
 		return nil
 	}})
 	late := keyed("k", "late")
-	late.Extensions[weft.ExtNotBefore] = time.Now().Add(200 * time.Millisecond).Format(time.RFC3339Nano)
+	late.Extensions[weft.ExtNotBefore] = time.Now().Add(3 * time.Second).Format(time.RFC3339Nano)
 	if _, err := b.Publish(t.Context(), ns, late, keyed("k", "soon")); err != nil {
 		t.Fatal(err)
 	}

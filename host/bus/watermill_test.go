@@ -62,6 +62,9 @@ func subscribe(t *testing.T, s *bus.Subscriber, topic string) <-chan *message.Me
 	return out
 }
 
+// patience is how long a test waits for what must come.
+const patience = 2 * time.Minute
+
 // next is the next message, or the end of the test.
 func next(t *testing.T, out <-chan *message.Message) *message.Message {
 	t.Helper()
@@ -71,7 +74,7 @@ func next(t *testing.T, out <-chan *message.Message) *message.Message {
 			return m
 		}
 		t.Fatal("the channel is closed")
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no message")
 	}
 	return nil
@@ -80,7 +83,7 @@ func next(t *testing.T, out <-chan *message.Message) *message.Message {
 // until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never: ", what)
 		}

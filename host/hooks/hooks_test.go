@@ -135,7 +135,7 @@ func (b *bench) post(path, body string, headers ...string) (status int, answer s
 // events are all of a namespace, which has n.
 func (b *bench) events(ns string, n int) (all []weft.Event) {
 	b.t.Helper()
-	ctx, enough := context.WithTimeout(b.t.Context(), 10*time.Second)
+	ctx, enough := context.WithTimeout(b.t.Context(), time.Minute)
 	defer enough()
 	if n == 0 {
 		head, err := b.db.Head(ctx, ns)
