@@ -68,6 +68,9 @@ type house struct {
 	*engine.Engine
 }
 
+// patience is how long a test waits for what must come.
+const patience = 2 * time.Minute
+
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	h := &house{t: t, path: filepath.Join(t.TempDir(), "weft.db"), gate: &fakeGate{answer: `{"ok":true}`}}
@@ -87,7 +90,7 @@ func (h *house) open() {
 	if h.db, err = store.Open(ctx, store.Options{Path: h.path, Sync: h.sync, SpaceMin: h.room, Fault: h.disk}); err != nil {
 		h.t.Fatal(err)
 	}
-	if h.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(scratch, "cache"), Check: check}); err != nil {
+	if h.rt, err = wasm.Open(ctx, wasm.Options{CacheDir: filepath.Join(scratch, "cache"), Check: check, CheckMax: patience}); err != nil {
 		h.t.Fatal(err)
 	}
 	if h.opts.Scripts = script.New(h.rt); h.mute {
@@ -130,7 +133,7 @@ func (h *house) start(workflow, input string) engine.Run {
 
 func (h *house) wait(id string) engine.Run {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
 	run, err := h.Wait(ctx, ns, id)
 	if err != nil {
@@ -143,7 +146,7 @@ func (h *house) wait(id string) engine.Run {
 // until waits for a status.
 func (h *house) until(id string, want engine.Status) engine.Run {
 	h.t.Helper()
-	for range 1000 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		run, err := h.Run(h.t.Context(), ns, id)
 		if err != nil {
 			h.t.Fatal(err)
@@ -151,7 +154,6 @@ func (h *house) until(id string, want engine.Status) engine.Run {
 		if run.Status == want {
 			return run
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	run, _ := h.Run(h.t.Context(), ns, id)
 	h.t.Fatalf("run %s is %s (%s) and not %s", id, run.Status, run.Reason, want)
@@ -212,7 +214,7 @@ func TestAFailedDiskIsToldToAllWhoStart(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 5 {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			_, _, err := h.StartRun(ctx, engine.StartRun{Namespace: ns, Workflow: "one", Key: "once"})
 			if weft.CodeOf(err) != weft.Unavailable {
@@ -367,7 +369,7 @@ func TestTheSameKeyStartsOneRun(t *testing.T) {
 
 func TestARunWaitsAndGoesOnAfterARestart(t *testing.T) {
 	h := newHouse(t)
-	h.deploy("later", "do:\n  - pause: { wait: { milliseconds: 600 } }\n  - go: { call: count, with: { key: late } }\n")
+	h.deploy("later", "do:\n  - pause: { wait: { seconds: 3 } }\n  - go: { call: count, with: { key: late } }\n")
 	id := h.start("later", "{}").ID
 	if run := h.until(id, engine.Parked); run.Wake.IsZero() || !strings.Contains(run.Reason, "timer") {
 		t.Errorf("parked until %v because %q", run.Wake, run.Reason)
@@ -503,12 +505,12 @@ func TestCancelCutsACallOffAndPauseHoldsARun(t *testing.T) {
 	if _, err := h.Cancel(t.Context(), ns, id, ""); weft.CodeOf(err) != weft.FailedPrecondition {
 		t.Errorf("second cancel: %v", err)
 	}
-	h.deploy("later", "do:\n  - pause: { wait: { milliseconds: 50 } }\n  - go: { set: { ok: true } }\n")
+	h.deploy("later", "do:\n  - pause: { wait: { seconds: 2 } }\n  - go: { set: { ok: true } }\n")
 	id = h.start("later", "{}").ID
 	if run, err := h.Pause(t.Context(), ns, id, "by hand"); err != nil || run.Status != engine.Parked {
 		t.Fatalf("%+v %v", run, err)
 	}
-	time.Sleep(150 * time.Millisecond)
+	time.Sleep(2100 * time.Millisecond) // its time has come
 	if run, _ := h.Run(t.Context(), ns, id); run.Status != engine.Parked {
 		t.Errorf("a paused run went on: %s", run.Status)
 	}
@@ -673,7 +675,7 @@ func TestListPagesThroughTheNewestFirst(t *testing.T) {
 
 func TestWatchSeesTheEnd(t *testing.T) {
 	h := newHouse(t)
-	h.deploy("later", "do:\n  - a: { wait: { milliseconds: 100 } }\n  - b: { set: { x: 1 } }\n")
+	h.deploy("later", "do:\n  - a: { wait: { seconds: 2 } }\n  - b: { set: { x: 1 } }\n")
 	id := h.start("later", "{}").ID
 	var last engine.Run
 	n := 0

@@ -82,11 +82,10 @@ func newSwitched(t *testing.T, o engine.Options) (*house, *switchboard) {
 // holds waits until something is so.
 func holds(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for range 2000 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if so() {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	t.Fatalf("it never came that %s", what)
 }

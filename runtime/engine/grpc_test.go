@@ -123,7 +123,7 @@ func withGate(t *testing.T, o peers.Options) *house {
 
 func TestAGRPCServiceIsCalled(t *testing.T) {
 	c := newClinic(t)
-	h := withGate(t, peers.Options{HTTPAllow: []string{c.server.Listener.Addr().String()}, Attempt: 300 * time.Millisecond, Total: 600 * time.Millisecond})
+	h := withGate(t, peers.Options{HTTPAllow: []string{c.server.Listener.Addr().String()}, Attempt: 3 * time.Second, Total: 3 * time.Second})
 	cases := []struct{ name, task, output, kind, detail string }{
 		{"and answers", c.task("Check", "") + ", arguments: { service: '${ .service }' } } }", `{"status":"SERVING"}`, "", ""},
 		{"without arguments", c.task("Check", "") + "} }", `{"status":"SERVING"}`, "", ""},
@@ -171,13 +171,8 @@ func TestAGRPCCallSaysWhoCallsAndHowLong(t *testing.T) {
 func TestAGRPCServiceThatIsDownParksTheStep(t *testing.T) {
 	c := newClinic(t)
 	address := c.server.Listener.Addr().String()
-	down, err := net.Listen("tcp", "127.0.0.1:0") // a port where nobody is
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := down.Addr().(*net.TCPAddr).Port
-	down.Close()
-	h := withGate(t, peers.Options{HTTPAllow: []string{address, down.Addr().String()}})
+	const port = 1 // nobody is there
+	h := withGate(t, peers.Options{HTTPAllow: []string{address, fmt.Sprint("127.0.0.1:", port)}})
 	h.deploy("down", fmt.Sprintf(`do:
   - again:
       try: [ { ask: { call: grpc, with: { proto: { endpoint: 'http://%s/health.proto' }, service: { name: grpc.health.v1.Health, host: 127.0.0.1, port: %d }, method: Check } } } ]

@@ -91,12 +91,7 @@ func TestLifecycleEventsOfWhatPeopleDo(t *testing.T) {
 	if err := h.Accept(t.Context(), ns, weft.Event{ID: "1", Source: "/t", Type: "shop.answer"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	for range 1000 {
-		if strings.HasSuffix(kinds(published(t, h.db)), "workflow.completed") {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	holds(t, "the run completes", func() bool { return strings.HasSuffix(kinds(published(t, h.db)), "workflow.completed") })
 	const want = "workflow.started workflow.correlation-started workflow.suspended workflow.resumed workflow.cancelled " +
 		"workflow.started workflow.correlation-completed workflow.completed"
 	if got := kinds(published(t, h.db)); got != want {

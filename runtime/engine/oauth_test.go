@@ -274,15 +274,7 @@ func TestATokenIsWrittenDownNowhere(t *testing.T) {
 	h.restart()
 	parked := h.start("quiet", "{}").ID
 	for range 2 {
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			run := h.until(parked, engine.Parked)
-			if strings.Contains(run.Reason, "login.example") {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("parked for %q", run.Reason)
-			}
-		}
+		holds(t, "it is parked for the authority", func() bool { return strings.Contains(h.until(parked, engine.Parked).Reason, "login.example") })
 		h.restart()
 	}
 	if err := h.db.Close(); err != nil {

@@ -64,9 +64,7 @@ func TestARunThatCannotBeWokenIsToldOnceAndHoldsNoOther(t *testing.T) {
 	if run := h.wait(good); run.Status != engine.Completed {
 		t.Errorf("the run behind it is %s: %s", run.Status, run.Reason)
 	}
-	for begun := time.Now(); strings.Count(log.String(), "timer not fired") == 0 && time.Since(begun) < 20*time.Second; {
-		time.Sleep(10 * time.Millisecond)
-	}
+	holds(t, "its timer is told", func() bool { return strings.Contains(log.String(), "timer not fired") })
 	for i := range 3 { // looks go on for the timers of others
 		h.deploy(fmt.Sprint("later", i), "do:\n  - nap: { wait: { milliseconds: 150 } }\n")
 		if run := h.wait(h.start(fmt.Sprint("later", i), "{}").ID); run.Status != engine.Completed {
