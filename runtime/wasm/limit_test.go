@@ -28,7 +28,7 @@ func TestEveryLimitHasItsNameAndCode(t *testing.T) {
 		code    weft.Code
 		says    string
 	}{
-		{LimitTimeout, weft.Limits{TimeoutMS: 30}, guest, "spin", weft.DeadlineExceeded, "took longer than its limit of 30 ms (limits.timeoutMs)"},
+		{LimitTimeout, weft.Limits{TimeoutMS: 30, Fuel: 60_000_000_000}, guest, "spin", weft.DeadlineExceeded, "took longer than its limit of 30 ms (limits.timeoutMs)"},
 		{LimitFuel, weft.Limits{Fuel: 1_000_000}, guest, "spin", weft.ResourceExhausted, "used up its fuel of 1000000 (limits.fuel)"},
 		{LimitOutput, weft.Limits{OutputBytes: 5_000}, guest, "flood", weft.ResourceExhausted, "over its limit of 5000 bytes (limits.outputBytes)"},
 		{LimitHostCalls, weft.Limits{HostCalls: 7}, guest, "hostflood", weft.ResourceExhausted, "more calls to the host than its limit of 7 (limits.hostCalls)"},
@@ -124,13 +124,13 @@ func TestAFullQueueRefusesAtOnce(t *testing.T) {
 	if _, err := m.Call(context.Background(), nil, "noop", Input{}); err != nil {
 		t.Errorf("when the queue is empty again: %v", err)
 	}
-	busy, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
 	hold, free := context.WithCancel(context.Background())
 	calls.Go(func() { m.Call(hold, env, "call", Input{}) })
 	for m.Stats().Running < 1 {
 		time.Sleep(time.Millisecond)
 	}
+	busy, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
 	if _, err := m.Call(busy, nil, "noop", Input{}); !errors.As(err, &limit) || limit != LimitConcurrency {
 		t.Errorf("a call that waited in vain: %v", err)
 	}

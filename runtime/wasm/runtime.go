@@ -29,7 +29,7 @@ type Options struct {
 	CacheDir   string         // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
 	CacheMax   int64          // bytes of it, above which it is made anew; default 8 GiB
 	Check      []string       // command of the child that checks uploads, which calls Child or CheckMain; default this binary with __check
-	CheckMax   time.Duration  // how long a check may take; default 30 s
+	CheckMax   time.Duration  // how long a check may take, on a busy machine too; default 2 min
 	ChecksMax  int            // checks at once; default 2
 	ModuleMax  int            // bytes of an upload; default 16 MiB
 	UsesMax    int            // calls that one instance serves before a fresh one takes its place; default 100,000
@@ -58,7 +58,7 @@ func (o *Options) fill() error {
 		o.Check = []string{self, checkArg}
 	}
 	if o.CheckMax <= 0 {
-		o.CheckMax = 30 * time.Second
+		o.CheckMax = 2 * time.Minute
 	}
 	if len(o.Worker) == 0 {
 		o.Worker = []string{self, workerArg}

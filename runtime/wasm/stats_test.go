@@ -52,7 +52,7 @@ func TestEveryLimitIsCounted(t *testing.T) {
 		for m.Stats().Running < 1 {
 			time.Sleep(time.Millisecond)
 		}
-		short, stop := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		short, stop := context.WithTimeout(context.Background(), 2*time.Second) // long enough to be seen waiting
 		defer stop()
 		go func() {
 			_, err := m.Call(short, nil, "noop", Input{})

@@ -97,7 +97,7 @@ func fill(t *testing.T, m *Module, concurrency int) {
 	for range concurrency {
 		all.Go(func() { m.Call(ctx, env, "call", Input{}) })
 	}
-	for until := time.Now().Add(5 * time.Second); m.Stats().Running < concurrency; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(time.Minute); m.Stats().Running < concurrency; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Errorf("places are lost: %+v", m.Stats())
 			break

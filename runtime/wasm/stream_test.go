@@ -110,8 +110,8 @@ func (s *slow) Recv(ctx context.Context) ([]byte, error) {
 }
 
 func TestEachMessageRenewsTheTimeOfACall(t *testing.T) {
-	m := load(t, echoAll, weft.Limits{TimeoutMS: 500})
-	s := &slow{script{in: strings.Split("abcdefgh", "")}, 120 * time.Millisecond}
+	m := load(t, echoAll, weft.Limits{TimeoutMS: 2_000})
+	s := &slow{script{in: strings.Split("abcdefgh", "")}, 400 * time.Millisecond}
 	if _, err := m.Call(context.Background(), nil, "f", Input{Stream: s}); err != nil || len(s.told) != 9 {
 		t.Errorf("sent %q, %v", s.told, err)
 	}

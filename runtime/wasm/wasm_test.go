@@ -76,12 +76,15 @@ func open(t testing.TB, o Options) *Runtime {
 	if o.Worker == nil {
 		o.Worker = []string{checkArgs()[0], "__worker"}
 	}
+	if o.CheckMax == 0 {
+		o.CheckMax = 5 * time.Minute // its processor time is limited too, and that by no neighbour's
+	}
 	r, err := Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := r.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)

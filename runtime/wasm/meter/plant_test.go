@@ -28,7 +28,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	for _, p := range plants[:min(*plantsMax, len(plants))] {
 		t.Run(p.name, func(t *testing.T) {
 			list := plant.Overlay(t, p.file, p.text, p.bug)
-			out, err := exec.Command("go", "test", "-count=1", "-timeout", "5m", "-failfast", "-overlay", list, "-run", "OfChance", "-v", ".").CombinedOutput()
+			out, err := exec.Command("go", "test", "-count=1", "-timeout", "20m", "-failfast", "-overlay", list, "-run", "OfChance", "-v", ".").CombinedOutput()
 			if err == nil || !strings.Contains(string(out), ": seed ") {
 				t.Errorf("it was not found: %v\n%s", err, out)
 			}
