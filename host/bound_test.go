@@ -244,7 +244,7 @@ func TestARunOutlastsItsCallAndIsFoundAgain(t *testing.T) {
 		}
 		return res, text(t, res)
 	}
-	late, answer := call(t.Context(), "Connect-Timeout-Ms", "50")
+	late, answer := call(t.Context(), "Connect-Timeout-Ms", "2000")
 	if late.StatusCode != http.StatusGatewayTimeout || !strings.Contains(answer, "has not ended in time; it goes on") {
 		t.Fatalf("%d %s", late.StatusCode, answer)
 	}

@@ -282,7 +282,7 @@ func TestHostileSchemasCostWhatTheyAreLong(t *testing.T) {
 		}
 		t.Logf("%.40s after %v", text, time.Since(began))
 	}
-	if took := time.Since(began); took > 20*time.Second { // a square of it is minutes
+	if took := time.Since(began); took > time.Minute { // a square of it is minutes
 		t.Errorf("it took %v", took)
 	}
 }
