@@ -128,7 +128,7 @@ func (i *instance) reset() bool {
 	if image == nil || i.changed() || i.size() != image.size && !i.shrink(image.size) {
 		return false
 	}
-	if image.size > 0 && unix.Madvise(i.memory.space[:image.size], unix.MADV_DONTNEED) != nil {
+	if image.size > 0 && advise(i.memory.space[:image.size], unix.MADV_DONTNEED) != nil {
 		return false
 	}
 	for n, g := range i.numbers {
@@ -142,7 +142,7 @@ func (i *instance) reset() bool {
 // field of its own, and then grows by that page.
 func (i *instance) shrink(size int) bool {
 	l := i.memory
-	if size == 0 || unix.Madvise(l.space[size:l.size], unix.MADV_DONTNEED) != nil { // the next to grow finds zeros there
+	if size == 0 || advise(l.space[size:l.size], unix.MADV_DONTNEED) != nil { // the next to grow finds zeros there
 		return false
 	}
 	more := l.taken - int64(size)
@@ -163,7 +163,7 @@ func (i *instance) wake() {
 	}
 	memory := i.memory.space[:image.size]
 	if image.size > lazyMax {
-		_ = unix.Madvise(memory[lazyMax:], unix.MADV_POPULATE_WRITE)
+		_ = advise(memory[lazyMax:], unix.MADV_POPULATE_WRITE)
 	}
 	for _, at := range image.seeds {
 		reseed(memory[at:])

@@ -3,6 +3,7 @@ package wasm
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/tetratelabs/wazero/experimental"
@@ -77,7 +78,7 @@ type linear struct {
 
 // Reallocate is the memory at its new size, nil when it may not be that large.
 // What is above lazyMax is made here, where the goroutine can be stopped: were
-// it left to the guest's first touch, one instruction that fills it all would
+// it left to the guest's first touch, a slice of fuel that touches it all would
 // hold up the whole process until the kernel has found the pages.
 func (l *linear) Reallocate(size uint64) []byte {
 	if size > uint64(len(l.space)) {
@@ -98,10 +99,22 @@ func (l *linear) Reallocate(size uint64) []byte {
 	}
 	l.born, l.size, l.i.turn = true, int(size), 0
 	if from := max(l.ready, lazyMax); int(size) > from {
-		_ = unix.Madvise(l.space[from:size], unix.MADV_POPULATE_WRITE) // a kernel before 5.14 cannot, and the guest pays on touch
+		_ = advise(l.space[from:size], unix.MADV_POPULATE_WRITE) // a kernel before 5.14 cannot, and the guest pays on touch
 		l.ready = int(size)
 	}
 	return l.space[:size]
+}
+
+// advise has the kernel make memory or take it away, and no more than lazyMax at once: while
+// it is at that it maps nothing else in this process, and the collector of garbage, for
+// whom everybody waits, may want some.
+func advise(space []byte, advice int) error {
+	for step := range slices.Chunk(space, lazyMax) {
+		if err := unix.Madvise(step, advice); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // view is n bytes of it, if the guest has them.
@@ -117,6 +130,7 @@ func (l *linear) Free() {
 	l.i.m.bytes.Add(-l.taken)
 	l.taken = 0
 	if l.space != nil {
+		_ = advise(l.space[:l.size], unix.MADV_DONTNEED)
 		_ = unix.Munmap(l.space) // ours, whole and once: cannot fail
 		l.space = nil
 	}
