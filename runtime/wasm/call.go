@@ -210,19 +210,22 @@ func (c *call) charge(fuel int64) {
 // its calls are nested too deep. A call begins with what the last one of its instance has
 // left of a slice, for to set the fuel anew takes as long as a call that does nothing. So
 // of the slice that ends first no more is its own for sure than what it is overdrawn by.
+// It is also called between two pieces of a long range of memory: that is paid, more than
+// a slice, and a piece may take ms.
 func tick(ctx context.Context, _ api.Module, _ []uint64) {
 	c := callOf(ctx)
 	fuel, depth := c.i.fuel, c.i.depth
 	if int64(depth.Get()) < 0 {
 		tooDeep(c.i.m.words)
 	}
-	used := -int64(fuel.Get())
+	left := int64(fuel.Get())
+	used := -left
 	if c.ticked {
 		used += slice
 	}
 	c.ticked = true
 	c.spend(used)
-	if c.spent-c.seen >= lookAfter || c.spent > c.i.m.limits.Fuel {
+	if left >= 0 || c.spent-c.seen >= lookAfter || c.spent > c.i.m.limits.Fuel {
 		c.look()
 	}
 	c.nest()

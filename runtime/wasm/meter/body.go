@@ -41,15 +41,24 @@ const (
 	opCall        = 0x10
 	opIndirect    = 0x11
 	opLocalGet    = 0x20
+	opLocalSet    = 0x21
 	opLocalTee    = 0x22
 	opGlobalGet   = 0x23
 	opGlobalSet   = 0x24
+	opMemorySize  = 0x3f
 	opMemoryGrow  = 0x40
+	opI32Const    = 0x41
 	opI64Const    = 0x42
+	opI32GtU      = 0x4b
+	opI32LeU      = 0x4d
+	opI64GtU      = 0x56
 	opI64GeS      = 0x59
+	opI32Add      = 0x6a
+	opI32Sub      = 0x6b
 	opI64Add      = 0x7c
 	opI64Sub      = 0x7d
 	opI64Or       = 0x84
+	opI64Shl      = 0x86
 	opI64ShrU     = 0x88
 	opI64ExtendU  = 0xad
 	opRefFunc     = 0xd2
@@ -373,11 +382,11 @@ func (b *body) plain(op byte) {
 	case op >= 0x28 && op <= 0x3e: // loads and stores
 		r.u32()
 		r.u32()
-	case op == 0x3f: // memory.size
+	case op == opMemorySize:
 		r.byte()
 	case op == opMemoryGrow:
 		r.byte()
-	case op == 0x41: // constants
+	case op == opI32Const:
 		r.skip(5)
 	case op == opI64Const:
 		r.skip(10)
@@ -408,13 +417,22 @@ func (b *body) bulk() {
 	}
 	switch op {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // truncations
-	case 8, 10: // memory.init, memory.copy
+	case memoryInit:
+		segment := r.u32()
+		r.u32()
+		b.chargeSize(3)
+		if b.m.segment(segment) > b.m.Piece {
+			b.inPieces(pieces{memoryInit, segment})
+		}
+	case memoryCopy:
 		r.u32()
 		r.u32()
 		b.chargeSize(3)
-	case 11: // memory.fill
+		b.inPieces(pieces{op: memoryCopy})
+	case memoryFill:
 		r.u32()
 		b.chargeSize(3)
+		b.inPieces(pieces{op: memoryFill})
 	case 12, 14: // table.init, table.copy
 		r.u32()
 		r.u32()

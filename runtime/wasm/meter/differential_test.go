@@ -27,15 +27,17 @@ var (
 const (
 	callFuel  = 300_000
 	callDepth = 8_000 // below what the engine itself stops at
+	callPiece = 8     // so that what modules of chance do to memory is done in pieces
 )
 
 var errCut = errors.New("cut")
 
 // bench runs a module and its metered form side by side.
 type bench struct {
-	engine wazero.Runtime
-	notes  []uint32 // what the module told the host
-	ticks  int      // that are left
+	engine  wazero.Runtime
+	notes   []uint32 // what the module told the host
+	ticks   int      // that are left
+	between int      // ticks between pieces so far
 }
 
 func newBench(t testing.TB, config wazero.RuntimeConfig) *bench {
@@ -49,10 +51,15 @@ func newBench(t testing.TB, config wazero.RuntimeConfig) *bench {
 		s[0] = uint64(3*x + 1)
 	}
 	tick := func(_ context.Context, m api.Module, _ []uint64) {
-		if b.ticks--; b.ticks < 0 || int64(m.ExportedGlobal(DepthExport).Get()) < 0 {
+		fuel, depth := m.ExportedGlobal(FuelExport).(api.MutableGlobal), m.ExportedGlobal(DepthExport)
+		if int64(fuel.Get()) >= 0 && int64(depth.Get()) >= 0 {
+			b.between++
+			return
+		}
+		if b.ticks--; b.ticks < 0 || int64(depth.Get()) < 0 {
 			panic(errCut)
 		}
-		m.ExportedGlobal(FuelExport).(api.MutableGlobal).Set(callFuel)
+		fuel.Set(callFuel)
 	}
 	for module, f := range map[string]struct {
 		name string
@@ -215,7 +222,7 @@ type tally struct{ compared, cut, invalid, refused int }
 
 // compare runs a module and its metered form, and says how they differ.
 func (t *tally) compare(b *bench, wasm []byte, seed uint64) string {
-	metered, _, err := Rewrite(wasm, Options{Imports: map[string]Signature{"env." + noteName: noteType}})
+	metered, _, err := Rewrite(wasm, Options{Imports: map[string]Signature{"env." + noteName: noteType}, Piece: callPiece})
 	if err != nil {
 		t.refused++
 		return ""
@@ -265,7 +272,11 @@ func TestMeteredModulesOfChanceDoWhatTheyDid(t *testing.T) {
 			t.Fatalf("seed %d: %s", seed, difference) // what comes next may not end
 		}
 	}
-	t.Logf("modules: %+v, mutants: %+v", whole, mutants)
+	between := benches[0].between + benches[1].between
+	t.Logf("modules: %+v, mutants: %+v, with %d ticks between pieces of memory", whole, mutants, between)
+	if between < enough/4 {
+		t.Error("too little memory was worked on in pieces")
+	}
 	if whole.cut > whole.compared/5 {
 		t.Error("too many modules do not end: they show nothing")
 	}

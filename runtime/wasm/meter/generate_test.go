@@ -330,6 +330,31 @@ func (g *generator) address() {
 	}
 }
 
+// beginning pushes the address of a range, now and then near the end of memory.
+func (g *generator) beginning() {
+	if !g.one(4) {
+		g.address()
+		return
+	}
+	g.emit(opMemorySize, 0)
+	g.i32(16)
+	g.emit(0x74) // shl
+	g.i32(g.IntN(32))
+	g.emit(opI32Sub)
+}
+
+// both pushes the addresses of two ranges, which often overlap: then they are in the
+// data at the start of memory.
+func (g *generator) both() {
+	near := g.one(2)
+	for range 2 {
+		if g.beginning(); near {
+			g.i32(0x1f)
+			g.emit(0x71)
+		}
+	}
+}
+
 // index pushes one that is mostly in the table.
 func (g *generator) index() {
 	g.value(i32Type)
@@ -473,17 +498,16 @@ func (g *generator) bulk() {
 	size := func() { g.i32(g.IntN(24)) }
 	switch g.IntN(8) {
 	case 0:
-		g.address()
+		g.beginning()
 		g.value(i32Type)
 		size()
 		g.emit(0xfc, 11, 0)
 	case 1:
-		g.address()
-		g.address()
+		g.both()
 		size()
 		g.emit(0xfc, 10, 0, 0)
 	case 2:
-		g.address()
+		g.beginning()
 		g.i32(g.IntN(dataSize))
 		size()
 		g.emit(0xfc, 8, 1, 0)

@@ -7,6 +7,7 @@
 // below zero it calls the host, which looks at the clock and refuels. So all that
 // is executed is paid: a path forward is part of what the entry paid, and a branch
 // back pays again for what lies between.
+// A long range of memory is worked on in pieces, with a call of the host between them.
 // Functions that call others also take their frame from a second global and
 // give it back at their end, so that recursion is bounded. A guest cannot name
 // what is added: every index of its own is checked against the counts of the
@@ -33,7 +34,7 @@ const (
 	NoExport    = "weft:no"    // mutable i64; how often a table was not allowed to grow
 	StartExport = "weft:start" // () -> (), where the module has a start function: the host calls it, so that it has the stack in its hands
 	TickModule  = "weft/rt"
-	TickName    = "tick" // () -> (), called when one of them is below zero
+	TickName    = "tick" // () -> (), called when fuel or depth is below zero, and between the pieces of a long range of memory
 	reserved    = "weft:"
 )
 
@@ -93,6 +94,7 @@ func (l *Limits) fill() {
 type Options struct {
 	Limits  Limits
 	Imports map[string]Signature // what may be imported, as module.name
+	Piece   int                  // bytes of memory that one instruction works on between two ticks, at most 1 GiB; default 256 KiB
 }
 
 // Signature is the type of a function: one byte a value type, as in the binary format.
@@ -142,6 +144,9 @@ var header = []byte("\x00asm\x01\x00\x00\x00")
 // of functions and other custom sections are dropped: their indices would be wrong.
 func Rewrite(module []byte, o Options) (out []byte, info Info, err error) {
 	o.Limits.fill()
+	if o.Piece = min(o.Piece, 1<<30); o.Piece <= 0 {
+		o.Piece = pieceMax
+	}
 	m := &rewriter{Options: o, limits: o.Limits, info: Info{Customs: map[string][]byte{}}, inside: -1}
 	defer func() {
 		switch r := recover().(type) {
@@ -158,11 +163,22 @@ func Rewrite(module []byte, o Options) (out []byte, info Info, err error) {
 		malformed("it does not begin as a WebAssembly 1.0 core module does")
 	}
 	out = append(make([]byte, 0, len(module)+len(module)/2), header...)
-	for _, s := range m.sections(module) {
-		out = appendSection(out, s.id, m.section(s))
+	sections := m.sections(module)
+	for _, code := range []bool{false, true} { // that last: it has to do with all the others
+		for i, s := range sections {
+			if (s.id == codeSection) == code {
+				sections[i].body = m.section(s)
+			}
+		}
 	}
 	if len(m.functions)-m.imported != m.bodies {
 		malformed("it declares %d functions and has the code of %d", len(m.functions)-m.imported, m.bodies)
+	}
+	for _, s := range sections {
+		if s.id == functionSection {
+			s.body = m.declarations()
+		}
+		out = appendSection(out, s.id, s.body)
 	}
 	return out, m.info, nil
 }
@@ -240,6 +256,9 @@ type rewriter struct {
 	functions  []uint32 // type of each, imports first
 	imported   int      // how many of functions
 	tickType   uint32
+	pieceType  uint32
+	pieces     []pieces // functions that are added
+	segments   []uint32 // bytes of each data segment
 	globals    int
 	mutable    []uint32 // those globals that are, and hold numbers
 	others     []bool   // of each global: it is mutable and holds something else
@@ -352,8 +371,10 @@ func (m *rewriter) typeSection(r *reader) []byte {
 			types = append(appendU32(append(types, 0x60, 0), uint32(len(t.Results))), t.Results...)
 		}
 	}
-	m.tickType = added
-	return append(append(appendU32(nil, added+1), types...), 0x60, 0, 0)
+	m.tickType, m.pieceType = added, added+1
+	types = append(types, 0x60, 0, 0)
+	types = append(types, 0x60, 3, i32Type, i32Type, i32Type, 3, i32Type, i32Type, i32Type)
+	return append(appendU32(nil, added+2), types...)
 }
 
 func (m *rewriter) importSection(r *reader) []byte {
@@ -393,6 +414,20 @@ func (m *rewriter) functionSection(r *reader) []byte {
 		m.functions = append(m.functions, within("type", r.u32(), len(m.types)))
 	}
 	return r.b
+}
+
+// declarations is the section of functions with those that are added, once the code has
+// been walked.
+func (m *rewriter) declarations() []byte {
+	own := m.functions[m.imported:]
+	w := appendU32(nil, uint32(len(own)+len(m.pieces)))
+	for _, t := range own {
+		w = appendU32(w, t)
+	}
+	for range m.pieces {
+		w = appendU32(w, m.pieceType)
+	}
+	return w
 }
 
 // function is the new index of a function: tick comes after the imported ones.
@@ -608,7 +643,7 @@ func (m *rewriter) codeSection(r *reader) []byte {
 		malformed("it declares %d functions and has the code of %d", len(m.functions)-m.imported, n)
 	}
 	m.code = &body{m: m}
-	w := appendU32(make([]byte, 0, len(r.b)*2), n)
+	w := make([]byte, 0, len(r.b)*2)
 	for range n {
 		m.inside = m.imported + m.bodies
 		size := r.count("bytes of code", m.limits.FunctionBytes)
@@ -617,11 +652,15 @@ func (m *rewriter) codeSection(r *reader) []byte {
 		m.bodies++
 	}
 	m.inside = -1
-	return w
+	for _, p := range m.pieces {
+		code := p.code(m)
+		w = append(appendU32(w, uint32(len(code))), code...)
+	}
+	return slices.Insert(w, 0, appendU32(nil, n+uint32(len(m.pieces)))...)
 }
 
 // dataSection only checks: it holds no index that moves, but its sizes must
-// not be lies, for a decoder may believe them.
+// not be lies, for a decoder may believe them. The code asks for them.
 func (m *rewriter) dataSection(r *reader) []byte {
 	for range r.count("data segments", m.limits.Segments) {
 		flags := r.u32()
@@ -634,7 +673,15 @@ func (m *rewriter) dataSection(r *reader) []byte {
 		if flags != 1 {
 			m.constant(r, nil)
 		}
-		r.take(r.u32())
+		m.segments = append(m.segments, uint32(len(r.take(r.u32()))))
 	}
 	return r.b
+}
+
+// segment is how many bytes a data segment has; 0 where there is none.
+func (m *rewriter) segment(i uint32) int {
+	if int(i) >= len(m.segments) {
+		return 0
+	}
+	return int(m.segments[i])
 }

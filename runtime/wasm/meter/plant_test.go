@@ -11,7 +11,7 @@ import (
 
 var plantsMax = flag.Int("plants", 1, "planted bugs that TestPlantedBugsAreFound tries")
 
-// plants are bugs: in body.go or meter.go, one text in the place of another.
+// plants are bugs: one text in the place of another.
 var plants = []struct{ name, file, text, bug string }{
 	{"a return leaves one block too few", "body.go", "b.op(opBr, uint32(len(b.frames)-1))", "b.op(opBr, uint32(max(0, len(b.frames)-2)))"},
 	{"sizes are kept in a local of the guest", "body.go", "return uint32(b.locals) + 2 }", "return uint32(max(0, b.locals-1)) }"},
@@ -20,6 +20,8 @@ var plants = []struct{ name, file, text, bug string }{
 	{"elements of a segment do not move", "meter.go", "w = appendU32(w, m.function(r.u32()))\n\t\t\t}", "w = appendU32(w, r.u32())\n\t\t\t}"},
 	{"a turn of a loop is paid to the half", "body.go", "return b.path - to.before", "return (b.path - to.before + 1) / 2"},
 	{"a table may not grow to its limit", "meter.go", "most = min(most, r.u32())", "most = min(most, r.u32()-1)"},
+	{"the pieces of a copy begin at the wrong end", "pieces.go", "opLocalGet, pieceFrom, opI32GtU, opIf", "opLocalGet, pieceFrom, opI32LeU, opIf"},
+	{"a range that ends outside of memory is begun", "pieces.go", "b.leaveOutside(pieceTo, b.memoryBytes)\n\tswitch", "switch"},
 }
 
 // TestPlantedBugsAreFound builds this package again with a bug in the rewriting,

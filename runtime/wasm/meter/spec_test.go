@@ -64,7 +64,8 @@ func (v specValue) bits() []uint64 {
 }
 
 // TestTheCoreTestSuiteSeesNoDifference runs the scripts of the suite for
-// WebAssembly 2.0 on its modules and on their metered forms. That the modules
+// WebAssembly 2.0 on its modules and on their metered forms, which work on memory in pieces
+// of 3 bytes. That the modules
 // themselves do as the suite demands is shown by wazero's own tests; here each
 // answer, each trap and each refusal must be the same for both.
 func TestTheCoreTestSuiteSeesNoDifference(t *testing.T) {
@@ -171,7 +172,7 @@ func (s *spec) module(at string, was, is *stage, name, as string, wasm []byte) {
 			all[module+"."+name] = Signature{f.ParamTypes(), f.ResultTypes()}
 		}
 	}
-	metered, _, refusal := Rewrite(wasm, Options{Imports: all})
+	metered, _, refusal := Rewrite(wasm, Options{Imports: all, Piece: 3})
 	if refusal != nil { // then it is on neither side, for it may change what others see
 		was.instantiate(name, as, nil)
 		is.instantiate(name, as, nil)
