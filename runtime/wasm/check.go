@@ -3,8 +3,6 @@ package wasm
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,7 +27,8 @@ const (
 	checkMemoryMax = 2 << 30          // bytes of address space
 	checkHeapMax   = 1 << 30          // bytes from where on its garbage collector works hard
 	checkCPUMax    = 20 * time.Second // of processor time; 14 MiB of Go take half of it
-	checkReportMax = 4 << 20          // bytes of its report
+	checkFileMax   = 512 << 20        // bytes of one file, such as of compiled code
+	checkSaysMax   = 4 << 20          // bytes of its verdict
 	checkStderrMax = 64 << 10
 )
 
@@ -60,28 +59,48 @@ func (r *Runtime) check(ctx context.Context, wasm []byte) (Report, error) {
 	case <-ctx.Done():
 		return Report{}, &weft.Error{Code: weft.CodeOf(ctx.Err()), Op: "wasm.Runtime.Check", Err: fmt.Errorf("waiting for other uploads to be checked: %w", ctx.Err())}
 	}
-	if err := r.boundCache(); err != nil {
+	cell, err := newCell(r.opts.CacheDir)
+	if err != nil {
 		return Report{}, err
 	}
+	defer func() {
+		if err := cell.remove(); err != nil {
+			r.opts.Log.Warn("what was left of a check of an upload cannot be removed", "error", err)
+		}
+	}()
 	within, cancel := context.WithTimeout(ctx, r.opts.CheckMax)
 	defer cancel()
-	cmd := exec.CommandContext(within, r.opts.Check[0], append(slices.Clone(r.opts.Check[1:]), r.opts.CacheDir)...)
-	out, stderr := &bounded{max: checkReportMax}, &bounded{max: checkStderrMax}
+	cmd := exec.CommandContext(within, r.opts.Check[0], append(slices.Clone(r.opts.Check[1:]), r.codeDir, cell.path)...)
+	out, stderr := &bounded{max: checkSaysMax}, &bounded{max: checkStderrMax}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(wasm), out, stderr
 	// It needs nothing of ours, secrets least of all. A build with the race
 	// detector would sleep for a second at its end.
 	cmd.Env = []string{"GOTRACEBACK=none", "GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"}
 	cmd.WaitDelay = time.Second
-	landlock, err := r.runLocked(cmd)
+	landlock, err := r.runLocked(cmd, cell)
 	var a verdict
-	if json.Unmarshal(out.b, &a) == nil && (a.Report != nil || a.Error != "") {
-		r.noteLocks(&r.checkLocks, "checks of uploads", a.Seccomp, landlock)
-		if a.Report == nil {
-			return Report{}, &weft.Error{Code: a.Code, Op: "wasm.CheckMain", Err: errors.New(a.Error), Hint: a.Hint}
-		}
-		return *a.Report, nil
+	if json.Unmarshal(out.b, &a) != nil || a.Error == "" && (!a.Valid || err != nil) {
+		return Report{}, r.deathOf(ctx, within, cmd, err, string(stderr.b))
 	}
-	return Report{}, r.deathOf(ctx, within, cmd, err, string(stderr.b))
+	r.noteLocks(&r.checkLocks, "checks of uploads", a.Seccomp, landlock)
+	if a.Error != "" {
+		return Report{}, &weft.Error{Code: a.Code, Op: "wasm.CheckMain", Err: errors.New(a.Error), Hint: a.Hint}
+	}
+	return r.accept(wasm, cell)
+}
+
+// accept believes of a check that the module is valid, and nothing more: what the module is,
+// and which code is its own, is found out here.
+func (r *Runtime) accept(wasm []byte, c *cell) (Report, error) {
+	metered, info, err := meter.Rewrite(wasm, meterOptions())
+	if err != nil {
+		return Report{}, err
+	}
+	report, err := reportOf(wasm, info)
+	if err != nil {
+		return Report{}, err
+	}
+	return report, r.keep(c, metered)
 }
 
 // deathOf says how a child ended that left no verdict.
@@ -121,29 +140,29 @@ func (b *bounded) Write(p []byte) (int, error) {
 
 // verdict is what the child writes.
 type verdict struct {
-	Report *Report   `json:"report,omitempty"`
-	Code   weft.Code `json:"code,omitempty"`
-	Error  string    `json:"error,omitempty"`
-	Hint   string    `json:"hint,omitempty"`
+	Valid bool      `json:"valid,omitempty"`
+	Code  weft.Code `json:"code,omitempty"`
+	Error string    `json:"error,omitempty"`
+	Hint  string    `json:"hint,omitempty"`
 
 	Seccomp bool `json:"seccomp,omitempty"` // the child could filter its system calls
 }
 
 // CheckMain is the child: it limits and locks itself, reads a module from standard
-// input, compiles it into the cache whose folder is its last argument, writes
-// its verdict to standard output and exits.
+// input, compiles it into the folder that is its last argument, writes its verdict to
+// standard output and exits. The argument before is where compiled code is kept: what is
+// there is not compiled again.
 func CheckMain() {
 	var v verdict
-	var report Report
 	seccomp, err := lockCheck()
 	if err == nil {
-		report, err = checkSelf(os.Args[len(os.Args)-1])
+		err = checkSelf(os.Args[len(os.Args)-2], os.Args[len(os.Args)-1])
 	}
 	v.Seccomp = seccomp
 	var refused *weft.Error
 	switch {
 	case err == nil:
-		v.Report = &report
+		v.Valid = true
 	case errors.As(err, &refused):
 		v.Code, v.Error, v.Hint = refused.Code, refused.Err.Error(), refused.Hint
 	default:
@@ -155,74 +174,42 @@ func CheckMain() {
 	os.Exit(0)
 }
 
-func checkSelf(cacheDir string) (Report, error) {
+func checkSelf(codeDir, folder string) error {
 	wasm, err := io.ReadAll(os.Stdin)
 	if err != nil {
-		return Report{}, weft.Errorf(weft.Internal, "wasm.CheckMain", "read the module: %w", err)
+		return weft.Errorf(weft.Internal, "wasm.CheckMain", "read the module: %w", err)
 	}
 	metered, info, err := meter.Rewrite(wasm, meterOptions())
 	if err != nil {
-		return Report{}, err
+		return err
 	}
-	report, err := reportOf(wasm, info)
-	if err != nil {
-		return Report{}, err
+	if _, err := reportOf(wasm, info); err != nil {
+		return err
+	}
+	// It may be seen that a file is there, but not what is in it.
+	if _, err := os.Lstat(filepath.Join(codeDir, entryOf(metered))); err == nil {
+		return nil
 	}
 	ctx := context.Background()
-	engine, _, err := newEngine(ctx, cacheDir)
+	engine, _, err := newEngine(ctx, folder)
 	if err != nil {
-		return Report{}, err
+		return err
 	}
-	_, err = engine.CompileModule(ctx, metered)
-	if spoilt(err) {
-		if err := clearCache(cacheDir); err != nil {
-			return Report{}, err
-		}
-		_, err = engine.CompileModule(ctx, metered)
-	}
-	if err != nil {
+	if _, err := engine.CompileModule(ctx, metered); err != nil {
 		// The engine counts functions, and the upload has one less.
 		if _, own := engine.CompileModule(ctx, wasm); own != nil {
 			err = own
 		}
-		return Report{}, weft.Errorf(weft.InvalidArgument, "wasm.CheckMain", "the module is not valid: %w", err)
-	}
-	return report, mark(cacheDir, metered)
-}
-
-// markOf is the file that says that a child has compiled this metered module
-// into the cache. It is another one for each version of the engine, as the
-// compiled code is.
-func markOf(cacheDir string, metered []byte) string {
-	h := sha256.New()
-	h.Write(metered)
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, d := range info.Deps {
-			if d.Path == "github.com/tetratelabs/wazero" {
-				io.WriteString(h, d.Version)
-			}
-		}
-	}
-	return filepath.Join(cacheDir, checkedDir, hex.EncodeToString(h.Sum(nil)))
-}
-
-func mark(cacheDir string, metered []byte) error {
-	file := markOf(cacheDir, metered)
-	err := os.MkdirAll(filepath.Dir(file), 0o700)
-	if err == nil {
-		err = os.WriteFile(file, nil, 0o600)
-	}
-	if err != nil {
-		return weft.Errorf(weft.Unavailable, "wasm.CheckMain", "note what was compiled: %w", err)
+		return weft.Errorf(weft.InvalidArgument, "wasm.CheckMain", "the module is not valid: %w", err)
 	}
 	return nil
 }
 
 // limitSelf bounds this process. What it compiles must be written to the
-// cache, so files are bounded by their size.
+// folder of the check, so files are bounded by their size.
 func limitSelf() error {
 	debug.SetMemoryLimit(checkHeapMax)
-	for resource, max := range map[int]uint64{unix.RLIMIT_AS: checkMemoryMax, unix.RLIMIT_CPU: uint64(checkCPUMax.Seconds()), unix.RLIMIT_FSIZE: checkHeapMax, unix.RLIMIT_CORE: 0} {
+	for resource, max := range map[int]uint64{unix.RLIMIT_AS: checkMemoryMax, unix.RLIMIT_CPU: uint64(checkCPUMax.Seconds()), unix.RLIMIT_FSIZE: checkFileMax, unix.RLIMIT_CORE: 0} {
 		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: max, Max: max}); err != nil {
 			return weft.Errorf(weft.Internal, "wasm.CheckMain", "limit the check: %w", err)
 		}

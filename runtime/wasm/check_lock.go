@@ -1,7 +1,6 @@
 package wasm
 
 import (
-	"os"
 	"os/exec"
 	"syscall"
 
@@ -9,12 +8,9 @@ import (
 )
 
 // runLocked runs the child that checks, kept from all files but those it is loaded from and
-// the cache. It is the version of landlock that does it.
-func (r *Runtime) runLocked(cmd *exec.Cmd) (landlock int, err error) {
-	if err := os.MkdirAll(r.opts.CacheDir, 0o700); err != nil {
-		return 0, err
-	}
-	n, err := newNest(r.opts.CacheDir, writeRights, cmd.Path)
+// what it makes in its cell. It is the version of landlock that does it.
+func (r *Runtime) runLocked(cmd *exec.Cmd, c *cell) (landlock int, err error) {
+	n, err := newNest(c.code.Name(), writeRights, cmd.Path)
 	if err != nil {
 		return 0, err
 	}
@@ -29,8 +25,8 @@ func (r *Runtime) runLocked(cmd *exec.Cmd) (landlock int, err error) {
 // checkCalls are the system calls by which the child keeps what it has compiled, and those
 // by which the engine makes memory executable for it.
 var checkCalls = []uint32{
-	unix.SYS_OPENAT, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_LSEEK, unix.SYS_FCNTL, unix.SYS_GETDENTS64,
-	unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_FSYNC,
+	unix.SYS_OPENAT, unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_LSEEK, unix.SYS_FCNTL,
+	unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_FSYNC,
 	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EVENTFD2,
 	unix.SYS_MMAP, unix.SYS_MPROTECT,
 }

@@ -271,22 +271,31 @@ func TestACacheThatCannotBeReadIsMadeAnew(t *testing.T) {
 
 func TestACacheOverItsLimitIsMadeAnew(t *testing.T) {
 	dir := t.TempDir()
-	r := open(t, Options{CacheDir: dir, CacheMax: 20_000})
-	check := func(n byte) {
-		t.Helper()
-		if _, err := r.Check(context.Background(), program(code(0x41, n))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	check(1)
-	check(2)
 	other := filepath.Join(dir, "wazero-of-yesterday")
 	if err := errors.Join(os.Mkdir(other, 0o700), os.WriteFile(filepath.Join(other, "large"), make([]byte, 30_000), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	check(3)
-	files, _ := filepath.Glob(filepath.Join(dir, "wazero-*", "*"))
-	if len(files) != 1 {
-		t.Errorf("%q are there, and the last one's is to be alone", files)
+	r := open(t, Options{CacheDir: dir, CacheMax: 31_000})
+	check := func(n byte) int {
+		t.Helper()
+		wasm := program(code(0x41, n))
+		if _, err := r.Check(context.Background(), wasm); err != nil {
+			t.Fatal(err)
+		}
+		if !r.has(meteredOf(t, wasm)) {
+			t.Errorf("module %d is not in the cache", n)
+		}
+		return len(filesIn(t, dir))
+	}
+	if n := check(1); n != 2 {
+		t.Errorf("%d files are there, and the limit is not reached", n)
+	}
+	for n := byte(2); check(n) != 1; n++ {
+		if n > 40 {
+			t.Fatal("it is never made anew")
+		}
+	}
+	if n := check(50); n != 2 {
+		t.Errorf("%d files are there after it was made anew", n)
 	}
 }

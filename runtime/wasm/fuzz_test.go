@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/weftrun/weft"
-	"github.com/weftrun/weft/runtime/wasm/meter"
 )
 
 // FuzzManifest: what is taken can be written and taken again, and is then the
@@ -70,10 +69,7 @@ func FuzzABI(f *testing.F) {
 	r := open(f, Options{Log: slog.New(broken), Limits: weft.Limits{Fuel: 50_000_000, MemoryMiB: 4}})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		wasm := caller(data[:min(len(data), 4096)])
-		if metered, _, err := meter.Rewrite(wasm, meterOptions()); err != nil || mark(r.opts.CacheDir, metered) != nil { // it needs no child
-			t.Fatal(err)
-		}
-		m, err := r.Load(context.Background(), t.Name(), bytesOf(wasm), Terms{Isolation: isolation})
+		m, err := r.compile(r.key(t.Name(), Terms{Isolation: isolation}), wasm, meterOptions(), true) // it needs no child
 		if err != nil {
 			t.Fatal(err)
 		}

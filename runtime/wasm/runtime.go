@@ -101,6 +101,11 @@ type Runtime struct {
 	locks   sync.Once  // to say once what workers are locked down with
 
 	checkLocks sync.Once // the same of checks
+
+	codeDir string // where the engine keeps compiled code, in the folder of the cache
+	keeping sync.Mutex
+	kept    int64 // bytes in the cache; guarded by keeping
+	counted bool  // guarded by keeping
 }
 
 // Terms are how the calls of a module run. The zero value of each field means its
@@ -135,7 +140,15 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	r := &Runtime{opts: o, engine: engine, cache: cache, checks: make(chan struct{}, o.ChecksMax), modules: map[loadKey]*loading{}}
 	r.memory.max = o.MemoryMax
-	return r, nil
+	if err := sweepCells(o.CacheDir, o.Log); err != nil {
+		return nil, weft.Errorf(weft.Unavailable, "wasm.Open", "clean the folder for compiled modules: %w", err)
+	}
+	c, err := newCell(o.CacheDir)
+	if err != nil {
+		return nil, err
+	}
+	r.codeDir = filepath.Join(o.CacheDir, filepath.Base(c.code.Name()))
+	return r, c.remove()
 }
 
 // newEngine is the same in the host and in the child that checks, so that
@@ -289,12 +302,9 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options, own bool) (
 	}
 	// What a child had to be limited for must not be compiled here, should the
 	// cache be gone or the engine be a new one.
-	if _, err := os.Stat(markOf(r.opts.CacheDir, metered)); err != nil && !own {
+	if !own && !r.has(metered) {
 		if _, err := r.check(context.Background(), wasm); err != nil {
 			return nil, err
-		}
-		if _, err := os.Stat(markOf(r.opts.CacheDir, metered)); err != nil {
-			return nil, weft.Errorf(weft.Unavailable, op, "the child that checks uploads (%s) compiled something else than this host wants: is it another version?", r.opts.Check[0])
 		}
 	}
 	if key.Isolation == weft.Process {

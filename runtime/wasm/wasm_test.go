@@ -26,6 +26,11 @@ func TestMain(m *testing.M) {
 		case "__burglar-check":
 			afterLock = func() { burgle(filepath.Dir(os.Args[len(os.Args)-1])) }
 			CheckMain()
+		case "__planter": // leaves what is not its module's
+			afterLock = func() { plant(os.Args[3], os.Args[4], os.Args[2]) }
+			CheckMain()
+		case "__half":
+			half(os.Args[2], os.Args[3])
 		case "__barred": // the same before the filter of calls
 			burgle(os.Args[len(os.Args)-1])
 		case "__liar":
@@ -40,7 +45,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "panic: index out of range")
 			os.Exit(2)
 		case "__other": // version, which compiles something else, and has no filter
-			fmt.Println(`{"report":{}}`)
+			fmt.Println(`{"valid":true}`)
 			os.Exit(0)
 		case "__silent":
 			os.Exit(0)

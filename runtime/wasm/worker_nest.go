@@ -62,8 +62,8 @@ func (n *nest) close() {
 // Rights to files by the version of landlock that knows them.
 const (
 	readRights  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
-	writeRights = readRights | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE |
-		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE
+	writeRights = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE |
+		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE // of files alone
 	fileRights1 = 1<<13 - 1 // all of version 1: execute to make_sym
 	fileRights2 = fileRights1 | unix.LANDLOCK_ACCESS_FS_REFER
 	fileRights3 = fileRights2 | unix.LANDLOCK_ACCESS_FS_TRUNCATE
