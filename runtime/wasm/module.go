@@ -55,6 +55,8 @@ type Module struct {
 	closed  bool          // guarded by mu
 	closing chan struct{} // closed by Close
 	quiet   chan struct{} // closed when no call is left, after closing
+
+	thrown sync.WaitGroup // of idle instances that somebody closes; begun with mu locked, and not after closing
 }
 
 // Input is what a handler is called with.
@@ -343,15 +345,28 @@ func (r *Runtime) trim() (any bool) {
 		}
 		m.vacate()
 		m.mu.Lock()
-		idle := m.idle
-		m.idle = nil
+		throw := m.empty()
 		m.mu.Unlock()
-		for _, i := range idle {
-			any = true
-			m.drop(i)
-		}
+		any = throw() || any
 	}
 	return any
+}
+
+// empty takes all idle instances. throw closes them, without a lock, and reports whether
+// there was one; Close waits for that. It is called with mu locked.
+func (m *Module) empty() (throw func() bool) {
+	idle := m.idle
+	if m.idle = nil; len(idle) == 0 {
+		return func() bool { return false }
+	}
+	m.thrown.Add(1)
+	return func() bool {
+		defer m.thrown.Done()
+		for _, i := range idle {
+			m.drop(i)
+		}
+		return true
+	}
 }
 
 // seize is the resident, if it is at rest.
@@ -456,8 +471,7 @@ func (m *Module) Close(ctx context.Context) error {
 	if m.closed = true; first {
 		m.resting.Add(2) // for good
 	}
-	idle := m.idle
-	m.idle = nil
+	throw := m.empty()
 	if first && m.running == 0 {
 		close(m.quiet)
 	}
@@ -470,14 +484,13 @@ func (m *Module) Close(ctx context.Context) error {
 	if m.crew != nil {
 		m.crew.trim(true)
 	}
-	for _, i := range idle {
-		m.drop(i)
-	}
+	throw()
 	select {
 	case <-m.quiet:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	m.thrown.Wait()
 	if m.crew != nil {
 		return m.crew.close()
 	}

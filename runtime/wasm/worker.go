@@ -43,6 +43,8 @@ type crew struct {
 	mu     sync.Mutex
 	idle   []*worker // guarded by mu; the one used last is last
 	closed bool      // guarded by mu
+
+	ending sync.WaitGroup // of idle workers that somebody ends; begun with mu locked, and not when closed
 }
 
 // worker is one process.
@@ -176,6 +178,8 @@ func (c *crew) look(w *worker) {
 	restless, long := w.restless(), time.Since(w.rested) >= IdleMax
 	if restless || long {
 		c.idle = slices.Delete(c.idle, n, n+1)
+		c.ending.Add(1)
+		defer c.ending.Done()
 	} else {
 		w.rest.Reset(restLook)
 	}
@@ -213,6 +217,10 @@ func (c *crew) trim(forGood bool) bool {
 	c.mu.Lock()
 	idle := c.idle
 	c.idle, c.closed = nil, c.closed || forGood
+	if len(idle) > 0 {
+		c.ending.Add(1)
+		defer c.ending.Done()
+	}
 	c.mu.Unlock()
 	for _, w := range idle {
 		w.rest.Stop()
@@ -233,6 +241,7 @@ func (c *crew) resting() (n int) {
 
 // close forgets the module, when no worker is left.
 func (c *crew) close() error {
+	c.ending.Wait()
 	if err := c.code.Close(); !errors.Is(err, os.ErrClosed) {
 		return err
 	}
