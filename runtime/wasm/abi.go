@@ -227,6 +227,9 @@ func installWASI(ctx context.Context, engine wazero.Runtime) error {
 			fn(ctx, m, s)
 			c.look()
 		})
+		if name == "fd_write" { // which logs
+			guarded = returning(guarded)
+		}
 		host = host.NewFunctionBuilder().WithGoModuleFunction(guarded, f.ParamTypes(), f.ResultTypes()).Export(name)
 	}
 	_, err = host.Instantiate(ctx)
@@ -236,7 +239,7 @@ func installWASI(ctx context.Context, engine wazero.Runtime) error {
 // guarded charges for the call and counts it against its limit before it is
 // served.
 func (f hostFunc) guarded() api.GoModuleFunc {
-	return func(ctx context.Context, m api.Module, s []uint64) {
+	serve := func(ctx context.Context, m api.Module, s []uint64) {
 		c := callOf(ctx)
 		c.charge(costHostCall)
 		if f.reaches {
@@ -244,6 +247,45 @@ func (f hostFunc) guarded() api.GoModuleFunc {
 		}
 		f.fn(c, s)
 	}
+	if f.reaches || foreign[f.name] || strings.HasPrefix(f.name, "log") {
+		return returning(serve)
+	}
+	return serve
+}
+
+// foreign are the functions in which something of the caller's runs, beside those that
+// reach something through Env and those that log.
+var foreign = map[string]bool{"header_get": true, "recv": true, "send": true, "send_headers": true}
+
+// returning ends the call when something of the caller's does not return but ends the
+// goroutine, by runtime.Goexit: then nobody comes back to end it.
+func returning(serve api.GoModuleFunc) api.GoModuleFunc {
+	return func(ctx context.Context, m api.Module, s []uint64) {
+		returned := false
+		defer func() {
+			if returned {
+				return
+			}
+			if r := recover(); r != nil {
+				panic(r)
+			}
+			callOf(ctx).abandon()
+		}()
+		serve(ctx, m, s)
+		returned = true
+	}
+}
+
+// abandon ends a call whose goroutine ends. Who makes an instance, or drives one, does it
+// without.
+func (c *call) abandon() {
+	if c.starting || c.guest != nil {
+		return
+	}
+	i := c.i
+	i.broken = true
+	c.finish()
+	i.m.give(i)
 }
 
 // admit refuses a call to what lies behind Env when there were too many, or

@@ -52,15 +52,16 @@ type instance struct {
 
 // instantiate makes an instance; its start function and _initialize run
 // within the limits of a call.
-func (m *Module) instantiate(ctx context.Context, env Env) (_ *instance, err error) {
+func (m *Module) instantiate(ctx context.Context, env Env) (*instance, error) {
 	i := &instance{m: m, exports: make([]api.Function, len(m.handlers))}
 	c := &i.call
 	c.i = i
 	c.begin(ctx, env, &Input{})
 	c.starting, c.asked = true, true
+	made := false
 	defer func() {
 		c.finish()
-		if err != nil {
+		if !made {
 			i.close()
 		}
 	}()
@@ -91,6 +92,7 @@ func (m *Module) instantiate(ctx context.Context, env Env) (_ *instance, err err
 	}
 	i.atStart = i.size()
 	i.involved = m.isolated || m.grows || m.way != Handlers
+	made = true
 	return i, nil
 }
 

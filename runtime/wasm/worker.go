@@ -100,12 +100,16 @@ func (c *crew) call(ctx context.Context, env Env, export string, in Input) (Outp
 		return Output{}, err
 	}
 	s := &service{crew: c, worker: w, ctx: ctx, env: env, stream: in.Stream, export: export}
+	returned := false // and not ended by something of the caller's, by runtime.Goexit
+	defer func() {
+		if !returned || s.broken || w.frames.r.Buffered() > 0 {
+			w.kill()
+		} else {
+			c.give(w)
+		}
+	}()
 	out, err := s.run(in)
-	if s.broken || w.frames.r.Buffered() > 0 {
-		w.kill()
-	} else {
-		c.give(w)
-	}
+	returned = true
 	return out, err
 }
 
