@@ -333,6 +333,9 @@ func (b *body) open(op byte, start int) {
 	default:
 		b.r.p--
 		f.takes = len(b.m.types[within("type", b.r.u32(), len(b.m.types))].Params) > 0
+		if b.r.b[b.r.p-1]&0x40 != 0 { // the number has a sign, and the compiler would see a value type
+			malformed("a block has a type below zero")
+		}
 	}
 	b.w = append(b.w, b.r.since(start)...)
 	over("blocks inside each other", uint64(len(b.frames)), b.m.limits.Nesting)
@@ -471,7 +474,7 @@ func (b *body) boundGrowth(table uint32) {
 
 // vector handles the instructions behind 0xfd.
 func (b *body) vector() {
-	r, op := b.r, b.r.u32()
+	r, op := b.r, b.r.vectorOp()
 	switch {
 	case op <= 11 || op == 92 || op == 93: // loads and stores
 		r.u32()
@@ -484,8 +487,6 @@ func (b *body) vector() {
 		r.u32()
 		r.u32()
 		r.byte()
-	case op > 255:
-		malformed("instruction 0xfd %d is not one of WebAssembly 2.0", op)
 	}
 }
 

@@ -537,7 +537,7 @@ func (m *rewriter) constant(r *reader, w []byte) []byte {
 			w = appendU32(append(w, op), m.function(r.u32()))
 			continue
 		case 0xfd:
-			if r.u32() != 12 {
+			if r.vectorOp() != 12 {
 				malformed("a constant uses a vector instruction")
 			}
 			r.take(16)

@@ -68,6 +68,18 @@ func (r *reader) u32() uint32 {
 	return 0
 }
 
+// vectorOp is the number of a vector instruction, in its shortest form: the compiler reads
+// one byte of it, and what follows as other instructions. Of a number in two bytes the
+// second is 1 so, a nop.
+func (r *reader) vectorOp() uint32 {
+	start := r.p
+	op := r.u32()
+	if long := r.p - start; op > 255 || long > 2 || long == 2 && op < 128 {
+		malformed("instruction 0xfd %d in %d bytes is not one of WebAssembly 2.0", op, long)
+	}
+	return op
+}
+
 // skip passes over a LEB128 of at most max bytes.
 func (r *reader) skip(max int) {
 	for range max {

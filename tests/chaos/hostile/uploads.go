@@ -142,6 +142,10 @@ func thieves() []Upload {
 		{"a call of the function behind the last", one(code([]byte{0x10, 1})), "function 0: function 1 does not exist, there are 1"},
 		{"a branch past the function", one(code([]byte{0x0c, 1})), "function 0: label 1 does not exist, there are 1"},
 		{"the type of the call that refuels", one(code([]byte{0x02, 1, end})), "function 0: type 1 does not exist, there are 1"},
+		{"an endless loop in what one reader takes for a constant", frame{}.handler(code([]byte{0x02, 0x40, 0x0c, 0, 0xfd, 0x8c, 0, end, 0x03, 0x40, 0x0c, 0, end, 0x02, 0x40}, repeat(8, 1), []byte{end, 0x20, 0})),
+			"function 0: instruction 0xfd 12 in 2 bytes is not one of WebAssembly 2.0"},
+		{"a block whose type is below zero", assemble(sec(1, cat(u32(20_000), times(20_000, []byte{0x60, 0, 0}))), sec(3, vec([]byte{0})), sec(10, vec(sized(code([]byte{0x02, 0xe3, 0x7f, end}))))),
+			"function 0: a block has a type below zero"},
 	}
 }
 
