@@ -14,6 +14,7 @@ type body struct {
 	longest int64 // of all paths
 	blocks  int
 	targets int
+	sets    int // of locals, so far
 }
 
 const unreachable = -1
@@ -24,6 +25,7 @@ type frame struct {
 	arrives int64 // longest path that reaches its end by a branch
 	before  int64 // longest path to its beginning
 	takes   bool  // it has parameters
+	sets    int   // of locals, before it
 }
 
 // Instructions that the rewriting treats in a way of their own.
@@ -70,6 +72,7 @@ const (
 	costCall       = 4
 	costDivision   = 8
 	costMax        = 1 << 27 // of one function, without what its loops repeat
+	localsPerFuel  = 16      // that are handed on where ways meet: each is read from the stack and written to it
 )
 
 // cost of an instruction.
@@ -324,7 +327,7 @@ func (b *body) instruction() {
 }
 
 func (b *body) open(op byte, start int) {
-	f := frame{kind: op, arrives: unreachable, before: b.path}
+	f := frame{kind: op, arrives: unreachable, before: b.path, sets: b.sets}
 	switch c := b.r.byte(); {
 	case c == 0x40: // no result
 	case c > 0x40 && c < 0x80:
@@ -341,17 +344,22 @@ func (b *body) open(op byte, start int) {
 	over("blocks inside each other", uint64(len(b.frames)), b.m.limits.Nesting)
 	b.blocks++
 	b.frames = append(b.frames, f)
+	if op == opLoop { // which of them are set in it is not known yet
+		b.add(int64(b.locals / localsPerFuel))
+	}
 }
 
 func (b *body) close() {
 	f := *b.top()
 	b.frames = b.frames[:len(b.frames)-1]
+	b.path = max(b.path, f.arrives)
 	switch f.kind {
+	case opLoop, 0: // no other way leads here, or no local is read after it
+		return
 	case opIf: // without an else the way past it leads here too
-		b.path = max(b.path, f.arrives, f.before)
-	default:
-		b.path = max(b.path, f.arrives)
+		b.path = max(b.path, f.before)
 	}
+	b.add(int64(min(b.sets-f.sets, b.locals) / localsPerFuel))
 }
 
 // plain passes over the immediates of an instruction that has no say in the
@@ -365,7 +373,9 @@ func (b *body) plain(op byte) {
 			b.blocks++ // it may trap
 		}
 	case op >= opLocalGet && op <= opLocalTee:
-		within("local", r.u32(), b.locals)
+		if within("local", r.u32(), b.locals); op != opLocalGet {
+			b.sets++
+		}
 	case op == opGlobalGet || op == opGlobalSet:
 		if i := within("global", r.u32(), b.m.globals); op == opGlobalSet && b.m.others[i] {
 			b.touch()

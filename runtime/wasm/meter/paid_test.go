@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -112,5 +113,34 @@ func TestWhatModulesOfChanceDoIsPaid(t *testing.T) {
 	}
 	if t.Logf("%d calls, %d of them cost more than 1,000", calls, loops); loops < 20 {
 		t.Error("too few to say anything")
+	}
+}
+
+// TestLocalsThatAreHandedOnArePaid: each turn of a loop moves those that are set in it, and
+// the end of a block those that are set in that.
+func TestLocalsThatAreHandedOnArePaid(t *testing.T) {
+	m := newMachine(t)
+	countdown := []byte{opLoop, 0x40, opLocalGet, 0, 0x41, 1, 0x6b, opLocalTee, 0, opBrIf, 0, opEnd, opLocalGet, 0}
+	sets := bytes.Repeat([]byte{opLocalGet, 0, 0x21, 0}, 32)
+	inBlock := cat([]byte{opBlock, 0x40, opLocalGet, 0, opBrIf, 0}, sets, []byte{opEnd, opLocalGet, 0})
+	for _, c := range []struct {
+		name   string
+		locals int
+		code   []byte
+		fuel   int64 // that f(100) burns
+	}{
+		{"a loop of a function with one local", 1, countdown, 100*5 + 4},
+		{"a loop of a function with 160 locals", 160, countdown, 100*(5+10) + 4},
+		{"a block that sets one local", 1, inBlock, 1 + 2 + 64 + 1 + 2},
+		{"a block that sets 32 locals", 160, inBlock, 1 + 2 + 64 + 1 + 2 + 2},
+	} {
+		f := cat([]byte{1}, u32(c.locals-1), []byte{0x7f}, c.code, []byte{opEnd})
+		metered, _, err := Rewrite(assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f})), sec(3, vec([]byte{0})), sec(5, vec([]byte{0, 1})), sec(7, vec([]byte{1, 'f', 0, 0})), sec(10, vec(sized(f)))), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, _, left := m.run(t, metered, "f", 100); m.slice-left != c.fuel {
+			t.Errorf("%s: it burnt %d, want %d", c.name, m.slice-left, c.fuel)
+		}
 	}
 }

@@ -35,6 +35,7 @@ func endless() []Run {
 		{"loops in loops", f.handler(code(loop(loop(loop())))), weft.ResourceExhausted, fuel},
 		{"a loop by br_table", f.handler(code([]byte{0x03, 0x40, 0x20, 0, 0x0e, 1, 0, 0, end, 0x00})), weft.ResourceExhausted, fuel},
 		{"a loop of 50,000 square roots", f.handler(code(loop([]byte{0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f}, repeat(50_000, 0x9f), drop))), weft.ResourceExhausted, fuel},
+		{"two loops that hand each other 4,900 locals", f.handler(handing(4_900)), weft.ResourceExhausted, fuel},
 		{"a loop of 4,900 divisions", f.handler(code(loop(konst(-1), times(4_900, cat(konst(7), []byte{0x6e})), drop))), weft.ResourceExhausted, fuel},
 		{"2^30 calls without a loop", f.handler(tree...), weft.ResourceExhausted, fuel},
 		{"a function that calls itself", f.handler(code(get, []byte{0x10, 0})), weft.ResourceExhausted, "nested too deep"},
@@ -48,6 +49,16 @@ func endless() []Run {
 		{"an endless _initialize", frame{initialize: true}.handler(code(get), code(loop())), weft.ResourceExhausted, fuel},
 		{"an _initialize that calls the host", frame{initialize: true, imports: []string{"state_delete"}}.handler(code(get), code([]byte{0x41, 0, 0x41, 0, 0x10, 0, 0x1a})), weft.FailedPrecondition, "called outside a handler"},
 	}
+}
+
+// handing is a function with n locals that are set in a loop which goes back to the loop
+// around it before it sets them: each turn of few instructions moves them all, twice.
+func handing(n int) []byte {
+	var sets []byte
+	for i := range n {
+		sets = cat(sets, []byte{0x20}, u32(i+1), konst(1), []byte{0x6a, 0x21}, u32(i+1))
+	}
+	return locals(n, []byte{0x03, 0x40, 0x03, 0x40, 0x20, 0, 0x0d, 1}, sets, []byte{0x0c, 0, end, end, 0x00})
 }
 
 // holding is a function that calls itself while it holds n values.
