@@ -56,6 +56,8 @@ type Options struct {
 	Unfiltered bool                      // workers start also where the kernel has no seccomp
 	TLS        port.TLS                  // files of who serves; none without TLS
 	BodyTime   time.Duration             // for the body of a request to arrive; default 2 minutes
+	Streams    int                       // callers who hold a stream of the API; default 20,000
+	StreamsOf  int                       // of those, in one namespace; default 10,000
 	// How long events are kept that every group has had, and how many bytes of
 	// them; default 7 days and 4 GiB.
 	RetainEvents time.Duration
@@ -118,7 +120,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	h := &Host{opts: o, log: o.Log, serving: map[string]context.CancelFunc{}, ended: map[string]chan struct{}{}}
 	h.life, h.end = context.WithCancel(context.Background())
 	h.drain, h.beginDrain = context.WithCancel(context.Background())
-	h.edge = rpc.Edge{Log: h.log, Drain: h.drain}
+	h.edge = rpc.Edge{Log: h.log, Drain: h.drain, Streams: rpc.NewStreams(o.Streams, o.StreamsOf)}
 	if err := h.open(ctx); err != nil {
 		h.close(ctx)
 		return nil, err

@@ -32,7 +32,7 @@ func (h *Host) register() {
 		own[service] = true
 	}
 	names := slices.Collect(maps.Keys(own))
-	h.typed = services.New(services.Options{MessageMax: h.opts.MessageMax, BodyTime: h.opts.BodyTime, Own: names, Paths: slices.Concat(plainPaths, names), Shown: h.edge.Shown})
+	h.typed = services.New(services.Options{MessageMax: h.opts.MessageMax, BodyTime: h.opts.BodyTime, Own: names, Paths: slices.Concat(plainPaths, names), Place: h.edge.Streams.Take, Shown: h.edge.Shown})
 	context.AfterFunc(h.drain, func() { h.typed.Drain(rpc.ErrDraining) })
 }
 

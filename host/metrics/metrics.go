@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/breaker"
 	"github.com/weftrun/weft/host/hooks"
 	"github.com/weftrun/weft/host/peers"
@@ -30,11 +31,12 @@ const (
 
 // Rooms are what is asked at each scrape.
 type Rooms struct {
-	Gate   *peers.Gate
-	Wasm   *wasm.Runtime
-	Engine *engine.Engine
-	Hooks  *hooks.Hooks
-	Store  *store.DB
+	Gate    *peers.Gate
+	Wasm    *wasm.Runtime
+	Engine  *engine.Engine
+	Hooks   *hooks.Hooks
+	Store   *store.DB
+	Streams *weft.Places // of the API
 }
 
 // Handler answers scrapes in Prometheus' formats.
@@ -89,8 +91,10 @@ var (
 	runsLive       = gauge("runs_in_memory", "Runs in memory; those that only wait are not.")
 	callsParked    = counter("calls_parked_total", "Times that the call of a run was left for later because its peer could not take it.")
 	peersAwaited   = gauge("peers_awaited", "Peers that some run is parked on.")
-	runWaiters     = gauge("run_waiters", "Callers who wait for a run or watch one.")
+	runWaiters     = gauge("run_waiters", "Callers who wait for a run.")
 	runRefused     = counter("run_waiters_refused_total", "Callers who found no place to wait for a run.")
+	streams        = gauge("streams", "Callers who hold a stream of the API.")
+	streamsRefused = counter("streams_refused_total", "Callers who found no place for a stream of the API.")
 	hookCalls      = counter("hook_calls_total", "Calls of a webhook, by what came of each.", "namespace", "hook", "outcome")
 	hooksUnknown   = counter("hook_calls_unknown_total", "Calls of webhooks that there are not.")
 	moduleCalls    = counter("module_calls_total", "Calls of a module's handlers that were let in.", "namespace", "module", "digest")
@@ -131,6 +135,9 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	p := page(to)
 	p.gate(c.rooms.Gate.Stats())
 	p.engine(c.rooms.Engine.Stats())
+	held, refused := c.rooms.Streams.Count()
+	p.tell(streams, float64(held))
+	p.tell(streamsRefused, float64(refused))
 	p.hooks(c.rooms.Hooks.Stats())
 	p.modules(c.rooms.Wasm.Stats())
 	s := c.rooms.Store.Stats()

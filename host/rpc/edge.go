@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/services"
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
 	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 )
@@ -34,20 +36,32 @@ var ErrDraining = weft.Errorf(weft.Unavailable, "rpc.Edge", "weft is shutting do
 type Edge struct {
 	Log   *slog.Logger
 	Drain context.Context // ended when the host takes no more calls
+	// Streams are the places of callers who hold a stream. Only calls that answer
+	// with one ask for them.
+	Streams *weft.Places
+}
+
+// NewStreams has places for so many streams in all, and for so many of each
+// namespace; 0 means 20,000 and 10,000.
+func NewStreams(all, each int) *weft.Places {
+	return weft.NewPlaces("rpc.Edge", "callers hold streams", "end one that nobody reads, or come again later", cmp.Or(all, 20_000), cmp.Or(each, 10_000))
 }
 
 // Intercept refuses calls while the host drains and ends its streams then,
-// checks the namespace that a message names, recovers panics, and turns errors
-// into those of Connect.
+// checks the namespace that a message names, gives who asks for a stream a place,
+// recovers panics, and turns errors into those of Connect.
 func (e Edge) Intercept(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
 		if e.Drain.Err() != nil && !strings.HasPrefix(spec.Procedure, "/"+healthv1connect.HealthName+"/") {
 			return wire(ErrDraining)
 		}
+		in := &checked{ServerStream: stream}
 		if spec.StreamType&connect.StreamTypeServer != 0 {
 			var end func()
 			ctx, end = untilDrain(ctx, e.Drain)
 			defer end()
+			in.places, in.named = e.Streams, namedBy(ctx)
+			defer in.left()
 		}
 		defer func() {
 			if p := recover(); p != nil {
@@ -57,7 +71,7 @@ func (e Edge) Intercept(next connect.ServerFunc) connect.ServerFunc {
 			}
 			err = wire(e.Shown(spec.Procedure, err))
 		}()
-		return next(ctx, spec, checked{stream})
+		return next(ctx, spec, in)
 	}
 }
 
@@ -113,18 +127,44 @@ func wire(err error) error {
 	return e
 }
 
-// checked is a stream whose requests name proper namespaces.
-type checked struct{ connect.ServerStream }
+// checked is a stream whose requests name proper namespaces. It has a place of
+// its namespace, where there are places, from its first request on.
+type checked struct {
+	connect.ServerStream
+	places *weft.Places // nil for calls that do not answer with a stream
+	named  string       // the namespace of requests that cannot name one
+	leave  func()       // nil without a place
+}
 
-func (c checked) Receive(m any) error {
+func (c *checked) Receive(m any) error {
 	if err := c.ServerStream.Receive(m); err != nil {
 		return err
 	}
+	ns := c.named
 	switch m := m.(type) {
 	case interface{ GetNamespace() string }:
-		return weft.CheckNamespace(m.GetNamespace())
+		ns = m.GetNamespace()
 	case *weftv1.PushRequest:
-		return weft.CheckNamespace(m.GetHeader().GetNamespace())
+		ns = m.GetHeader().GetNamespace()
 	}
-	return nil
+	err := weft.CheckNamespace(ns)
+	if err == nil && c.places != nil && c.leave == nil {
+		c.leave, err = c.places.Take(weft.NamespaceOr(ns))
+	}
+	return err
+}
+
+// left gives the place back.
+func (c *checked) left() {
+	if c.leave != nil {
+		c.leave()
+	}
+}
+
+// namedBy is the namespace that the headers of a call name.
+func namedBy(ctx context.Context) string {
+	if info, ok := connect.CallInfoForServerContext(ctx); ok {
+		return info.RequestHeader().Get(services.NamespaceHeader)
+	}
+	return ""
 }

@@ -63,7 +63,7 @@ func (h health) status(ctx context.Context, service string) healthv1.HealthCheck
 }
 
 func (h health) serves(ctx context.Context, service string) bool {
-	if info, ok := connect.CallInfoForServerContext(ctx); ok && h.live != nil && h.live(info.RequestHeader().Get("Weft-Namespace"), service) {
+	if h.live != nil && h.live(namedBy(ctx), service) {
 		return true
 	}
 	for spec := range h.server.Specs() {

@@ -12,13 +12,7 @@ import (
 )
 
 func (r runs) Watch(ctx context.Context, q *weftv1.WatchRequest, stream weftv1connect.RunServiceWatchServerStream) error {
-	ns := weft.NamespaceOr(q.Namespace)
-	leave, err := r.Engine.Place(ns)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return r.Engine.Watch(ctx, ns, q.Id, func(run engine.Run, steps []machine.Step) error {
+	return r.Engine.Watch(ctx, weft.NamespaceOr(q.Namespace), q.Id, func(run engine.Run, steps []machine.Step) error {
 		out := &weftv1.WatchResponse{Run: runOf(run)}
 		out.Steps, out.StepsOmitted = stepsOf(steps)
 		return stream.Send(out)

@@ -30,7 +30,12 @@ func (s *Set) reflected(life context.Context, v view, to routes) {
 			ctx, end := weft.Until(ctx, life)
 			defer end(nil)
 			defer interrupt(ctx)()
-			err := next(ctx, spec, stream)
+			leave, err := s.place(ctx)
+			if err != nil {
+				return wire(err)
+			}
+			defer leave()
+			err = next(ctx, spec, stream)
 			if err != nil && ctx.Err() != nil {
 				err = wire(context.Cause(ctx))
 			}
@@ -42,6 +47,18 @@ func (s *Set) reflected(life context.Context, v view, to routes) {
 		grpcreflect.WithDescriptorResolver(v),
 		grpcreflect.WithExtensionResolver(v))
 	connecthttp.Mount(mounted(func(path string, h http.Handler) { to[path] = route{Handler: h} }), server, s.http...)
+}
+
+// place is that of a stream of reflection.
+func (s *Set) place(ctx context.Context) (leave func(), err error) {
+	ns := ""
+	if info, ok := connect.CallInfoForServerContext(ctx); ok {
+		ns = info.RequestHeader().Get(NamespaceHeader)
+	}
+	if err := weft.CheckNamespace(ns); err != nil {
+		return nil, err
+	}
+	return s.opts.Place(weft.NamespaceOr(ns))
 }
 
 func (v view) names() []string {

@@ -36,6 +36,10 @@ type Options struct {
 	// /handlers. No rule of REST may begin with one.
 	Paths []string
 
+	// Place is taken by who holds a stream of reflection, and given back by leave;
+	// default none.
+	Place func(namespace string) (leave func(), err error)
+
 	// Shown is what a caller may see of an error, and where it is to be logged;
 	// default the error itself. Of what is no weft.Error callers see the code.
 	Shown func(procedure string, err error) error
@@ -53,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.BodyTime <= 0 {
 		o.BodyTime = 2 * time.Minute
+	}
+	if o.Place == nil {
+		o.Place = func(string) (func(), error) { return func() {}, nil }
 	}
 	if o.Shown == nil {
 		o.Shown = func(_ string, err error) error { return err }

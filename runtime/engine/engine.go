@@ -45,7 +45,7 @@ type Options struct {
 	Turns       int           // runs that make progress at once; default 256
 	Calls       int           // calls of one run in flight; default 16
 	Runs        int           // live runs in memory; default 100,000
-	Waiters     int           // callers who wait for a run or watch one; default 20,000
+	Waiters     int           // callers who wait for a run; default 20,000
 	WaitersOf   int           // of those, in one namespace; default 10,000
 	Recover     int           // runs resumed at once after a restart; default 256
 	StepsMax    int           // calls in one turn before others have theirs; default 256
@@ -128,7 +128,7 @@ func def[T ~int | ~int64](field *T, v T) {
 //
 // Locks are taken in this order, and none of them while a handler runs or the
 // disk is waited for: actor.mu (of a run before those that it runs), store.State,
-// Engine.mu, peerQueue.mu, family.mu, watchers.mu, places.mu.
+// Engine.mu, peerQueue.mu, family.mu, watchers.mu.
 type Engine struct {
 	db   *store.DB
 	cat  Catalog
@@ -148,7 +148,7 @@ type Engine struct {
 	parked   *peerQueue
 	family   *family
 	watch    *watchers
-	places   places
+	places   *weft.Places
 	tokens   *tokens
 
 	life   context.Context // ends when Close begins to cut calls off
@@ -164,7 +164,7 @@ type Engine struct {
 // New makes an engine that accepts runs once Start has been called.
 func New(db *store.DB, cat Catalog, out Outbound, o Options) *Engine {
 	o.fill()
-	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, loads: map[string]*load{}, starting: map[startKey]*reservation{}, watch: newWatchers(), tokens: newTokens(), places: places{of: map[string]int{}}}
+	e := &Engine{db: db, cat: cat, out: out, opts: o, log: o.Log, actors: map[string]*actor{}, loads: map[string]*load{}, starting: map[startKey]*reservation{}, watch: newWatchers(), tokens: newTokens(), places: newPlaces(o)}
 	e.life, e.cut = context.WithCancel(context.Background())
 	e.ended = e.calls.Done
 	e.turns = newTurnQueue(e, o.Turns)

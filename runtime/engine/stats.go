@@ -9,7 +9,7 @@ type Stats struct {
 	Parked  int64            // times that a call was left for later because its peer could not take it
 	Live    int              // runs in memory; those that only wait are not
 	Awaited int              // peers that some run is parked on
-	Waiters int              // callers who wait for a run or watch one
+	Waiters int              // callers who wait for a run
 	Refused int64            // callers who found no place to wait
 	Lost    int64            // times that what was not yet durable was lost with the disk
 }
@@ -32,9 +32,7 @@ func (e *Engine) Stats() Stats {
 	e.parked.mu.Lock()
 	s.Awaited = len(e.parked.peers)
 	e.parked.mu.Unlock()
-	e.places.mu.Lock()
-	s.Waiters, s.Refused = e.places.taken, e.places.refused
-	e.places.mu.Unlock()
+	s.Waiters, s.Refused = e.places.Count()
 	return s
 }
 

@@ -1,15 +1,15 @@
-package engine_test
+package weft_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/weftrun/weft"
-	"github.com/weftrun/weft/runtime/engine"
 )
 
-func TestPlacesToWaitAreBounded(t *testing.T) {
-	e := engine.New(newHouse(t).db, nil, nil, engine.Options{Waiters: 3, WaitersOf: 2})
+func TestPlacesAreBounded(t *testing.T) {
+	p := weft.NewPlaces("test.Take", "callers wait for runs", "come again later", 3, 2)
 	var leave []func()
 	for _, c := range []struct {
 		what, ns string
@@ -29,7 +29,7 @@ func TestPlacesToWaitAreBounded(t *testing.T) {
 			leave = leave[1:]
 			continue
 		}
-		left, err := e.Place(c.ns)
+		left, err := p.Take(c.ns)
 		if c.says == "" && err != nil || c.says != "" && (weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), c.says)) {
 			t.Fatalf("%s: %v", c.what, err)
 		}
@@ -37,13 +37,34 @@ func TestPlacesToWaitAreBounded(t *testing.T) {
 			leave = append(leave, left)
 		}
 	}
-	if s := e.Stats(); s.Waiters != 3 || s.Refused != 3 {
-		t.Errorf("%d wait and %d were refused", s.Waiters, s.Refused)
+	if taken, refused := p.Count(); taken != 3 || refused != 3 {
+		t.Errorf("%d are taken and %d were refused", taken, refused)
 	}
 	for _, l := range leave {
 		l()
 	}
-	if s := e.Stats(); s.Waiters != 0 {
-		t.Errorf("%d wait when all have left", s.Waiters)
+	if taken, _ := p.Count(); taken != 0 {
+		t.Errorf("%d are taken when all have left", taken)
+	}
+}
+
+func TestPlacesHoldWhenManyComeAtOnce(t *testing.T) {
+	p := weft.NewPlaces("test.Take", "callers wait", "come again later", 10, 4)
+	var all sync.WaitGroup
+	for i := range 32 {
+		all.Go(func() {
+			for range 200 {
+				if leave, err := p.Take(string(rune('a' + i%4))); err == nil {
+					if taken, _ := p.Count(); taken > 10 {
+						t.Errorf("%d of 10 places are taken", taken)
+					}
+					leave()
+				}
+			}
+		})
+	}
+	all.Wait()
+	if taken, _ := p.Count(); taken != 0 {
+		t.Errorf("%d are taken when all have left", taken)
 	}
 }
