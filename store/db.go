@@ -350,8 +350,8 @@ type conn struct {
 }
 
 func dial(o Options, readOnly bool) (*conn, error) {
-	like := strings.ReplaceAll(url.QueryEscape(lockOf(o.Path)), "+", "%20") // a new file has the mode of the lock, its log that of the file
-	dsn := "file:" + o.Path + "?modeof=" + like + "&_auto_vacuum=incremental&_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=" + o.Sync
+	// A new file has the mode of the lock, its log that of the file.
+	dsn := "file:" + escaped(o.Path) + "?modeof=" + escaped(lockOf(o.Path)) + "&_auto_vacuum=incremental&_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=" + o.Sync
 	if readOnly {
 		dsn += "&_query_only=true"
 	}
@@ -369,6 +369,9 @@ func dial(o Options, readOnly bool) (*conn, error) {
 	}
 	return k, nil
 }
+
+// escaped is a path as a URI of SQLite has it: whole, whatever is in it.
+func escaped(path string) string { return strings.ReplaceAll(url.QueryEscape(path), "+", "%20") }
 
 func (c *conn) close() error {
 	for _, s := range c.stmts {
