@@ -134,6 +134,50 @@ func TestAMethodIsCalledAsAHandler(t *testing.T) {
 	}
 }
 
+func TestAMethodThatTheLiveVersionHasDroppedIsGone(t *testing.T) {
+	s := serve(t, host.Options{})
+	const method = "chat.v1.ChatService/Echo"
+	s.deployChat("1.0.0")
+	s.deployAsker(method, "chat.v1.ChatService")
+	s.applied(stepping("before", "{ call: "+method+", with: { text: pinned } }"))
+	manifest := []byte(`{"name":"chat","version":"2.0.0","handlers":[{"name":"chat.v1.ChatService/Fail","export":"fail"}]}`)
+	set := said(t, `syntax = "proto3"; package chat.v1; message Said { string text = 1; int32 times = 2; } service ChatService { rpc Fail(Said) returns (Said); }`)
+	if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: manifest, Descriptors: set}, guest(), 256); err != nil {
+		t.Fatal(err)
+	}
+	const gone = "chat:2.0.0, which is live, has no method chat.v1.ChatService/Echo; chat:1.0.0 still has it: name that version, as chat.v1.ChatService/Echo:1.0.0"
+	for _, c := range []struct {
+		what, path string
+		status     int
+		says       string
+	}{
+		{"of the service", "/" + method, 501, `"code":"unimplemented"`},
+		{"of the older version of the service", "/chat@1.0.0/" + method, 200, `{"text":"hi"}`},
+		{"by its name", "/handlers/" + method, 501, gone},
+		{"by its name and the version", "/handlers/" + method + ":1.0.0", 200, `{"text":"hi","times":0}`},
+		{"by its name and what the version begins with", "/handlers/" + method + ":1", 200, `{"text":"hi","times":0}`},
+		{"of the new version", "/handlers/" + method + ":2", 404, "has no version 2; it has 1.0.0"},
+		{"by a handler", "/handlers/ask", 501, `"code":"unimplemented"`},
+	} {
+		if status, answer := s.ask(c.path, `{"text":"hi"}`); status != c.status || !strings.Contains(answer, c.says) {
+			t.Errorf("%s: %d %s", c.what, status, answer)
+		}
+	}
+	if answer := s.applied(stepping("after", "{ call: "+method+" }")); !strings.Contains(answer, gone) {
+		t.Errorf("a new workflow: %s", answer)
+	}
+	if answer := s.run("before", `{}`); !strings.Contains(answer, `"text":"pinned"`) {
+		t.Errorf("a workflow that was there: %s", answer)
+	}
+	if answer := s.must("/weft.v1.HandlerService/ListHandlers", `{}`); strings.Contains(answer, method) || !strings.Contains(answer, "chat.v1.ChatService/Fail") {
+		t.Errorf("the handlers are %s", answer)
+	}
+	s.must("/weft.v1.ModuleService/Promote", `{"name":"chat","version":"1.0.0"}`)
+	if status, answer := s.ask("/handlers/"+method, `{"text":"hi"}`); status != 200 {
+		t.Errorf("when the older one is live: %d %s", status, answer)
+	}
+}
+
 // deployAsker uploads a module whose handler ask calls the procedure.
 func (s *served) deployAsker(procedure, peers string) {
 	s.t.Helper()

@@ -62,6 +62,9 @@ func (c *Catalog) find(ns string, ref weft.Ref) (HandlerInfo, error) {
 	s := c.space(ns)
 	with := s.handlers[ref.Name]
 	if m, ok := current(with, ref.Version); ok {
+		if err := s.dropped(m, ref); err != nil {
+			return HandlerInfo{}, err
+		}
 		if b, bound := m.BoundTo(ref.Name); bound { // whatever handler an older version has
 			service, _, _ := strings.Cut(ref.Name, "/")
 			return HandlerInfo{}, weft.Errorf(weft.NotFound, op, "%s is no handler: the workflow %s answers it in %s", ref.Name, b.Pinned, m).

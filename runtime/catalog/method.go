@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -32,6 +33,21 @@ func (m *Module) method(handler string) (*grpc.Method, error) {
 		return nil, nil // a handler that only looks like one
 	}
 	return services.Method(service, name)
+}
+
+// dropped refuses a method that m still has, where the version that is live has it no
+// more: who calls the service is told that there is no such method, and so is who
+// calls it by its name.
+func (s *space) dropped(m *Module, ref weft.Ref) error {
+	if !weft.IsProcedure(ref.Name) || !m.serves() {
+		return nil
+	}
+	live, ok := current(serving(s.modules[m.Name]), ref.Version)
+	if !ok || slices.Contains(live.names(), ref.Name) {
+		return nil
+	}
+	return weft.Errorf(weft.Unimplemented, "catalog.Catalog.Handler", "%s, which is live, has no method %s", live, ref.Name).
+		WithHint("%s still has it: name that version, as %s:%s", m, ref.Name, m.Version)
 }
 
 // Typed is h as a method is called: it knows its procedure and, where json is true,

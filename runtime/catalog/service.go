@@ -18,13 +18,18 @@ type Service struct {
 func (c *Catalog) Services(ns string) []Service {
 	var all []Service
 	for _, list := range c.space(ns).modules {
-		list = slices.DeleteFunc(slices.Clone(list), func(m *Module) bool { return !m.serves() })
+		list = serving(list)
 		chosen, _ := current(list, "")
 		for _, m := range list {
 			all = append(all, Service{m, m == chosen})
 		}
 	}
 	return byName(all, func(s Service) string { return s.Name })
+}
+
+// serving are the versions of list with descriptors or routes.
+func serving(list []*Module) []*Module {
+	return slices.DeleteFunc(slices.Clone(list), func(m *Module) bool { return !m.serves() })
 }
 
 // HandlerOf is a handler of m, with the grants that m has now. A version that has
