@@ -32,7 +32,6 @@ func (a *app) authorCommands() []*cobra.Command {
 		}
 		return a.inspection(file, i)
 	})
-	build.Args = cobra.MaximumNArgs(1)
 	var manifest, signature string
 	var trusted []string
 	var inspect *cobra.Command
@@ -87,7 +86,6 @@ func (a *app) generateCommand() *cobra.Command {
 		}
 		return a.print(fields("file", file), "%s is there\n", file)
 	})
-	c.Args = cobra.MaximumNArgs(1)
 	c.Flags().StringVar(&language, "lang", "", "language; without it that of the folder")
 	c.Flags().StringVar(&descriptors, "descriptors", "", "file for the descriptors, which weft module push finds beside the module as FILE.binpb")
 	return c

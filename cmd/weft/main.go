@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 
 	"connectrpc.com/connect/v2"
@@ -61,8 +60,11 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table, json or yaml")
 	c.PersistentFlags().BoolVar(&a.asJSON, "json", false, "short for -o json")
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
-	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
+	c.SetFlagErrorFunc(flagFault)
 	c.InitDefaultCompletionCmd()
+	for _, shell := range c.Commands()[slices.IndexFunc(c.Commands(), func(c *cobra.Command) bool { return c.Name() == "completion" })].Commands() {
+		shell.Args = arguments(shell.Use)
+	}
 	dress(c, a.words())
 	return c
 }
@@ -105,21 +107,9 @@ func group(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// verb is a command whose arguments are named in use; a last one that ends in
-// ... may be given many times.
+// verb is a command whose arguments are named in use.
 func verb(use, short string, run func(ctx context.Context, args []string) error) *cobra.Command {
-	names := strings.Fields(use)[1:]
-	return &cobra.Command{Use: use, Short: short,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) == len(names) || len(args) > len(names) && strings.HasSuffix(use, "...") {
-				return nil
-			}
-			takes := "no argument"
-			if len(names) > 0 {
-				takes = strings.Join(names, " ")
-			}
-			return usagef("%s takes %s, not %d arguments; see %s --help", c.CommandPath(), takes, len(args), c.CommandPath())
-		},
+	return &cobra.Command{Use: use, Short: short, Args: arguments(use),
 		RunE: func(c *cobra.Command, args []string) error { return run(c.Context(), args) }}
 }
 
