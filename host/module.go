@@ -36,6 +36,7 @@ type Inspection struct {
 	Manifest     weft.Manifest      `json:"manifest"` // complete, but for a name and a version that nobody gave
 	Limits       weft.Limits        `json:"limits"`   // of a call, the defaults included
 	Way          string             `json:"way"`      // how calls get in: handlers, command or extism
+	Mailbox      bool               `json:"mailbox"`  // input and output may be handed over in its memory
 	Doubts       []string           `json:"doubts,omitempty"`
 	Capabilities []string           `json:"capabilities,omitempty"`
 	Services     []string           `json:"services,omitempty"` // by the descriptors in it
@@ -92,7 +93,7 @@ func inspect(ctx context.Context, rt *wasm.Runtime, u Upload, trusted []catalog.
 		i.Signature = &found
 	}
 	i.Manifest.Name, i.Manifest.Version = own.Name, own.Version
-	i.Way, i.Doubts = string(report.Way), report.Doubts
+	i.Way, i.Mailbox, i.Doubts = string(report.Way), report.Mailbox, report.Doubts
 	i.Digest, i.Size, i.Capabilities, i.MemoryKiB, i.Table = report.Digest, report.Size, report.Imports, report.MemoryKiB, report.Table
 	for _, s := range report.Sections {
 		i.Sections = append(i.Sections, InspectedSection(s))

@@ -270,6 +270,11 @@ func (a *app) inspection(file string, i host.Inspection) error {
 		row("signed", fmt.Sprintf("by key %s: %s", s.ID, s.Comment))
 	}
 	row("way in", i.Way)
+	if i.Mailbox && m.Lifecycle == "isolate" {
+		row("mailbox", "it has one, where no isolated call looks")
+	} else if i.Mailbox {
+		row("mailbox", "input and output are handed over in its memory")
+	}
 	row("handlers", strings.Join(names, ", "))
 	for _, s := range m.Subscriptions {
 		row("on event", s.Type+" -> "+s.Handler)

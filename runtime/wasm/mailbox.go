@@ -35,6 +35,11 @@ func mailboxFits(info meter.Info) error {
 	return nil
 }
 
+// hasMailbox reports whether a module that fits has one that the host may look into.
+func hasMailbox(info meter.Info) bool {
+	return wayOf(info) == Handlers && slices.ContainsFunc(info.Exports, func(e meter.Function) bool { return e.Name == MailboxExport })
+}
+
 // openMailbox asks a new instance where it has one. In that of an isolated guest it
 // does not look: to touch a page takes longer there than to call the host.
 func (i *instance) openMailbox(ctx context.Context) error {

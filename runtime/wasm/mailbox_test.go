@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/runtime/wasm/meter"
 )
 
 // words32 are numbers as they lie in memory.
@@ -93,6 +94,25 @@ func TestAMailboxBurnsNoFuel(t *testing.T) {
 		if out, err := m.Call(context.Background(), nil, "f", in); err != nil || !bytes.Equal(out.Body, in.Body) {
 			t.Fatalf("got %.10q, %v", out.Body, err)
 		}
+	}
+}
+
+func TestACheckTellsOfAMailbox(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		wasm []byte
+		want bool
+	}{
+		{"a module with one", mailing(0, "", "const 0"), true},
+		{"a module without", tiny("", "const 0"), false},
+	} {
+		if r, err := open(t, Options{}).Check(context.Background(), c.wasm); err != nil || r.Mailbox != c.want {
+			t.Errorf("%s: %t, %v", c.name, r.Mailbox, err)
+		}
+	}
+	plugin := meter.Info{Imports: []meter.Function{{Module: extismModule}}, Exports: []meter.Function{{Name: MailboxExport, Signature: meter.Signature{Results: types(i32)}}}}
+	if hasMailbox(plugin) {
+		t.Error("in a plug-in nobody looks")
 	}
 }
 

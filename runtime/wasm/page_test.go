@@ -37,7 +37,7 @@ func init() {
 	maps.Copy(elsewhere, map[string]string{
 		"A guest may have its input": mailbox, "It exports `weft_mailbox`": mailbox, "With another signature": "TestAMailboxOfAnotherSignatureIsRefused", "Where they are not in memory": mailbox,
 		"0 | the host, once": mailbox, "1, 2 | the guest": "TestARoomMayBeMovedByACall", "3 | the host, before": mailbox, "4, 5 | the guest": mailbox, "What does not fit": mailbox, "When the handler returns": mailbox,
-		"Where that is not in memory": mailbox, "What goes through the mailbox": "TestAMailboxBurnsNoFuel", "In that of an isolated": "TestAnIsolatedGuestHasNoMailbox",
+		"Where that is not in memory": mailbox, "What goes through the mailbox": "TestAMailboxBurnsNoFuel", "In that of an isolated": "TestAnIsolatedGuestHasNoMailbox", "`weft module inspect` says": "author.txtar",
 
 		"State and events are committed": "TestAFailedHandlerLeavesNothing", "A value, and an event": "TestWhatACallKeepsUntilItsCommitIsBounded", "State belongs to": state, "A handler reads what": streams,
 		"When somebody else changed what it read, it is run again, unless": called, "An outbound call carries": "TestBranchesGoOnAfterARestart",

@@ -29,11 +29,12 @@ type Report struct {
 	Size      int64          `json:"size"`    // bytes of the upload
 	Imports   []string       `json:"imports"` // such as weft/v1.call, sorted
 	Way       Way            `json:"way"`
-	Handlers  []string       `json:"handlers"`         // exports that can be called, sorted
-	Doubts    []string       `json:"doubts,omitempty"` // what it counts on and does not get, or needs grants for
-	MemoryKiB int            `json:"memoryKiB"`        // that it has at its start
-	Table     int            `json:"table"`            // elements of its largest table at its start
-	Sections  []Section      `json:"sections"`         // custom ones, by name
+	Handlers  []string       `json:"handlers"`          // exports that can be called, sorted
+	Mailbox   bool           `json:"mailbox,omitempty"` // input and output may be handed over in its memory
+	Doubts    []string       `json:"doubts,omitempty"`  // what it counts on and does not get, or needs grants for
+	MemoryKiB int            `json:"memoryKiB"`         // that it has at its start
+	Table     int            `json:"table"`             // elements of its largest table at its start
+	Sections  []Section      `json:"sections"`          // custom ones, by name
 	Manifest  *weft.Manifest `json:"manifest,omitempty"`
 }
 
@@ -55,7 +56,7 @@ func reportOf(wasm []byte, info meter.Info) (Report, error) {
 		return Report{}, err
 	}
 	sum := sha256.Sum256(wasm)
-	r := Report{Digest: hex.EncodeToString(sum[:]), Size: int64(len(wasm)), Way: wayOf(info), Handlers: handlersOf(info), Doubts: doubtsOf(info), MemoryKiB: info.MemoryPages * pageKiB, Table: info.Table}
+	r := Report{Digest: hex.EncodeToString(sum[:]), Size: int64(len(wasm)), Way: wayOf(info), Handlers: handlersOf(info), Mailbox: hasMailbox(info), Doubts: doubtsOf(info), MemoryKiB: info.MemoryPages * pageKiB, Table: info.Table}
 	for _, i := range info.Imports {
 		r.Imports = append(r.Imports, i.Module+"."+i.Name)
 	}
