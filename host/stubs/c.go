@@ -45,7 +45,7 @@ func c(m *Model, _ Options) ([]byte, error) {
 		g.message(x)
 	}
 	if len(m.Services) > 0 {
-		g.line("static char weft_room[WEFT_ROOM] __attribute__((aligned(8)));\n")
+		g.line("static char weft_room[WEFT_ROOM] __attribute__((aligned(8)));\nWEFT_MAILBOX(weft_room)\n")
 	}
 	for _, s := range m.Services {
 		g.service(s)
@@ -194,20 +194,24 @@ func (g *cFile) service(s *Service) {
 		method := name + "_" + snake(m.Name)
 		g.line("WEFT_HANDLER(\"%s/%s\", %s_call) {\n  weft_rpc call = {WEFT_ARENA(weft_room), 0, 0};", s.Name, m.Name, method)
 		args := "&call"
+		if !m.ClientStreams {
+			args += ", in"
+		}
+		if !m.ClientStreams && !m.ServerStreams {
+			g.line("  %s *in = weft_take(&call, input_len, &%s_type);", g.names[m.In], g.names[m.In])
+		}
 		if !m.ServerStreams {
 			args += ", out"
 			g.line("  %s *out = weft_alloc(&call.arena, sizeof *out);", g.names[m.Out])
 		}
-		if m.ClientStreams {
+		switch {
+		case m.ClientStreams:
 			g.line("  (void)input_len;\n  call.mark = call.arena.len;")
-		} else {
-			args = strings.Replace(args, "&call", "&call, in", 1)
+		case m.ServerStreams:
 			g.line("  %s *in = weft_alloc(&call.arena, sizeof *in);", g.names[m.In])
-			if m.ServerStreams {
-				g.line("  (void)input_len;\n  call.mark = call.arena.len;\n  if (!weft_next(&call, &%s_type, in)) return weft_refuse(&call, WEFT_INVALID_ARGUMENT, \"the request is missing\");", g.names[m.In])
-			} else {
-				g.line("  if (weft_take(&call, input_len, &%s_type, in)) return call.code;", g.names[m.In])
-			}
+			g.line("  (void)input_len;\n  call.mark = call.arena.len;\n  if (!weft_next(&call, &%s_type, in)) return weft_refuse(&call, WEFT_INVALID_ARGUMENT, \"the request is missing\");", g.names[m.In])
+		default:
+			g.line("  if (!in || !out) return weft_refuse(&call, WEFT_RESOURCE_EXHAUSTED, weft_no_room);")
 		}
 		g.line("  uint32_t code = %s(%s);\n  if (code || call.code) return code ? code : call.code;", method, args)
 		switch {

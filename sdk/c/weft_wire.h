@@ -373,13 +373,15 @@ static inline uint32_t weft_understand(weft_rpc *c, const weft_type *type, weft_
   return weft_refuse(c, wrong == weft_no_room ? WEFT_RESOURCE_EXHAUSTED : WEFT_INVALID_ARGUMENT, wrong);
 }
 
-/* weft_take takes the input of a call without a stream: 0, or a code. */
-static inline uint32_t weft_take(weft_rpc *c, uint32_t input_len, const weft_type *type, void *to) {
-  uint32_t room = c->arena.cap - c->arena.len;
-  if (input_len > room) return weft_refuse(c, WEFT_RESOURCE_EXHAUSTED, weft_no_room);
-  weft_str in = weft_input(c->arena.ptr + c->arena.len, room, input_len);
-  c->arena.len += in.len;
-  return weft_understand(c, type, in, to);
+/* weft_take takes the input of a call without a stream, which is the first in its
+ * arena: the message, or NULL when something is wrong. */
+static inline void *weft_take(weft_rpc *c, uint32_t input_len, const weft_type *type) {
+  if (input_len > c->arena.cap) return weft_refuse(c, WEFT_RESOURCE_EXHAUSTED, weft_no_room), NULL;
+  weft_str in = weft_input(c->arena.ptr, c->arena.cap, input_len);
+  c->arena.len = in.len;
+  void *m = weft_alloc(&c->arena, type->size);
+  if (!m) return weft_refuse(c, WEFT_RESOURCE_EXHAUSTED, weft_no_room), NULL;
+  return weft_understand(c, type, in, m) ? NULL : m;
 }
 
 /* weft_next takes the next message of a stream: 1, or 0 after the last and when
@@ -413,8 +415,7 @@ static inline uint32_t weft_give_message(weft_rpc *c, const weft_type *type, con
 static inline uint32_t weft_answer_message(weft_rpc *c, const weft_type *type, const void *m) {
   weft_str out = weft_encode(type, m, &c->arena);
   if (!out.ptr) return weft_refuse(c, WEFT_RESOURCE_EXHAUSTED, "the answer is larger than the room for it");
-  weft_write(out);
-  return 0;
+  return weft_reply(out);
 }
 
 /* weft_add_message adds a message to the error that comes next. */

@@ -60,7 +60,9 @@ func TestEachLanguageServesTypedMethods(t *testing.T) {
 			w.write(filepath.Join("echo", l.to), read(t, filepath.Join("testdata/stubs", l.from)))
 			t.Setenv("CARGO_PROFILE_RELEASE_LTO", "false") // it takes a minute
 			t.Setenv("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-			w.must("module", "build", "echo")
+			if said := w.must("module", "build", "echo"); !strings.Contains(said, "mailbox ") {
+				t.Errorf("it has no mailbox: %s", said)
+			}
 			w.start()
 			w.must("module", "push", "echo/echo.wasm", "--grant")
 			echoes(t, protos, w)
