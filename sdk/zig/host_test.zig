@@ -65,3 +65,66 @@ test "a call without a stream has one answer" {
     try expectEqualStrings("send: a call without a stream has one answer, and it has been sent", answer.body);
     try expectEqual(weft.Code.internal, (try host.call(besides, "")).code);
 }
+
+const Inner = struct { n: i64 = 0, list: []const u64 = &.{}, f: f64 = 0, maybe: ?u128 = null, word: []const u8 = "", kind: enum { small, large } = .small };
+const Outer = struct { inner: Inner = .{}, any: std.json.Value = .null, map: std.json.ArrayHashMap(i64) = .{} };
+
+fn same(_: *Context, in: Outer) !Outer {
+    return in;
+}
+
+test "numbers of JSON stay numbers" {
+    var host = weft.Host{};
+    for ([_][2][]const u8{
+        .{ "\"inner\":{\"n\":9007199254740993}", "\"n\":9007199254740993" },
+        .{ "\"inner\":{\"n\":-9223372036854775808,\"n\":1}", "\"n\":1," },
+        .{ "\"inner\":{\"list\":[1,18446744073709551615]}", "\"list\":[1,18446744073709551615]" },
+        .{ "\"inner\":{\"maybe\":9007199254740993}", "\"maybe\":9007199254740993" },
+        .{ "\"inner\":{\"f\":1e400}", "\"f\":null" },
+        .{ "\"inner\":{\"word\":\"\\u00e9\",\"kind\":\"large\"}", "\"word\":\"é\",\"kind\":\"large\"" },
+        .{ "\"any\":{\"a\":[9007199254740993,null,\"x\"]}", "\"any\":{\"a\":[9007199254740993,null,\"x\"]}" },
+        .{ "\"map\":{\"ключ\":9007199254740993}", "\"map\":{\"ключ\":9007199254740993}" },
+    }) |c| {
+        const answer = try host.call(same, try std.fmt.allocPrint(std.heap.page_allocator, "{{{s}}}", .{c[0]}));
+        if (std.mem.indexOf(u8, answer.body, c[1]) == null) std.debug.print("{s} gave {s}\n", .{ c[0], answer.body });
+        try expect(answer.code == .ok and std.mem.indexOf(u8, answer.body, c[1]) != null);
+    }
+}
+
+fn edge(ctx: *Context) ![]const u8 {
+    const long = "k" ** 1025;
+    const case = std.fmt.parseInt(u8, ctx.input, 10) catch unreachable;
+    switch (case) {
+        0 => _ = ctx.get(long) catch null,
+        1 => ctx.set("\xff", "v") catch {},
+        2 => try ctx.set("k", try ctx.arena.alloc(u8, (1 << 20) + 1)),
+        3 => try ctx.set("k", try ctx.arena.alloc(u8, 1 << 20)),
+        4 => try ctx.publish("weft.run.ended", "{}"),
+        5 => try ctx.publish("", "{}"),
+        6 => ctx.delete(long) catch {},
+        7 => _ = ctx.call(long, "") catch "",
+        8 => for (0..17) |_| ctx.addDetail("a.B", ""),
+        9 => ctx.addDetail("a.B", try ctx.arena.alloc(u8, 16 << 10)),
+        10 => ctx.setHeader("x", "v" ** 8193),
+        11 => {
+            ctx.sendHeaders();
+            ctx.setHeader("x", "v");
+        },
+        12 => ctx.addDetail("", ""),
+        else => {
+            ctx.setHeader("X-Got", (try ctx.header("X-Asked")) orelse "nothing");
+        },
+    }
+    return "";
+}
+
+test "names and values are refused as weft does, whatever the handler makes of it" {
+    for ([_]weft.Code{ .resource_exhausted, .internal, .resource_exhausted, .ok, .invalid_argument, .invalid_argument, .resource_exhausted, .resource_exhausted, .resource_exhausted, .resource_exhausted, .resource_exhausted, .failed_precondition, .internal, .ok }, 0..) |want, case| {
+        var host = weft.Host{};
+        try host.headers.put(std.heap.page_allocator, "x-asked", "it");
+        const answer = try host.call(edge, try std.fmt.allocPrint(std.heap.page_allocator, "{d}", .{case}));
+        if (answer.code != want) std.debug.print("case {d} gave {any}: {s}\n", .{ case, answer.code, answer.body });
+        try expectEqual(want, answer.code);
+        if (case == 13) try expectEqualStrings("it", host.answer.get("x-got").?);
+    }
+}

@@ -313,13 +313,67 @@ fn typed(ctx: *Context, comptime handler: anytype) anyerror![]const u8 {
     var why = std.json.Diagnostics{};
     var scanner = std.json.Scanner.initCompleteInput(ctx.arena, text);
     scanner.enableDiagnostics(&why);
-    const in = std.json.parseFromTokenSourceLeaky(In, ctx.arena, &scanner, .{ .ignore_unknown_fields = true }) catch |err|
+    const in = std.json.parseFromTokenSourceLeaky(In, ctx.arena, &scanner, .{ .ignore_unknown_fields = true, .duplicate_field_behavior = .use_last }) catch |err|
         return ctx.fail(.invalid_argument, try ctx.print("input: {s} in column {d}", .{ @errorName(err), why.getColumn() }));
-    return std.json.stringifyAlloc(ctx.arena, try handler(ctx, in), .{});
+    var out = std.ArrayList(u8).init(ctx.arena);
+    var w = std.json.writeStreamArbitraryDepth(ctx.arena, out.writer(), .{});
+    try put(&w, try handler(ctx, in));
+    return out.items;
+}
+
+/// Writes JSON. Of std.json an integer of more than 53 bits would be a string, and
+/// infinity no JSON.
+fn put(w: anytype, v: anytype) anyerror!void {
+    const T = @TypeOf(v);
+    if (T == std.json.Value) return switch (v) {
+        .integer => |n| put(w, n),
+        .float => |f| put(w, f),
+        .array => |a| put(w, a.items),
+        .object => |o| putMap(w, o),
+        else => w.write(v),
+    };
+    switch (@typeInfo(T)) {
+        .Int, .ComptimeInt => try w.print("{d}", .{v}),
+        .Float => if (std.math.isFinite(v)) try w.write(v) else try w.write(null),
+        .Optional => if (v) |some| try put(w, some) else try w.write(null),
+        .Struct => |s| {
+            if (@hasDecl(T, "jsonStringify")) return if (@hasField(T, "map")) putMap(w, v.map) else v.jsonStringify(w);
+            if (s.is_tuple) try w.beginArray() else try w.beginObject();
+            inline for (s.fields) |f| {
+                if (f.type == void) continue;
+                if (!s.is_tuple) try w.objectField(f.name);
+                try put(w, @field(v, f.name));
+            }
+            if (s.is_tuple) try w.endArray() else try w.endObject();
+        },
+        .Array => |a| if (a.child == u8) try w.write(&v) else try put(w, @as([]const a.child, &v)),
+        .Pointer => |p| if (p.size == .One and @typeInfo(p.child) != .Array) {
+            try put(w, v.*);
+        } else if (std.meta.Elem(T) == u8) {
+            try w.write(v);
+        } else {
+            try w.beginArray();
+            for (v) |item| try put(w, item);
+            try w.endArray();
+        },
+        else => try w.write(v),
+    }
+}
+
+fn putMap(w: anytype, map: anytype) anyerror!void {
+    try w.beginObject();
+    var all = map.iterator();
+    while (all.next()) |e| {
+        try w.objectField(e.key_ptr.*);
+        try put(w, e.value_ptr.*);
+    }
+    try w.endObject();
 }
 
 /// A host in memory for `zig test`: fill its fields, run calls, look at them. As
-/// in weft, a call that fails leaves no write and no event. Nothing is freed.
+/// in weft, a call that fails leaves no write and no event, and names, values and
+/// details that are too long, or not what they must be, are refused. Of other limits
+/// and of grants there are none. Nothing is freed.
 pub const Host = struct {
     const Map = std.StringHashMapUnmanaged([]const u8);
     pub const Event = struct { kind: []const u8, data: []const u8 };
@@ -346,6 +400,7 @@ pub const Host = struct {
     sent: std.ArrayListUnmanaged([]const u8) = .{},
     streams: bool = false,
     headed: bool = false,
+    stopped: ?Answer = null, // what has ended the call, whatever its handler returns
 
     /// Runs one call of a handler of bytes or of JSON.
     pub fn call(h: *Host, comptime handler: anytype, input: []const u8) !Answer {
@@ -376,6 +431,7 @@ pub const Host = struct {
         h.output = .{};
         h.sent = .{};
         h.headed = false;
+        h.stopped = null;
         h.kept = "";
         h.input = input;
         h.messages = messages;
@@ -383,6 +439,7 @@ pub const Host = struct {
         answer.body = h.output.items;
         if (answer.code == .ok and answer.body.len > 0 and (h.streams or h.sent.items.len > 0))
             answer = .{ .code = .internal, .body = "the handler sends its messages, and wrote output besides" };
+        if (h.stopped) |why| answer = why;
         if (answer.code == .ok) {
             h.details = .{};
         } else {
@@ -397,6 +454,13 @@ var host: *Host = undefined;
 
 const fake = struct {
     const gpa = std.heap.page_allocator;
+
+    // Bounds of docs/ABI.md, in bytes but for details_max.
+    const name_max = 1 << 10;
+    const header_max = 8 << 10;
+    const value_max = 1 << 20;
+    const details_max = 16;
+    const details_bytes_max = 16 << 10;
 
     fn copy(p: [*]const u8, n: u32) []const u8 {
         return gpa.dupe(u8, p[0..n]) catch @panic("out of memory");
@@ -413,7 +477,26 @@ const fake = struct {
         if (a.body.len <= cap) @memcpy(dst[0..a.body.len], a.body);
         return @intCast(a.body.len);
     }
+    /// Ends the call: what its handler returns does not count any more.
+    fn stop(code: Code, text: []const u8) Code {
+        if (host.stopped == null) host.stopped = .{ .code = code, .body = text };
+        return code;
+    }
+    fn check(name: []const u8, max: usize) Code {
+        if (name.len > max) return stop(.resource_exhausted, "the handler passed a name or value that is too long");
+        if (!std.unicode.utf8ValidateSlice(name)) return stop(.internal, "the handler passed a name or value that is not UTF-8");
+        return .ok;
+    }
+    fn lower(name: []const u8) []const u8 {
+        return std.ascii.allocLowerString(gpa, name) catch @panic("out of memory");
+    }
+    fn refuse(code: Code, why: []const u8) u32 {
+        host.kept = why;
+        return @intFromEnum(code);
+    }
     fn look(m: Host.Map, k: []const u8, dst: [*]u8, cap: u32) i64 {
+        const code = check(k, name_max);
+        if (code != .ok) return give(.{ .code = code }, dst, cap);
         return give(if (m.get(k)) |v| .{ .body = v } else .{ .code = .not_found }, dst, cap);
     }
     fn input(dst: [*]u8, cap: u32, offset: u32) u32 {
@@ -426,15 +509,16 @@ const fake = struct {
         return part(host.kept, dst, cap, offset);
     }
     fn header_get(k: [*]const u8, kn: u32, dst: [*]u8, cap: u32) i64 {
-        return look(host.headers, k[0..kn], dst, cap);
+        return look(host.headers, lower(k[0..kn]), dst, cap);
     }
-    fn add(m: *Host.Map, k: []const u8, v: []const u8) void {
+    fn add(m: *Host.Map, name: []const u8, v: []const u8) void {
+        if (check(name, name_max) != .ok or check(v, header_max) != .ok) return;
+        const k = lower(name);
         const values = if (m.get(k)) |old| std.fmt.allocPrint(gpa, "{s}, {s}", .{ old, v }) catch @panic("out of memory") else copy(v.ptr, size(v));
-        m.put(gpa, copy(k.ptr, size(k)), values) catch @panic("out of memory");
+        m.put(gpa, k, values) catch @panic("out of memory");
     }
     fn header_set(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) void {
-        if (host.headed) @panic("setHeader was called when the headers had been sent");
-        add(&host.answer, k[0..kn], v[0..n]);
+        if (host.headed) _ = stop(.failed_precondition, "setHeader was called when the headers had been sent") else add(&host.answer, k[0..kn], v[0..n]);
     }
     fn trailer_set(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) void {
         add(&host.trailers, k[0..kn], v[0..n]);
@@ -457,24 +541,39 @@ const fake = struct {
         host.headed = true;
     }
     fn error_detail(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) void {
+        var all: usize = kn + n;
+        for (host.details.items) |d| all += d.kind.len + d.value.len;
+        if (check(k[0..kn], name_max) != .ok) return;
+        if (kn == 0) _ = stop(.internal, "a detail has no type");
+        if (host.details.items.len == details_max or all > details_bytes_max) _ = stop(.resource_exhausted, "the error has too many details");
         host.details.append(gpa, .{ .kind = copy(k, kn), .value = copy(v, n) }) catch @panic("out of memory");
     }
     fn state_get(k: [*]const u8, kn: u32, dst: [*]u8, cap: u32) i64 {
         return look(host.state, k[0..kn], dst, cap);
     }
     fn state_set(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) u32 {
+        const code = check(k[0..kn], name_max);
+        if (code != .ok) return @intFromEnum(code);
+        if (n > value_max) return refuse(.resource_exhausted, "the value has more than 1 MiB");
         host.state.put(gpa, copy(k, kn), copy(v, n)) catch @panic("out of memory");
         return 0;
     }
     fn state_delete(k: [*]const u8, kn: u32) u32 {
         _ = host.state.remove(k[0..kn]);
-        return 0;
+        return @intFromEnum(check(k[0..kn], name_max));
     }
     fn publish(k: [*]const u8, kn: u32, v: [*]const u8, n: u32) u32 {
+        const code = check(k[0..kn], name_max);
+        if (code != .ok) return @intFromEnum(code);
+        if (kn == 0) return refuse(.invalid_argument, "an event must have a type");
+        if (std.mem.startsWith(u8, k[0..kn], "weft.")) return refuse(.invalid_argument, "the event's type is one of weft itself");
+        if (n > value_max) return refuse(.resource_exhausted, "the event has more than 1 MiB");
         host.events.append(gpa, .{ .kind = copy(k, kn), .data = copy(v, n) }) catch @panic("out of memory");
         return 0;
     }
     fn call(k: [*]const u8, kn: u32, v: [*]const u8, n: u32, dst: [*]u8, cap: u32) i64 {
+        const code = check(k[0..kn], name_max);
+        if (code != .ok) return give(.{ .code = code }, dst, cap);
         const peer = host.peer orelse return give(.{ .code = .not_found, .body = "no such peer" }, dst, cap);
         return give(peer(k[0..kn], v[0..n]), dst, cap);
     }
