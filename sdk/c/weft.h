@@ -97,6 +97,21 @@ static inline int weft_equal(weft_str a, weft_str b) {
   return 1;
 }
 
+/* weft_is_utf8 says whether s is a text. */
+static inline int weft_is_utf8(weft_str s) {
+  for (uint32_t i = 0; i < s.len;) {
+    uint8_t b = (uint8_t)s.ptr[i++];
+    uint32_t more = b < 0x80 ? 0 : b >= 0xc2 && b < 0xe0 ? 1 : b >= 0xe0 && b < 0xf0 ? 2 : b >= 0xf0 && b < 0xf5 ? 3 : 4;
+    if (more == 4 || more > s.len - i) return 0;
+    for (uint32_t j = 0; j < more; j++) {
+      uint8_t c = (uint8_t)s.ptr[i++];
+      if ((c & 0xc0) != 0x80) return 0;
+      if (!j && ((b == 0xe0 && c < 0xa0) || (b == 0xed && c > 0x9f) || (b == 0xf0 && c < 0x90) || (b == 0xf4 && c > 0x8f))) return 0;
+    }
+  }
+  return 1;
+}
+
 /* ---- The mailbox of docs/ABI.md: where the host puts an input and takes an output, without a call of it ---- */
 
 static struct {
@@ -237,12 +252,13 @@ static inline void weft_put_int(weft_buf *b, int64_t v) {
 static inline int weft_parse_int(weft_str s, int64_t *out) {
   uint32_t i = s.len && s.ptr[0] == '-';
   uint64_t v = 0;
-  if (i == s.len || s.len - i > 18) return 0;
+  if (i == s.len || s.len - i > 19) return 0;
   for (uint32_t j = i; j < s.len; j++) {
     if (s.ptr[j] < '0' || s.ptr[j] > '9') return 0;
     v = v * 10 + (uint64_t)(s.ptr[j] - '0');
   }
-  *out = i ? -(int64_t)v : (int64_t)v;
+  if (v > (uint64_t)INT64_MAX + i) return 0;
+  *out = (int64_t)(i ? 0 - v : v);
   return 1;
 }
 
@@ -327,6 +343,20 @@ static inline uint32_t weft_json_end(weft_str s, uint32_t i) {
   return s.len;
 }
 
+static inline int weft_put_string(weft_buf *b, weft_str raw);
+
+/* weft_json_says says whether a raw string is this text. One with escapes that says
+ * more than 256 bytes is none. */
+static inline int weft_json_says(weft_str raw, weft_str text) {
+  weft_str inside = {raw.ptr + 1, raw.len - 2};
+  uint32_t i = 0;
+  while (i < inside.len && inside.ptr[i] != '\\') i++;
+  if (i == inside.len) return weft_equal(inside, text);
+  char said[256];
+  weft_buf b = WEFT_BUF(said);
+  return weft_put_string(&b, raw) && b.ok && weft_equal(weft_text(&b), text);
+}
+
 /* weft_json_get is the raw value of a key of an object: a string with its
  * quotes, a number, an object ... Its length is 0 when there is none. */
 static inline weft_str weft_json_get(weft_str object, const char *key) {
@@ -337,12 +367,12 @@ static inline weft_str weft_json_get(weft_str object, const char *key) {
     i = weft_json_space(object, i);
     uint32_t end = weft_json_end(object, i);
     if (end >= object.len || end - i < 2 || object.ptr[i] != '"') return WEFT_STR("");
-    weft_str name = {object.ptr + i + 1, end - i - 2};
+    weft_str name = {object.ptr + i, end - i};
     i = weft_json_space(object, end);
     if (i >= object.len || object.ptr[i] != ':') return WEFT_STR("");
     i = weft_json_space(object, i + 1);
     end = weft_json_end(object, i);
-    if (weft_equal(name, want)) return (weft_str){object.ptr + i, end - i};
+    if (weft_json_says(name, want)) return (weft_str){object.ptr + i, end - i};
     i = weft_json_space(object, end);
     if (i >= object.len || object.ptr[i] != ',') return WEFT_STR("");
     i++;

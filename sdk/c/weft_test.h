@@ -11,8 +11,9 @@
  *
  * built with the compiler of this machine: cc -I sdk/c -o greet_test greet_test.c
  *
- * As in weft, a call that fails leaves no write and no event. A test is short:
- * nothing is freed.
+ * As in weft, a call that fails leaves no write and no event, and names, values and
+ * details that are too long, or not what they must be, are refused. Of other limits
+ * and of grants there are none. A test is short: nothing is freed.
  */
 #ifndef WEFT_TEST_H
 #define WEFT_TEST_H
@@ -48,7 +49,8 @@ static struct {
   weft_list logs;            /* lines by level */
   const char *const *messages; /* of weft_test_stream, that are to come; NULL ends them */
   int streams, headed;
-  weft_str input, output, kept;
+  uint32_t stopped; /* the code of what has ended the call, whatever its handler returns */
+  weft_str why, input, output, kept;
 } weft_host = {.timeout_ms = 30000};
 
 static inline weft_str weft_keep(const void *ptr, uint32_t len) {
@@ -93,12 +95,17 @@ static inline weft_str weft_run(uint32_t (*handler)(uint32_t), const char *input
   events = weft_host.events;
   weft_host.answer.len = weft_host.trailers.len = weft_host.details.len = weft_host.sent.len = 0;
   weft_host.headed = 0;
+  weft_host.stopped = WEFT_OK;
   weft_host.input = weft_cstr(input);
   weft_host.output = weft_host.kept = WEFT_STR("");
   uint32_t c = handler(weft_host.input.len);
   if (!c && weft_host.output.len && (weft_host.streams || weft_host.sent.len)) {
     weft_host.output = WEFT_STR("the handler sends its messages, and wrote output besides");
     c = WEFT_INTERNAL;
+  }
+  if (weft_host.stopped) {
+    c = weft_host.stopped;
+    weft_host.output = weft_host.why;
   }
   if (c) {
     weft_host.state = state;
@@ -131,6 +138,39 @@ static inline weft_str weft_test_stream(uint32_t (*handler)(uint32_t), const cha
 
 /* ---- The imports, served from weft_host ---- */
 
+/* Bounds of docs/ABI.md, in bytes but for WEFT_DETAILS_MAX. */
+enum { WEFT_NAME_MAX = 1 << 10, WEFT_HEADER_MAX = 8 << 10, WEFT_VALUE_MAX = 1 << 20, WEFT_DETAILS_MAX = 16, WEFT_DETAILS_BYTES_MAX = 16 << 10 };
+
+/* weft_stop ends the call: what its handler returns does not count any more. */
+static inline uint32_t weft_stop(uint32_t code, const char *why) {
+  if (!weft_host.stopped) {
+    weft_host.stopped = code;
+    weft_host.why = weft_cstr(why);
+  }
+  weft_host.kept = WEFT_STR("");
+  return code;
+}
+
+/* weft_check ends the call for a name or value that is none: a code. */
+static inline uint32_t weft_check(const char *ptr, uint32_t len, uint32_t max) {
+  if (len > max) return weft_stop(WEFT_RESOURCE_EXHAUSTED, "the handler passed a name or value that is too long");
+  if (!weft_is_utf8((weft_str){ptr, len})) return weft_stop(WEFT_INTERNAL, "the handler passed a name or value that is not UTF-8");
+  return WEFT_OK;
+}
+
+static inline uint32_t weft_deny(uint32_t code, const char *why) {
+  weft_host.kept = weft_cstr(why);
+  return code;
+}
+
+/* weft_lower is a header's name, which may be written in any case. */
+static inline weft_str weft_lower(const char *name, uint32_t len) {
+  weft_str lower = weft_keep(name, len);
+  for (char *c = (char *)(uintptr_t)lower.ptr; *c; c++)
+    if (*c >= 'A' && *c <= 'Z') *c += 'a' - 'A';
+  return lower;
+}
+
 static inline uint32_t weft_part(weft_str s, void *dst, uint32_t cap, uint32_t offset) {
   if (offset >= s.len) return 0;
   uint32_t n = s.len - offset < cap ? s.len - offset : cap;
@@ -146,6 +186,8 @@ static inline int64_t weft_give(uint32_t code, weft_str v, void *dst, uint32_t c
 }
 
 static inline int64_t weft_look(weft_list *l, const char *name, uint32_t len, void *dst, uint32_t cap) {
+  uint32_t code = weft_check(name, len, WEFT_NAME_MAX);
+  if (code) return -(int64_t)code;
   weft_entry *e = weft_find(l, (weft_str){name, len});
   return e ? weft_give(WEFT_OK, e->value, dst, cap) : weft_give(WEFT_NOT_FOUND, WEFT_STR(""), dst, cap);
 }
@@ -164,16 +206,21 @@ void weft_abi_output(const void *src, uint32_t len) {
 uint32_t weft_abi_result(void *dst, uint32_t cap, uint32_t offset) { return weft_part(weft_host.kept, dst, cap, offset); }
 
 int64_t weft_abi_header_get(const char *name, uint32_t len, void *dst, uint32_t cap) {
-  return weft_look(&weft_host.headers, name, len, dst, cap);
+  return weft_look(&weft_host.headers, weft_lower(name, len).ptr, len, dst, cap);
+}
+
+static inline void weft_add_header(weft_list *l, const char *name, uint32_t name_len, const char *value, uint32_t len) {
+  if (!weft_check(name, name_len, WEFT_NAME_MAX) && !weft_check(value, len, WEFT_HEADER_MAX))
+    weft_add(l, weft_lower(name, name_len), (weft_str){value, len});
 }
 
 void weft_abi_header_set(const char *name, uint32_t name_len, const char *value, uint32_t len) {
-  assert(!weft_host.headed && "no header can be set when they have been sent");
-  weft_add(&weft_host.answer, (weft_str){name, name_len}, (weft_str){value, len});
+  if (weft_host.headed) weft_stop(WEFT_FAILED_PRECONDITION, "a header was set when they had been sent");
+  else weft_add_header(&weft_host.answer, name, name_len, value, len);
 }
 
 void weft_abi_trailer_set(const char *name, uint32_t name_len, const char *value, uint32_t len) {
-  weft_add(&weft_host.trailers, (weft_str){name, name_len}, (weft_str){value, len});
+  weft_add_header(&weft_host.trailers, name, name_len, value, len);
 }
 
 int64_t weft_abi_recv(void *dst, uint32_t cap) {
@@ -194,7 +241,12 @@ uint32_t weft_abi_send(const void *src, uint32_t len) {
 void weft_abi_send_headers(void) { weft_host.headed = 1; }
 
 void weft_abi_error_detail(const char *type, uint32_t type_len, const void *src, uint32_t len) {
-  weft_add(&weft_host.details, (weft_str){type, type_len}, (weft_str){src, len});
+  uint32_t all = type_len + len;
+  for (uint32_t i = 0; i < weft_host.details.len; i++) all += weft_host.details.at[i].name.len + weft_host.details.at[i].value.len;
+  if (weft_check(type, type_len, WEFT_NAME_MAX)) return;
+  if (!type_len) weft_stop(WEFT_INTERNAL, "a detail has no type");
+  if (weft_host.details.len == WEFT_DETAILS_MAX || all > WEFT_DETAILS_BYTES_MAX) weft_stop(WEFT_RESOURCE_EXHAUSTED, "the error has too many details");
+  else weft_add(&weft_host.details, (weft_str){type, type_len}, (weft_str){src, len});
 }
 
 int64_t weft_abi_state_get(const char *key, uint32_t len, void *dst, uint32_t cap) {
@@ -202,6 +254,9 @@ int64_t weft_abi_state_get(const char *key, uint32_t len, void *dst, uint32_t ca
 }
 
 uint32_t weft_abi_state_set(const char *key, uint32_t key_len, const void *src, uint32_t len) {
+  uint32_t code = weft_check(key, key_len, WEFT_NAME_MAX);
+  if (code) return code;
+  if (len > WEFT_VALUE_MAX) return weft_deny(WEFT_RESOURCE_EXHAUSTED, "the value has more than 1 MiB");
   weft_replace(&weft_host.state, (weft_str){key, key_len}, (weft_str){src, len});
   return WEFT_OK;
 }
@@ -209,10 +264,15 @@ uint32_t weft_abi_state_set(const char *key, uint32_t key_len, const void *src, 
 uint32_t weft_abi_state_delete(const char *key, uint32_t len) {
   weft_entry *e = weft_find(&weft_host.state, (weft_str){key, len});
   if (e) *e = weft_host.state.at[--weft_host.state.len];
-  return WEFT_OK;
+  return weft_check(key, len, WEFT_NAME_MAX);
 }
 
 uint32_t weft_abi_publish(const char *type, uint32_t type_len, const void *src, uint32_t len) {
+  uint32_t code = weft_check(type, type_len, WEFT_NAME_MAX);
+  if (code) return code;
+  if (!type_len) return weft_deny(WEFT_INVALID_ARGUMENT, "an event must have a type");
+  if (type_len >= 5 && !memcmp(type, "weft.", 5)) return weft_deny(WEFT_INVALID_ARGUMENT, "the event's type is one of weft itself");
+  if (len > WEFT_VALUE_MAX) return weft_deny(WEFT_RESOURCE_EXHAUSTED, "the event has more than 1 MiB");
   weft_add(&weft_host.events, (weft_str){type, type_len}, (weft_str){src, len});
   return WEFT_OK;
 }
@@ -220,6 +280,8 @@ uint32_t weft_abi_publish(const char *type, uint32_t type_len, const void *src, 
 #define WEFT_ANSWER_MAX (1u << 20) /* bytes of what a peer or the web answers */
 
 int64_t weft_abi_call(const char *procedure, uint32_t procedure_len, const void *src, uint32_t len, void *dst, uint32_t cap) {
+  uint32_t refused = weft_check(procedure, procedure_len, WEFT_NAME_MAX);
+  if (refused) return -(int64_t)refused;
   if (!weft_host.peer) return weft_give(WEFT_NOT_FOUND, WEFT_STR("no such peer"), dst, cap);
   weft_buf b = {malloc(WEFT_ANSWER_MAX), 0, WEFT_ANSWER_MAX, 1};
   uint32_t code = weft_host.peer((weft_str){procedure, procedure_len}, (weft_str){src, len}, &b);

@@ -142,21 +142,6 @@ static inline void weft_skip(weft_reader *r, uint32_t num, uint32_t wire, uint32
     }
 }
 
-/* weft_is_utf8 says whether s is a text. */
-static inline int weft_is_utf8(weft_str s) {
-  for (uint32_t i = 0; i < s.len;) {
-    uint8_t b = (uint8_t)s.ptr[i++];
-    uint32_t more = b < 0x80 ? 0 : b >= 0xc2 && b < 0xe0 ? 1 : b >= 0xe0 && b < 0xf0 ? 2 : b >= 0xf0 && b < 0xf5 ? 3 : 4;
-    if (more == 4 || more > s.len - i) return 0;
-    for (uint32_t j = 0; j < more; j++) {
-      uint8_t c = (uint8_t)s.ptr[i++];
-      if ((c & 0xc0) != 0x80) return 0;
-      if (!j && ((b == 0xe0 && c < 0xa0) || (b == 0xed && c > 0x9f) || (b == 0xf0 && c < 0x90) || (b == 0xf4 && c > 0x8f))) return 0;
-    }
-  }
-  return 1;
-}
-
 static inline void weft_read_message(weft_reader *r, weft_str body, const weft_type *type, char *to, uint32_t depth);
 
 /* weft_read_value takes a value that lies there as its kind wants. */
