@@ -38,7 +38,7 @@ typedef struct {
 
 /* Fill it before a call, and look at it after. */
 static struct {
-  weft_list state, config, secrets, headers; /* headers are those of the next calls */
+  weft_list state, config, secrets, headers; /* headers are those of the next calls, in lower case */
   uint32_t (*peer)(weft_str procedure, weft_str request, weft_buf *answer); /* answers calls with a code; none: not found */
   uint32_t (*web)(weft_str request, weft_buf *answer); /* answers plain HTTP, both are JSON; none: not granted */
   int64_t timeout_ms;        /* what a call has left */

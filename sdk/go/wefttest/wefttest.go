@@ -15,13 +15,15 @@ import (
 	"maps"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	weft "github.com/weftrun/weft/sdk/go"
 )
 
 // Host is a host in memory. Fill its fields before a call and look at them
-// after it. As in weft, a call that fails leaves no write and no event.
-// It serves one call at a time.
+// after it. As in weft, a call that fails leaves no write and no event, and names,
+// values and details that are too long, or not what they must be, are refused. Of
+// other limits and of grants there are none. It serves one call at a time.
 type Host struct {
 	State   map[string][]byte
 	Config  map[string]string
@@ -39,8 +41,18 @@ type Host struct {
 
 	in, sent [][]byte // messages of the call
 	streams  bool
-	headed   bool // headers can no longer be set
+	headed   bool  // headers can no longer be set
+	stopped  error // what has ended the call, whatever its handler returns
 }
+
+// Bounds of docs/ABI.md, in bytes but for detailMax.
+const (
+	nameMax         = 1 << 10
+	headerMax       = 8 << 10
+	valueMax        = 1 << 20
+	detailMax       = 16
+	detailsBytesMax = 16 << 10
+)
 
 // Detail is a protobuf message that belongs to an error.
 type Detail struct {
@@ -96,13 +108,16 @@ func (h *Host) Stream(export func(uint32) uint32, messages ...[]byte) ([][]byte,
 
 func (h *Host) run(export func(uint32) uint32, input []byte) ([]byte, error) {
 	before, events := maps.Clone(h.State), len(h.Events)
-	h.Answer, h.Trailers, h.Details, h.sent, h.headed = map[string]string{}, map[string]string{}, nil, nil, false
+	h.Answer, h.Trailers, h.Details, h.sent, h.headed, h.stopped = map[string]string{}, map[string]string{}, nil, nil, false, nil
 	answer, err := weft.Simulate(view{h}, export, input)
 	switch {
 	case err == nil && len(answer) > 0 && (h.streams || h.sent != nil):
 		err = weft.Errorf(weft.Internal, "the handler sends its messages, and wrote output besides")
 	case err == nil && !h.streams && h.sent != nil:
 		answer = h.sent[0]
+	}
+	if h.stopped != nil {
+		err = h.stopped
 	}
 	if err != nil {
 		h.State, h.Events = before, h.Events[:events]
@@ -128,20 +143,63 @@ func (h *Host) Deliver(export func(uint32) uint32, e weft.Event, data any) error
 // view is the Host as the package weft wants to see it.
 type view struct{ h *Host }
 
-func (v view) HeaderGet(name string) ([]byte, error) { return find(v.h.Headers, name) }
+// stop ends the call: what its handler returns does not count any more.
+func (v view) stop(code weft.Code, format string, args ...any) error {
+	err := weft.Errorf(code, format, args...)
+	if v.h.stopped == nil {
+		v.h.stopped = err
+	}
+	return err
+}
+
+// check ends the call for a name or value that is none.
+func (v view) check(name string, limit int) error {
+	switch {
+	case len(name) > limit:
+		return v.stop(weft.ResourceExhausted, "the handler passed a name or value of %d bytes, the limit is %d", len(name), limit)
+	case !utf8.ValidString(name):
+		return v.stop(weft.Internal, "the handler passed a name or value that is not UTF-8")
+	}
+	return nil
+}
+
+func (v view) HeaderGet(name string) ([]byte, error) {
+	for k := range v.h.Headers {
+		if strings.EqualFold(k, name) {
+			name = k
+			break
+		}
+	}
+	return find(v, v.h.Headers, name)
+}
 
 func (v view) HeaderSet(name, value string) {
 	if v.h.headed {
-		panic("weft: SetHeader was called when the headers had been sent")
+		_ = v.stop(weft.FailedPrecondition, "SetHeader was called when the headers had been sent")
+		return
 	}
-	add(v.h.Answer, name, value)
+	v.add(v.h.Answer, name, value)
 }
 
-func (v view) TrailerSet(name, value string) { add(v.h.Trailers, name, value) }
+func (v view) TrailerSet(name, value string) { v.add(v.h.Trailers, name, value) }
 func (v view) SendHeaders()                  { v.h.headed = true }
 
 func (v view) ErrorDetail(kind string, value []byte) {
-	v.h.Details = append(v.h.Details, Detail{kind, bytes.Clone(value)})
+	if v.check(kind, nameMax) != nil {
+		return
+	}
+	all := len(kind) + len(value)
+	for _, d := range v.h.Details {
+		all += len(d.Type) + len(d.Value)
+	}
+	switch {
+	case kind == "":
+		_ = v.stop(weft.Internal, "the handler passed a detail of an error without its type")
+	case len(v.h.Details) == detailMax || all > detailsBytesMax:
+		_ = v.stop(weft.ResourceExhausted, "the handler gave more than %d details of its error, or more than %d bytes of them", detailMax, detailsBytesMax)
+	default:
+		v.h.Details = append(v.h.Details, Detail{kind, bytes.Clone(value)})
+	}
 }
 
 func (v view) Recv() ([]byte, error) {
@@ -162,7 +220,10 @@ func (v view) Send(message []byte) error {
 	return nil
 }
 
-func add(h map[string]string, name, value string) {
+func (v view) add(h map[string]string, name, value string) {
+	if v.check(name, nameMax) != nil || v.check(value, headerMax) != nil {
+		return
+	}
 	name = strings.ToLower(name)
 	if old, ok := h[name]; ok {
 		value = old + ", " + value
@@ -170,24 +231,44 @@ func add(h map[string]string, name, value string) {
 	h[name] = value
 }
 
-func (v view) StateGet(key string) ([]byte, error) { return find(v.h.State, key) }
+func (v view) StateGet(key string) ([]byte, error) { return find(v, v.h.State, key) }
 
 func (v view) StateSet(key string, value []byte) error {
+	if err := v.check(key, nameMax); err != nil {
+		return err
+	}
+	if len(value) > valueMax {
+		return weft.Errorf(weft.ResourceExhausted, "value of %q has %d bytes, the limit is %d", key, len(value), valueMax)
+	}
 	v.h.State[key] = bytes.Clone(value)
 	return nil
 }
 
 func (v view) StateDelete(key string) error {
 	delete(v.h.State, key)
-	return nil
+	return v.check(key, nameMax)
 }
 
 func (v view) Publish(eventType string, data []byte) error {
+	if err := v.check(eventType, nameMax); err != nil {
+		return err
+	}
+	switch {
+	case eventType == "":
+		return weft.Errorf(weft.InvalidArgument, "an event must have a type")
+	case strings.HasPrefix(eventType, "weft."):
+		return weft.Errorf(weft.InvalidArgument, "event type %q is one of weft itself", eventType)
+	case len(data) > valueMax:
+		return weft.Errorf(weft.ResourceExhausted, "the data of an event %q has %d bytes, the limit is %d", eventType, len(data), valueMax)
+	}
 	v.h.Events = append(v.h.Events, Published{Type: eventType, Data: bytes.Clone(data)})
 	return nil
 }
 
 func (v view) Call(procedure string, request []byte) ([]byte, error) {
+	if err := v.check(procedure, nameMax); err != nil {
+		return nil, err
+	}
 	peer, ok := v.h.Peers[procedure]
 	if !ok {
 		return nil, weft.Errorf(weft.NotFound, "no such peer")
@@ -202,8 +283,8 @@ func (v view) HTTP(r weft.Request) (weft.Response, error) {
 	return v.h.Web(r)
 }
 
-func (v view) ConfigGet(key string) ([]byte, error)  { return find(v.h.Config, key) }
-func (v view) SecretGet(name string) ([]byte, error) { return find(v.h.Secrets, name) }
+func (v view) ConfigGet(key string) ([]byte, error)  { return find(v, v.h.Config, key) }
+func (v view) SecretGet(name string) ([]byte, error) { return find(v, v.h.Secrets, name) }
 
 func (v view) Deadline() int64 {
 	if v.h.Timeout <= 0 {
@@ -214,10 +295,13 @@ func (v view) Deadline() int64 {
 
 func (v view) Log(_ weft.Level, message string) { v.h.Logs = append(v.h.Logs, message) }
 
-func find[V string | []byte](m map[string]V, name string) ([]byte, error) {
-	v, ok := m[name]
+func find[V string | []byte](v view, m map[string]V, name string) ([]byte, error) {
+	if err := v.check(name, nameMax); err != nil {
+		return nil, err
+	}
+	found, ok := m[name]
 	if !ok {
 		return nil, weft.Errorf(weft.NotFound, "not found")
 	}
-	return []byte(v), nil
+	return []byte(found), nil
 }
