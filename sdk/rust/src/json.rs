@@ -216,11 +216,14 @@ impl Json for bool {
 }
 
 macro_rules! numbers {
-    ($want:literal: $($type:ty)*) => {$(
+    ($want:literal, $fits:expr; $($type:ty)*) => {$(
         impl Json for $type {
             fn read(value: Value) -> Result<$type, Mismatch> {
                 match &value {
-                    Value::Number(digits) => digits.parse().or_else(|_| value.unlike(stringify!($type))),
+                    Value::Number(digits) => match digits.parse::<$type>() {
+                        Ok(n) if $fits(n) => Ok(n),
+                        _ => value.unlike(stringify!($type)),
+                    },
                     other => other.unlike($want),
                 }
             }
@@ -235,8 +238,8 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!("an integer": i8 i16 i32 i64 isize u8 u16 u32 u64 usize);
-numbers!("a number": f32 f64);
+numbers!("an integer", |_| true; i8 i16 i32 i64 isize u8 u16 u32 u64 usize);
+numbers!("a number", |n| f64::from(n).is_finite(); f32 f64);
 
 impl<T: Json> Json for Option<T> {
     fn read(value: Value) -> Result<Option<T>, Mismatch> {
@@ -562,6 +565,8 @@ mod tests {
             (r#"{"text":7}"#, "text is 7, want a string"),
             (r#"{"n":"x"}"#, "n is a string, want an integer"),
             (r#"{"n":1.5}"#, "n is 1.5, want i64"),
+            (r#"{"n":9223372036854775808}"#, "n is 9223372036854775808, want i64"),
+            (r#"{"f":1e400}"#, "f is 1e400, want f64"),
             (r#"{"inner":{"deep":[1,300]}}"#, "inner.deep[1] is 300, want u8"),
             (r#"{"by":{"x":[]}}"#, "by.x is an array, want an integer"),
             ("[]", "an array, want an object"),

@@ -15,8 +15,17 @@ pub type Peer = Box<dyn Fn(&str, &[u8]) -> Result>;
 /// Answers plain HTTP.
 pub type Web = Box<dyn Fn(Request) -> Result<Response>>;
 
+// Bounds of docs/ABI.md, in bytes but for DETAILS_MAX.
+const NAME_MAX: usize = 1 << 10;
+const HEADER_MAX: usize = 8 << 10;
+const VALUE_MAX: usize = 1 << 20;
+const DETAILS_MAX: usize = 16;
+const DETAILS_BYTES_MAX: usize = 16 << 10;
+
 /// A host in memory: fill its fields, make calls, look at them. As in weft, a
-/// call that fails leaves no write and no event.
+/// call that fails leaves no write and no event, and names, values and details that
+/// are too long, or not what they must be, are refused. Of other limits and of
+/// grants there are none.
 #[derive(Default)]
 pub struct Host {
     pub state: BTreeMap<String, Vec<u8>>,
@@ -42,6 +51,8 @@ pub struct Host {
     sent: Vec<Vec<u8>>,
     streams: bool,
     headed: bool,
+    /// What has ended the call, whatever its handler returns.
+    stopped: Option<Error>,
 }
 
 impl Host {
@@ -105,11 +116,15 @@ impl Host {
         self.details.clear();
         self.sent.clear();
         self.headed = false;
+        self.stopped = None;
         let mut ctx = Context { input: input.to_vec(), host: Calls(RefCell::new(std::mem::take(self))) };
         let mut answer = handler(&mut ctx);
         *self = ctx.host.0.into_inner();
         if matches!(&answer, Ok(output) if !output.is_empty()) && (self.streams || !self.sent.is_empty()) {
             answer = Err(Error::new(Code::Internal, "the handler sends its messages, and wrote output besides"));
+        }
+        if let Some(why) = self.stopped.take() {
+            answer = Err(why);
         }
         match &answer {
             Ok(_) => self.details.clear(),
@@ -122,22 +137,46 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Ends the call.
+    fn stop<T>(&mut self, code: Code, why: &str) -> Result<T> {
+        let error = Error::new(code, why);
+        self.stopped.get_or_insert(error.clone());
+        Err(error)
+    }
+
+    /// Ends the call for a name or value that is too long.
+    fn check(&mut self, name: &str, max: usize) -> Result<()> {
+        match name.len() > max {
+            true => self.stop(Code::ResourceExhausted, &format!("the handler passed a name or value of {} bytes, the limit is {max}", name.len())),
+            false => Ok(()),
+        }
+    }
+}
+
 /// What a Context calls.
 pub(crate) struct Calls(RefCell<Host>);
 
 impl Calls {
     pub fn header_get(&self, name: &str) -> Result {
+        self.0.borrow_mut().check(name, NAME_MAX)?;
         found(self.0.borrow().headers.get(&name.to_lowercase()))
     }
 
     pub fn header_set(&self, name: &str, value: &str) {
         let mut h = self.0.borrow_mut();
-        assert!(!h.headed, "set_header was called when the headers had been sent");
-        add(&mut h.answer, name, value);
+        if h.headed {
+            let _ = h.stop::<()>(Code::FailedPrecondition, "set_header was called when the headers had been sent");
+        } else if h.check(name, NAME_MAX).and_then(|_| h.check(value, HEADER_MAX)).is_ok() {
+            add(&mut h.answer, name, value);
+        }
     }
 
     pub fn trailer_set(&self, name: &str, value: &str) {
-        add(&mut self.0.borrow_mut().trailers, name, value);
+        let mut h = self.0.borrow_mut();
+        if h.check(name, NAME_MAX).and_then(|_| h.check(value, HEADER_MAX)).is_ok() {
+            add(&mut h.trailers, name, value);
+        }
     }
 
     pub fn recv(&self) -> Result {
@@ -159,29 +198,59 @@ impl Calls {
     }
 
     pub fn error_detail(&self, kind: &str, value: &[u8]) {
-        self.0.borrow_mut().details.push((kind.into(), value.into()));
+        let mut h = self.0.borrow_mut();
+        let all: usize = h.details.iter().map(|(kind, value)| kind.len() + value.len()).sum();
+        if h.check(kind, NAME_MAX).is_err() {
+            return;
+        }
+        if kind.is_empty() {
+            let _ = h.stop::<()>(Code::Internal, "the handler passed a detail of an error without its type");
+        } else if h.details.len() == DETAILS_MAX || all + kind.len() + value.len() > DETAILS_BYTES_MAX {
+            let _ = h.stop::<()>(Code::ResourceExhausted, "the handler gave too many details of its error");
+        } else {
+            h.details.push((kind.into(), value.into()));
+        }
     }
 
     pub fn state_get(&self, key: &str) -> Result {
+        self.0.borrow_mut().check(key, NAME_MAX)?;
         found(self.0.borrow().state.get(key))
     }
 
     pub fn state_set(&self, key: &str, value: &[u8]) -> Result<()> {
-        self.0.borrow_mut().state.insert(key.into(), value.into());
+        let mut h = self.0.borrow_mut();
+        h.check(key, NAME_MAX)?;
+        if value.len() > VALUE_MAX {
+            return Err(Error::new(Code::ResourceExhausted, format!("value of {key:?} has {} bytes, the limit is {VALUE_MAX}", value.len())));
+        }
+        h.state.insert(key.into(), value.into());
         Ok(())
     }
 
     pub fn state_delete(&self, key: &str) -> Result<()> {
-        self.0.borrow_mut().state.remove(key);
-        Ok(())
+        let mut h = self.0.borrow_mut();
+        h.state.remove(key);
+        h.check(key, NAME_MAX)
     }
 
     pub fn publish(&self, kind: &str, data: &[u8]) -> Result<()> {
-        self.0.borrow_mut().events.push((kind.into(), data.into()));
+        let mut h = self.0.borrow_mut();
+        h.check(kind, NAME_MAX)?;
+        if kind.is_empty() {
+            return Err(Error::new(Code::InvalidArgument, "an event must have a type"));
+        }
+        if kind.starts_with("weft.") {
+            return Err(Error::new(Code::InvalidArgument, format!("event type {kind:?} is one of weft itself")));
+        }
+        if data.len() > VALUE_MAX {
+            return Err(Error::new(Code::ResourceExhausted, format!("the data of an event {kind:?} has {} bytes, the limit is {VALUE_MAX}", data.len())));
+        }
+        h.events.push((kind.into(), data.into()));
         Ok(())
     }
 
     pub fn call(&self, procedure: &str, request: &[u8]) -> Result {
+        self.0.borrow_mut().check(procedure, NAME_MAX)?;
         match &self.0.borrow().peer {
             Some(peer) => peer(procedure, request),
             None => Err(Error::new(Code::NotFound, "no such peer")),
@@ -197,10 +266,12 @@ impl Calls {
     }
 
     pub fn config_get(&self, key: &str) -> Result {
+        self.0.borrow_mut().check(key, NAME_MAX)?;
         found(self.0.borrow().config.get(key))
     }
 
     pub fn secret_get(&self, name: &str) -> Result {
+        self.0.borrow_mut().check(name, NAME_MAX)?;
         found(self.0.borrow().secrets.get(name))
     }
 

@@ -98,15 +98,46 @@ fn a_call_without_a_stream_has_one_answer() {
     assert_eq!(Host::new().call(besides, b"").unwrap_err().code, Code::Internal);
 }
 
+/// Whatever the handler makes of it.
 #[test]
-#[should_panic(expected = "when the headers had been sent")]
-fn no_header_is_set_after_those_that_were_sent() {
-    let late = |ctx: &mut Context| {
-        ctx.send_headers();
-        ctx.set_header("a", "b");
+fn what_weft_refuses_is_refused() {
+    fn edge(ctx: &mut Context) -> Result {
+        let (long, large) = ("k".repeat(1025), vec![0; (1 << 20) + 1]);
+        match ctx.input() {
+            b"get" => drop(ctx.get(&long)),
+            b"set" => drop(ctx.set(&long, b"")),
+            b"delete" => drop(ctx.delete(&long)),
+            b"config" => drop(ctx.config(&long)),
+            b"call" => drop(ctx.call(&long, b"")),
+            b"1 MiB" => ctx.set("k", &large[1..])?,
+            b"large" => ctx.set("k", &large)?,
+            b"without" => drop(ctx.set("k", &large)),
+            b"own event" => ctx.publish("weft.run.ended", b"")?,
+            b"no type" => ctx.publish("", b"")?,
+            b"large event" => ctx.publish("a", &large)?,
+            b"header" => ctx.set_header("x", &"v".repeat(8193)),
+            b"late header" => {
+                ctx.send_headers();
+                ctx.set_header("x", "v");
+            }
+            b"detail" => ctx.add_detail("", b""),
+            b"details" => ctx.add_detail("a.B", &large[..16 << 10]),
+            _ => (0..17).for_each(|_| ctx.add_detail("a.B", b"")),
+        }
+        ctx.publish("after", b"")?;
         Ok(Vec::new())
-    };
-    let _ = Host::new().call(late, b"");
+    }
+    use Code::*;
+    for (what, want) in [
+        ("get", Some(ResourceExhausted)), ("set", Some(ResourceExhausted)), ("delete", Some(ResourceExhausted)), ("config", Some(ResourceExhausted)),
+        ("call", Some(ResourceExhausted)), ("1 MiB", None), ("large", Some(ResourceExhausted)), ("without", None), ("own event", Some(InvalidArgument)),
+        ("no type", Some(InvalidArgument)), ("large event", Some(ResourceExhausted)), ("header", Some(ResourceExhausted)),
+        ("late header", Some(FailedPrecondition)), ("detail", Some(Internal)), ("details", Some(ResourceExhausted)), ("17 details", Some(ResourceExhausted)),
+    ] {
+        let mut host = Host::new();
+        assert_eq!(host.call(edge, what.as_bytes()).err().map(|e| e.code), want, "{what}");
+        assert_eq!(host.events.is_empty(), want.is_some(), "{what}");
+    }
 }
 
 #[test]
