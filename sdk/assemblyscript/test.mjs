@@ -10,8 +10,11 @@
  *       assert.deepEqual(host.call("greet", { name: "Ada" }).json(), { name: "hello Ada" });
  *     });
  *
- * As in weft, a call that fails leaves no write and no event. Limits there are none.
+ * As in weft, a call that fails leaves no write and no event, and names, values and
+ * details that are too long, or not what they must be, are refused. Of other limits and
+ * of grants there are none.
  */
+import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 
 const codes = ["ok", "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
@@ -26,6 +29,12 @@ export class Fault extends Error {
     this.code = code;
   }
 }
+
+/** Ends a call, whatever its handler would return. */
+class Stop extends Fault {}
+
+// Bounds of docs/ABI.md, in bytes but for detailsMax.
+const nameMax = 1 << 10, headerMax = 8 << 10, valueMax = 1 << 20, detailsMax = 16, detailsBytesMax = 16 << 10;
 
 /** A text and bytes as they are, anything else as JSON. */
 function bytes(v) {
@@ -109,7 +118,9 @@ export class Host {
       answer.code = codes[run(call.input.length)] ?? "unknown";
     } catch (trap) {
       this.#instance = null;
-      throw trap;
+      if (!(trap instanceof Stop)) throw trap;
+      answer.code = trap.code;
+      answer.body = Buffer.from(trap.message);
     } finally {
       this.#call = null;
     }
@@ -133,30 +144,40 @@ export class Host {
     const view = (ptr, len) => Buffer.from(this.#instance.exports.memory.buffer, len ? ptr >>> 0 : 0, len >>> 0);
     const copy = (ptr, len) => Buffer.from(view(ptr, len));
     const text = (ptr, len) => view(ptr, len).toString();
+    /** name is a text that has a limit. */
+    const name = (ptr, len, max = nameMax) => {
+      if (len >>> 0 > max) throw new Stop("resource_exhausted", `the handler passed a name or value of ${len >>> 0} bytes, the limit is ${max}`);
+      if (!isUtf8(view(ptr, len))) throw new Stop("internal", "the handler passed a name or value that is not UTF-8");
+      return text(ptr, len);
+    };
+    /** small refuses a value or an event that is too large. */
+    const small = (n) => {
+      if (n >>> 0 > valueMax) throw new Fault("resource_exhausted", `it has ${n >>> 0} bytes, the limit is ${valueMax}`);
+    };
     const part = (from, dst, cap, offset) => {
       const some = from.subarray(offset >>> 0, (offset >>> 0) + (cap >>> 0));
       view(dst, some.length).set(some);
       return some.length;
     };
     /** reach is a code of a host call that may fail; what it says is kept for result. */
-    const reach = (name, work) => {
+    const reach = (what, work) => {
       const call = this.#call;
-      if (!call) throw new Error(`${name} was called outside a handler`);
+      if (!call) throw new Error(`${what} was called outside a handler`);
       call.kept = Buffer.alloc(0);
       try {
-        if (this.faults[name]) throw this.faults[name];
+        if (this.faults[what]) throw this.faults[what];
         work(call);
         return 0;
       } catch (err) {
-        if (!(err instanceof Fault)) throw err;
+        if (!(err instanceof Fault) || err instanceof Stop) throw err;
         call.kept = Buffer.from(err.message);
         return codes.indexOf(err.code);
       }
     };
     /** give is a length, or minus a code. */
-    const give = (name, dst, cap, find) => {
+    const give = (what, dst, cap, find) => {
       let found;
-      const code = reach(name, (call) => {
+      const code = reach(what, (call) => {
         found = find(call);
         if (found === undefined) throw new Fault("not_found", "");
         found = bytes(found);
@@ -166,8 +187,8 @@ export class Host {
       else this.#call.kept = found;
       return BigInt(found.length);
     };
-    const add = (to, name, value) => {
-      const key = name.toLowerCase();
+    const add = (to, k, value) => {
+      const key = k.toLowerCase();
       to[key] = key in to ? `${to[key]}, ${value}` : value;
     };
 
@@ -178,16 +199,20 @@ export class Host {
         this.#call.answer.body = Buffer.concat([this.#call.answer.body, view(ptr, len)]);
       },
       header_get: (k, kn, dst, cap) => give("header_get", dst, cap, ({ headers }) => {
-        const name = text(k, kn).toLowerCase();
-        return name === ":names" ? [...headers.keys()].filter((n) => n[0] !== ":").join(", ") : headers.get(name);
+        const key = name(k, kn).toLowerCase();
+        return key === ":names" ? [...headers.keys()].filter((n) => n[0] !== ":").join(", ") : headers.get(key);
       }),
       header_set: (k, kn, v, n) => {
-        if (this.#call.sent) throw new Fault("failed_precondition", "the headers have been sent");
-        add(this.#call.answer.headers, text(k, kn), text(v, n));
+        if (this.#call.sent) throw new Stop("failed_precondition", "the headers have been sent");
+        add(this.#call.answer.headers, name(k, kn), name(v, n, headerMax));
       },
-      trailer_set: (k, kn, v, n) => add(this.#call.answer.trailers, text(k, kn), text(v, n)),
+      trailer_set: (k, kn, v, n) => add(this.#call.answer.trailers, name(k, kn), name(v, n, headerMax)),
       error_detail: (k, kn, v, n) => {
-        this.#call.answer.details.push({ type: text(k, kn), value: copy(v, n) });
+        const { details } = this.#call.answer, type = name(k, kn);
+        if (!type) throw new Stop("internal", "the handler passed a detail of an error without its type");
+        const all = details.reduce((sum, d) => sum + Buffer.byteLength(d.type) + d.value.length, kn + n);
+        if (details.length === detailsMax || all > detailsBytesMax) throw new Stop("resource_exhausted", "the handler gave too many details of its error");
+        details.push({ type, value: copy(v, n) });
       },
       recv: (dst, cap) => give("recv", dst, cap, ({ pending }) => {
         if (!pending.length) throw new Fault("out_of_range", "no more messages");
@@ -201,13 +226,24 @@ export class Host {
       send_headers: () => {
         this.#call.sent = true;
       },
-      state_get: (k, kn, dst, cap) => give("state_get", dst, cap, ({ state }) => state.get(text(k, kn))),
-      state_set: (k, kn, v, n) => reach("state_set", ({ state }) => state.set(text(k, kn), copy(v, n))),
-      state_delete: (k, kn) => reach("state_delete", ({ state }) => state.delete(text(k, kn))),
-      publish: (k, kn, v, n) => reach("publish", ({ events }) => events.push({ type: text(k, kn), data: parse(copy(v, n)) })),
+      state_get: (k, kn, dst, cap) => give("state_get", dst, cap, ({ state }) => state.get(name(k, kn))),
+      state_set: (k, kn, v, n) => reach("state_set", ({ state }) => {
+        const key = name(k, kn);
+        small(n);
+        state.set(key, copy(v, n));
+      }),
+      state_delete: (k, kn) => reach("state_delete", ({ state }) => state.delete(name(k, kn))),
+      publish: (k, kn, v, n) => reach("publish", ({ events }) => {
+        const type = name(k, kn);
+        if (!type) throw new Fault("invalid_argument", "an event must have a type");
+        if (type.startsWith("weft.")) throw new Fault("invalid_argument", `event type ${type} is one of weft itself`);
+        small(n);
+        events.push({ type, data: parse(copy(v, n)) });
+      }),
       call: (k, kn, v, n, dst, cap) => give("call", dst, cap, () => {
+        const procedure = name(k, kn);
         if (!this.peer) throw new Fault("not_found", "there is no such peer");
-        return this.peer(text(k, kn), copy(v, n)) ?? "";
+        return this.peer(procedure, copy(v, n)) ?? "";
       }),
       http: (v, n, dst, cap) => give("http", dst, cap, () => {
         if (!this.web) throw new Fault("permission_denied", "it was not granted");
@@ -215,11 +251,11 @@ export class Host {
         const { status = 200, headers = {}, body } = this.web({ ...request, body: Buffer.from(request.body ?? "", "base64") });
         return { status, headers, body: bytes(body).toString("base64") };
       }),
-      config_get: (k, kn, dst, cap) => give("config_get", dst, cap, () => this.config.get(text(k, kn))),
+      config_get: (k, kn, dst, cap) => give("config_get", dst, cap, () => this.config.get(name(k, kn))),
       secret_get: (k, kn, dst, cap) => give("secret_get", dst, cap, () => {
-        const name = text(k, kn);
-        if (!this.secrets.has(name)) throw new Fault("permission_denied", `${name} was not granted`);
-        return this.secrets.get(name);
+        const secret = name(k, kn);
+        if (!this.secrets.has(secret)) throw new Fault("permission_denied", `${secret} was not granted`);
+        return this.secrets.get(secret);
       }),
       deadline: () => BigInt(this.remaining),
       log: (level, ptr, len) => {

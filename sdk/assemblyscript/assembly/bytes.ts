@@ -20,6 +20,20 @@ export function decode(b: Bytes): string {
   return String.UTF8.decodeUnsafe(b.dataStart, b.byteLength);
 }
 
+/** Whether what lies from one address to the other is UTF-8. */
+export function isUTF8(at: usize, end: usize): bool {
+  while (at < end) {
+    const b = <u32>load<u8>(at++);
+    if (b < 0x80) continue;
+    const more: usize = b >= 0xc2 && b < 0xe0 ? 1 : b >= 0xe0 && b < 0xf0 ? 2 : b >= 0xf0 && b < 0xf5 ? 3 : 4;
+    if (more == 4 || more > end - at) return false;
+    const first = <u32>load<u8>(at);
+    if ((b == 0xe0 && first < 0xa0) || (b == 0xed && first > 0x9f) || (b == 0xf0 && first < 0x90) || (b == 0xf4 && first > 0x8f)) return false;
+    for (let i: usize = 0; i < more; i++) if ((load<u8>(at++) & 0xc0) != 0x80) return false;
+  }
+  return true;
+}
+
 const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 export function toBase64(b: Bytes): string {

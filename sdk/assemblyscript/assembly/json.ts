@@ -1,4 +1,4 @@
-import { Bytes } from "./bytes";
+import { Bytes, isUTF8 } from "./bytes";
 import { Code, fail } from "./failure";
 
 export enum Kind {
@@ -312,6 +312,10 @@ function text(): string {
       return "";
     }
     if (c == 34 || c == 92) {
+      if (!isUTF8(from, at)) {
+        bad("bytes that are no UTF-8");
+        return "";
+      }
       const part = String.UTF8.decodeUnsafe(from, at - from);
       at++;
       if (c == 34 && !parts) return part;
@@ -373,7 +377,8 @@ function number(): Value {
     for (let i = first; i < at; i++) u = u * 10 + (load<u8>(i) - 48);
     if (u <= <u64>i64.MAX_VALUE + (minus ? 1 : 0)) return Value.of<i64>(minus ? -(<i64>u) : <i64>u, code);
   }
-  return Value.of<f64>(parseFloat(String.UTF8.decodeUnsafe(from, at - from)), code);
+  const f = parseFloat(String.UTF8.decodeUnsafe(from, at - from));
+  return isFinite(f) ? Value.of<f64>(f, code) : bad("a number that is too large");
 }
 
 function digits(): i32 {

@@ -1,6 +1,6 @@
 // Protobuf's wire format, for the code that weft module generate writes. Fields
 // that a message does not have are dropped.
-import { Bytes, utf8 } from "./bytes";
+import { Bytes, isUTF8, utf8 } from "./bytes";
 import { Context, leave } from "./context";
 import { Code, fail, failed } from "./failure";
 
@@ -322,19 +322,6 @@ export class Reader {
     this.end = end;
     if (this.error != "") this.at = end;
   }
-}
-
-function isUTF8(at: usize, end: usize): bool {
-  while (at < end) {
-    const b = <u32>load<u8>(at++);
-    if (b < 0x80) continue;
-    const more: usize = b >= 0xc2 && b < 0xe0 ? 1 : b >= 0xe0 && b < 0xf0 ? 2 : b >= 0xf0 && b < 0xf5 ? 3 : 4;
-    if (more == 4 || more > end - at) return false;
-    const first = <u32>load<u8>(at);
-    if ((b == 0xe0 && first < 0xa0) || (b == 0xed && first > 0x9f) || (b == 0xf0 && first < 0x90) || (b == 0xf4 && first > 0x8f)) return false;
-    for (let i: usize = 0; i < more; i++) if ((load<u8>(at++) & 0xc0) != 0x80) return false;
-  }
-  return true;
 }
 
 /** Writes a message. The number 0 is that of a value without a field: one of a packed list. */

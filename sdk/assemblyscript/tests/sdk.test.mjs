@@ -48,7 +48,8 @@ test("what is no JSON is refused with its place", async () => {
     ["01", "want a value at byte 2"], ["-", "want a value at byte 1"], ["1.", "want a digit at byte 2"], ["1e+", "want a digit at byte 3"],
     ["1 2", "more than one value at byte 2"], ['"a', "want the end of a string at byte 2"], ['"\n"', "want the end of a string at byte 1"],
     ['"\\x"', "want an escape at byte 3"], ['"\\u12g4"', "want four hexadecimal digits at byte 5"], ["nul", "want null at byte 3"],
-    ["[".repeat(102), "nesting too deep at byte 101"],
+    ["[".repeat(102), "nesting too deep at byte 101"], ["1e400", "a number that is too large at byte 5"],
+    [Buffer.from('"a\xffb"', "latin1"), "bytes that are no UTF-8 at byte 4"],
   ]) assert.equal(failure(h.call("same", text), "invalid_argument"), `input is no JSON: ${message}`);
   assert.equal(h.call("same", "[".repeat(100) + "]".repeat(100)).code, "ok");
 });
@@ -109,6 +110,20 @@ test("messages in and out", async () => {
   h.faults.recv = new Fault("canceled", "the caller went away");
   assert.equal(failure(h.call("shout", "one"), "canceled"), "recv: the caller went away");
   assert.deepEqual(h.logs, [], "what failed is no message");
+});
+
+test("what ends a call in weft ends it, whatever the handler makes of it", async () => {
+  const h = await host();
+  for (const [what, code] of [
+    ["get", "resource_exhausted"], ["set", "resource_exhausted"], ["delete", "resource_exhausted"], ["config", "resource_exhausted"],
+    ["call", "resource_exhausted"], ["header", "resource_exhausted"], ["late header", "failed_precondition"], ["detail", "internal"],
+    ["details", "resource_exhausted"], ["17 details", "resource_exhausted"], ["1 MiB", "ok"], ["large", "ok"], ["own event", "ok"],
+    ["no type", "ok"], ["large event", "ok"],
+  ]) {
+    assert.equal(h.call("edge", what).code, code, what);
+    assert.deepEqual([h.state.size, h.events], [what === "1 MiB" ? 1 : 0, []], what);
+    h.state.clear();
+  }
 });
 
 test("an input has a buffer of its own length, whatever the one before had", async () => {
