@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -461,9 +462,18 @@ func sendError(err error) error {
 // says; but a limit of rates, unlike there, says nothing of the peer's health.
 // Source: https://connectrpc.com/docs/protocol#error-codes
 func answered(status int, body []byte) error {
-	var e struct{ Code, Message string }
+	var e struct {
+		Code, Message string
+		Details       []struct{ Type, Value string }
+	}
 	if json.Unmarshal(body, &e) == nil && e.Code != "" {
-		return weft.Errorf(weft.ParseCode(e.Code), "peers.Gate.Do", "%s", e.Message)
+		out := weft.Errorf(weft.ParseCode(e.Code), "peers.Gate.Do", "%s", e.Message)
+		for _, d := range e.Details {
+			if value, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(d.Value, "=")); err == nil && d.Type != "" {
+				out.Details = append(out.Details, weft.Detail{Type: d.Type, Value: value})
+			}
+		}
+		return out
 	}
 	if status == http.StatusUnsupportedMediaType || status == http.StatusHTTPVersionNotSupported {
 		return weft.Errorf(weft.Unimplemented, "peers.Gate.Do", "it takes no message of this kind (status %d)", status).WithHint("call a method that takes and gives one message: one that streams cannot be called from here")

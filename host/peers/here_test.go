@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -81,5 +82,18 @@ func TestAnAnswerInProcessIsAsBoundedAsAnyOther(t *testing.T) {
 	})
 	if _, err := charge(g); weft.CodeOf(err) != weft.ResourceExhausted {
 		t.Error(err)
+	}
+}
+
+// Connect writes details in base64, with padding or without.
+func TestAnErrorHasTheDetailsThatItsPeerGave(t *testing.T) {
+	g := own(t, "me", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"code":"aborted","message":"no","details":[{"type":"a.B","value":"/wAB"},{"type":"a.C","value":"/w"},{"type":"a.D","value":"/w==","debug":{}},{"type":"a.E","value":"?"},{"value":""},{"type":"a.F"}]}`)
+	})
+	_, err := charge(g)
+	want := []weft.Detail{{Type: "a.B", Value: []byte("\xff\x00\x01")}, {Type: "a.C", Value: []byte("\xff")}, {Type: "a.D", Value: []byte("\xff")}, {Type: "a.F", Value: []byte{}}}
+	if weft.CodeOf(err) != weft.Aborted || !reflect.DeepEqual(weft.DetailsOf(err), want) {
+		t.Errorf("%v, %q", err, weft.DetailsOf(err))
 	}
 }

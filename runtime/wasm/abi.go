@@ -114,7 +114,17 @@ var hostFuncs = []hostFunc{
 	{"call", types(i32, i32, i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
 		procedure := c.text(s[0], s[1])
 		v, err := c.ask(c.view(s[2], s[3]), func(ctx context.Context, request []byte) ([]byte, error) { return c.env.Call(ctx, procedure, request) })
+		c.refusal = detailsOf(err)
 		s[0] = c.give(v, true, err, s[4], s[5])
+	}},
+	{"call_detail", types(i32, i32, i32), types(i64), false, func(c *call, s []uint64) {
+		var v []byte
+		n := uint64(uint32(s[0]))
+		there := n < uint64(len(c.refusal))
+		if there {
+			v = append(append([]byte(c.refusal[n].Type), 0), c.refusal[n].Value...)
+		}
+		s[0] = c.give(v, there, nil, s[1], s[2])
 	}},
 	{"http", types(i32, i32, i32, i32), types(i64), true, func(c *call, s []uint64) {
 		v, err := c.askHTTP(c.view(s[0], s[1]))

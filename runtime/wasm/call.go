@@ -55,11 +55,12 @@ type from struct {
 
 // asking is what only some calls have.
 type asking struct {
-	in        Input       // without Body and Into
-	headers   weft.Header // of the answer, unless they are sent
-	more      *exchange   // nil until the guest asks for something of it
-	kept      []byte      // for result: what did not fit, or the text of an error
-	end       time.Time   // of its time; zero until somebody looks at the clock
+	in        Input         // without Body and Into
+	headers   weft.Header   // of the answer, unless they are sent
+	more      *exchange     // nil until the guest asks for something of it
+	kept      []byte        // for result: what did not fit, or the text of an error
+	end       time.Time     // of its time; zero until somebody looks at the clock
+	refusal   []weft.Detail // of the error that the last call to the outside gave
 	hostCalls int
 	logged    int
 	owed      int64 // fuel for the host's work since the last look
@@ -332,6 +333,18 @@ func shownToGuest(err error) (weft.Code, []byte) {
 	}
 	text := err.Error()
 	return code, []byte(text[:min(len(text), MessageMax)])
+}
+
+// detailsOf are those of an error of the outside that a guest may ask for: as many as
+// it could give itself.
+func detailsOf(err error) []weft.Detail {
+	all, size := weft.DetailsOf(err), 0
+	for i, d := range all {
+		if size += len(d.Type) + len(d.Value); i == DetailMax || size > DetailsBytesMax {
+			return all[:i]
+		}
+	}
+	return all
 }
 
 // outside runs a call to the outside, which ends with this call at the latest.

@@ -20,7 +20,7 @@ var elsewhere = map[string]string{
 	"A module is WebAssembly": "meter.TestTheCoreTestSuiteSeesNoDifference", "It exports `memory`": "TestInitializeIsLimitedToo", "The SDKs in": "TestGoGuest",
 	"A handler is an exported": "TestCheckReportsWhatAModuleIs", "All are in the module": "TestEverySentenceOfThePageHasATest",
 	"`state_get(": "TestHandlersReachWhatTheyImport", "`state_set(": "TestHandlersReachWhatTheyImport", "`state_delete(": "TestHandlersReachWhatTheyImport",
-	"`publish(": "TestHandlersReachWhatTheyImport", "`call(": "TestHandlersReachWhatTheyImport", "`http(": "TestHandlersReachWhatTheyImport",
+	"`publish(": "TestHandlersReachWhatTheyImport", "`call(": "TestHandlersReachWhatTheyImport", "`call_detail(": "TestAGuestReadsTheDetailsOfAnErrorOfACall", "`http(": "TestHandlersReachWhatTheyImport",
 	"`config_get(": "TestHandlersReachWhatTheyImport", "`secret_get(": "TestHandlersReachWhatTheyImport", "`log(": "TestHandlersReachWhatTheyImport",
 	"An import that a module": "TestCheckReportsWhatAModuleIs", "Any other import of": "TestHostileUploadsAreRefusedWithTheirCause", "WASI preview 1": "TestGoGuest",
 }

@@ -192,6 +192,7 @@ func (s *service) reply(value []byte, found bool, err error) error {
 	if s.ctx.Err() != nil {
 		r.signs |= signCancel
 	}
+	var details []byte
 	var abort *Abort
 	switch {
 	case errors.As(err, &abort):
@@ -204,7 +205,7 @@ func (s *service) reply(value []byte, found bool, err error) error {
 		}
 		var code weft.Code
 		code, value = shownToGuest(err)
-		r.code = byte(code)
+		r.code, details = byte(code), packDetails(detailsOf(err))
 	case found:
 		r.signs |= signFound
 	}
@@ -212,7 +213,7 @@ func (s *service) reply(value []byte, found bool, err error) error {
 		s.late = true
 		s.worker.limit(time.Now().Add(workerGrace))
 	}
-	return s.worker.say(frame{kind: frameReply, n: r.n(), parts: [][]byte{value}})
+	return s.worker.say(frame{kind: frameReply, n: r.n(), parts: [][]byte{value, details}})
 }
 
 // warn logs what a guest is told, within its limit. It is what that counts.

@@ -259,12 +259,13 @@ func (w *worksite) ask(kind byte, parts ...[]byte) (value []byte, ok bool, err e
 	if r.signs&signAbort != 0 {
 		return nil, false, &Abort{Err: errAborted}
 	}
-	var first []byte
-	if len(answer.parts) > 0 {
-		first = answer.parts[0]
-	}
+	first := answer.part(0)
 	if r.code != 0 {
-		return nil, false, &weft.Error{Code: weft.Code(r.code), Op: opCall, Err: &told{string(first), r.logged}}
+		details, err := unpackDetails(answer.part(1))
+		if err != nil {
+			os.Exit(1)
+		}
+		return nil, false, &weft.Error{Code: weft.Code(r.code), Op: opCall, Err: &told{string(first), r.logged}, Details: details}
 	}
 	return append([]byte(nil), first...), r.signs&signFound != 0, nil
 }

@@ -35,6 +35,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		test func(*testing.T)
 	}{
 		{"handlers reach what they import", TestHandlersReachWhatTheyImport},
+		{"a guest reads the details of an error of a call", TestAGuestReadsTheDetailsOfAnErrorOfACall},
 		{"env errors reach the guest and the log", TestEnvErrorsReachTheGuestAndTheLog},
 		{"what broke in the host is not told to the guest", TestWhatBrokeInTheHostIsNotToldToTheGuest},
 		{"abort ends the call with its error", TestAbortEndsTheCallWithItsError},
