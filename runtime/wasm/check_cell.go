@@ -65,6 +65,22 @@ func (c *cell) remove() error {
 	return err
 }
 
+// openCache makes the folder of the cache ready, and finds out where in it the engine keeps
+// what it has compiled.
+func openCache(dir string, log *slog.Logger) (codeDir string, err error) {
+	if err = os.MkdirAll(dir, 0o700); err == nil {
+		err = sweepCells(dir, log)
+	}
+	if err != nil {
+		return "", weft.Errorf(weft.Unavailable, "wasm.Open", "open the folder for compiled modules: %w", err)
+	}
+	c, err := newCell(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, filepath.Base(c.code.Name())), c.remove()
+}
+
 // sweepCells removes the folders of checks whose owners have ended without doing so. Nobody
 // makes one meanwhile.
 func sweepCells(cacheDir string, log *slog.Logger) error {

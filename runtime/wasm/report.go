@@ -25,23 +25,23 @@ const ManifestMax = 256 << 10
 
 // Report is what a check found in a module.
 type Report struct {
-	Digest    string         `json:"digest"`  // sha256 of the upload, lower-case hex
-	Size      int64          `json:"size"`    // bytes of the upload
-	Imports   []string       `json:"imports"` // such as weft/v1.call, sorted
-	Way       Way            `json:"way"`
-	Handlers  []string       `json:"handlers"`          // exports that can be called, sorted
-	Mailbox   bool           `json:"mailbox,omitempty"` // input and output may be handed over in its memory
-	Doubts    []string       `json:"doubts,omitempty"`  // what it counts on and does not get, or needs grants for
-	MemoryKiB int            `json:"memoryKiB"`         // that it has at its start
-	Table     int            `json:"table"`             // elements of its largest table at its start
-	Sections  []Section      `json:"sections"`          // custom ones, by name
-	Manifest  *weft.Manifest `json:"manifest,omitempty"`
+	Digest    string   // sha256 of the upload, lower-case hex
+	Size      int64    // bytes of the upload
+	Imports   []string // such as weft/v1.call, sorted
+	Way       Way
+	Handlers  []string  // exports that can be called, sorted
+	Mailbox   bool      // input and output may be handed over in its memory
+	Doubts    []string  // what it counts on and does not get, or needs grants for
+	MemoryKiB int       // that it has at its start
+	Table     int       // elements of its largest table at its start
+	Sections  []Section // custom ones, by name
+	Manifest  *weft.Manifest
 }
 
 // Section is a custom section of a module.
 type Section struct {
-	Name string `json:"name"`
-	Size int    `json:"size"` // bytes
+	Name string
+	Size int // bytes
 }
 
 const (

@@ -134,21 +134,17 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
+	codeDir, err := openCache(o.CacheDir, o.Log)
+	if err != nil {
+		return nil, err
+	}
 	engine, cache, err := newEngine(ctx, o.CacheDir)
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{opts: o, engine: engine, cache: cache, checks: make(chan struct{}, o.ChecksMax), modules: map[loadKey]*loading{}}
+	r := &Runtime{opts: o, engine: engine, cache: cache, codeDir: codeDir, checks: make(chan struct{}, o.ChecksMax), modules: map[loadKey]*loading{}}
 	r.memory.max = o.MemoryMax
-	if err := sweepCells(o.CacheDir, o.Log); err != nil {
-		return nil, weft.Errorf(weft.Unavailable, "wasm.Open", "clean the folder for compiled modules: %w", err)
-	}
-	c, err := newCell(o.CacheDir)
-	if err != nil {
-		return nil, err
-	}
-	r.codeDir = filepath.Join(o.CacheDir, filepath.Base(c.code.Name()))
-	return r, c.remove()
+	return r, nil
 }
 
 // newEngine is the same in the host and in the child that checks, so that
