@@ -25,7 +25,7 @@ const (
 	RequestMax = 8 << 20 // bytes of a request to the outside
 	stringsMax = 2_000   // texts in the JSON of one by plain HTTP
 	MessageMax = 4 << 10 // bytes of the message with a code that a handler returns
-	slice      = 25_000  // fuel between two ticks: some us, 10 ms where all it does is to touch new memory
+	slice      = 40_000  // fuel between two ticks: some us, 20 ms where all it does is to touch new memory
 	lookAfter  = 100_000 // fuel between two looks at the clock, below 1 ms
 )
 
