@@ -28,7 +28,7 @@ type pieces struct {
 	segment uint32 // of memoryInit
 }
 
-// pieceFunction is the index of an added function, which there is from now on.
+// pieceFunction is the index of the function that does p, which is added where it is not there.
 func (m *rewriter) pieceFunction(p pieces) uint32 {
 	at := slices.Index(m.pieces, p)
 	if at < 0 {

@@ -34,20 +34,18 @@ func ranges() []byte {
 		sec(12, u32(3)),
 		sec(10, vec(f(0xfc, 11, 0), f(0xfc, 10, 0, 0), f(0xfc, 8, 1, 0), sized([]byte{0, 0xfc, 9, 1, opEnd}))),
 		sec(11, vec(cat([]byte{0, 0x41, 0, opEnd}, sized(data)), cat([]byte{1}, sized(bytes.Repeat([]byte("segment "), 7)[:rangeSegment])),
-			cat([]byte{0, 0x41}, signedOf(rangeMemory-64), []byte{opEnd}, sized(data)))),
+			cat(appendSigned([]byte{0, 0x41}, rangeMemory-64), []byte{opEnd}, sized(data)))),
 	)
 }
 
-func signedOf(v uint32) []byte { return appendSigned(nil, v) }
-
 // pair is a module and its metered form, which is called in the same way.
 type pair struct {
-	t           *testing.T
-	m           *machine
-	was, is     api.Module
-	trapped     bool // in the last call
-	ticks       int  // of it
-	calls, trap int
+	t            *testing.T
+	m            *machine
+	was, is      api.Module
+	trapped      bool // in the last call
+	ticks        int  // of it
+	calls, traps int
 }
 
 func newPair(t *testing.T, module []byte, o Options) *pair {
@@ -57,11 +55,14 @@ func newPair(t *testing.T, module []byte, o Options) *pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for wasm, mod := range map[*[]byte]*api.Module{&module: &p.was, &metered: &p.is} {
-		if *mod, err = p.m.engine.InstantiateWithConfig(context.Background(), *wasm, wazero.NewModuleConfig().WithName("")); err != nil {
+	instance := func(wasm []byte) api.Module {
+		mod, err := p.m.engine.InstantiateWithConfig(context.Background(), wasm, wazero.NewModuleConfig().WithName(""))
+		if err != nil {
 			t.Fatal(err)
 		}
+		return mod
 	}
+	p.was, p.is = instance(module), instance(metered)
 	p.is.ExportedGlobal(FuelExport).(api.MutableGlobal).Set(1 << 40)
 	return p
 }
@@ -74,7 +75,7 @@ func (p *pair) call(name string, args ...uint64) {
 	_, got := p.is.ExportedFunction(name).Call(context.Background(), args...)
 	p.trapped, p.ticks = got != nil, p.m.ticks
 	if p.calls++; p.trapped {
-		p.trap++
+		p.traps++
 	}
 	if trapOf(got) != trapOf(want) {
 		p.t.Errorf("%s%v: %q, metered: %q", name, args, trapOf(want), trapOf(got))
@@ -156,7 +157,7 @@ func TestRangesThatOverlap(t *testing.T) {
 			}
 		}
 	}
-	if t.Logf("%d calls, %d traps", p.calls, p.trap); p.trap < 100 || p.calls-p.trap < 1_000 {
+	if t.Logf("%d calls, %d traps", p.calls, p.traps); p.traps < 100 || p.calls-p.traps < 1_000 {
 		t.Error("too few of one kind")
 	}
 }
@@ -164,7 +165,7 @@ func TestRangesThatOverlap(t *testing.T) {
 // TestALongRangeTicksBetweenItsPieces has no fuel run out.
 func TestALongRangeTicksBetweenItsPieces(t *testing.T) {
 	const size = 4 << 20
-	k := func(v uint32) []byte { return cat([]byte{0x41}, signedOf(v)) }
+	k := func(v uint32) []byte { return appendSigned([]byte{0x41}, v) }
 	grow := cat(k(size>>16-1), []byte{opMemoryGrow, 0, 0x1a})
 	m := newMachine(t)
 	for name, code := range map[string][]byte{
