@@ -51,7 +51,7 @@ func TestAGoroutineThatEndsInACallLeavesNothing(t *testing.T) {
 		}
 		all = append(all, attempt{f.name, caller(call), "f", in})
 	}
-	const alone = 7 // input, result, output, header_set, trailer_set, error_detail and deadline ask nobody
+	const alone = 8 // input, result, output, header_set, trailer_set, error_detail, call_detail and deadline ask nobody
 	line := bytes.Replace(unended(false), []byte{32, 0, 0, 0, 1, 0, 0, 0}, []byte{32, 0, 0, 0, 0, LineMax >> 8, 0, 0}, 1)
 	all = append(all, attempt{"a line of output", line, "f", Input{}}, attempt{"the rest of a line", unended(false), "f", Input{}},
 		attempt{"the rest of a line at the start", unended(true), "f", Input{}})
