@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -113,15 +114,19 @@ func verb(use, short string, run func(ctx context.Context, args []string) error)
 		RunE: func(c *cobra.Command, args []string) error { return run(c.Context(), args) }}
 }
 
-// portCommand prints a free port of this machine; scripts use it.
+// portCommand prints a free port of this machine; scripts use it. It is below those that
+// the system gives to whoever connects, who may take one before the script does.
 func portCommand() *cobra.Command {
-	return &cobra.Command{Use: "__port", Hidden: true, RunE: func(c *cobra.Command, _ []string) error {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
+	return &cobra.Command{Use: "__port", Hidden: true, RunE: func(c *cobra.Command, _ []string) (err error) {
+		for range 1000 {
+			port := 10_000 + rand.IntN(22_000)
+			var l net.Listener
+			if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+				l.Close()
+				_, err = fmt.Fprintln(c.OutOrStdout(), port)
+				return err
+			}
 		}
-		defer l.Close()
-		_, err = fmt.Fprintln(c.OutOrStdout(), l.Addr().(*net.TCPAddr).Port)
 		return err
 	}}
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/weftrun/weft/tests/ask"
 	"github.com/weftrun/weft/tests/page"
 )
 
@@ -16,7 +17,7 @@ func TestServicesAreMadeAsThePageSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, err := freeAddress()
+	address, err := ask.Address()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,13 +62,13 @@ func asked(url, in string, out any) error {
 // peerSDKs are the languages of sdk/peer: how the TTL stands in the program of
 // the README, what it becomes, and how the program is built and run.
 var peerSDKs = map[string]struct{ ttl, short, build, run string }{
-	"go":         {"15 * time.Second", "2 * time.Second", "go build -o greeter .", "./greeter"},
-	"typescript": {"15_000", "2_000", "", "node greeter.mjs"},
-	"python":     {"ttl=15.0", "ttl=2.0", "", "python3 greeter.py"},
+	"go":         {"15 * time.Second", "8 * time.Second", "go build -o greeter .", "./greeter"},
+	"typescript": {"15_000", "8_000", "", "node greeter.mjs"},
+	"python":     {"ttl=15.0", "ttl=8.0", "", "python3 greeter.py"},
 }
 
 // What keeps a lease does so in each language, with the program of its README:
-// first as that says, and then with a lease of two seconds.
+// first as that says, and then with a lease of eight seconds.
 func TestPeersOfEachLanguage(t *testing.T) {
 	folders, err := filepath.Glob(filepath.Join(root, "sdk/peer/*/README.md"))
 	if err != nil || len(folders) != len(peerSDKs) {
@@ -83,7 +83,7 @@ func TestPeersOfEachLanguage(t *testing.T) {
 				}
 			}
 			w := newTalking(t, "inline")
-			at, err := freeAddress()
+			at, err := ask.Address()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,17 +198,17 @@ func (l *leaseTest) after(last string) (epoch string) {
 	return epoch
 }
 
-// stays watches that the lease is kept for some TTLs.
+// stays watches that the lease is kept for longer than its TTL.
 func (l *leaseTest) stays(epoch string) {
 	l.t.Helper()
-	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if now := l.epoch(); now != epoch {
 			l.t.Fatalf("epoch %s became %q", epoch, now)
 		}
 	}
 }
 
-// lives tries a program that keeps a lease of two seconds.
+// lives tries a program that keeps a lease of eight seconds.
 func (l *leaseTest) lives(dir string, run []string) {
 	l.t.Helper()
 	peer := start(l.t, dir, run[0], run[1:]...)
@@ -221,7 +221,7 @@ func (l *leaseTest) lives(dir string, run []string) {
 
 	// weft is killed, and away for longer than a lease.
 	_ = l.end(syscall.SIGKILL)
-	time.Sleep(3 * time.Second)
+	time.Sleep(9 * time.Second)
 	l.start()
 	l.stays(first) // for every lease has its whole time again
 

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/weftrun/weft/tests/ask"
 )
 
 // The quickstart runs as it is written, but on a free port and a file of its own.
@@ -24,7 +26,7 @@ func TestTheQuickstartRunsAsTheReadmeSays(t *testing.T) {
 	for _, block := range blocks {
 		script.WriteString(block[1])
 	}
-	address, err := freeAddress()
+	address, err := ask.Address()
 	if err != nil {
 		t.Fatal(err)
 	}

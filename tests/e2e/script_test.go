@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +28,7 @@ import (
 )
 
 // patience is how long a script waits for what must come.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // TestScripts runs what a person types and sees: testdata/*.txtar, each with a
 // weft of its own. Besides the commands of testscript there are
@@ -65,7 +64,7 @@ func TestScripts(t *testing.T) {
 			return output(t, filepath.Join(root, "guests", find[0]), find[1:]...) != "", nil
 		},
 		Setup: func(e *testscript.Env) error {
-			address, err := freeAddress()
+			address, err := ask.Address()
 			if err != nil {
 				return err
 			}
@@ -374,13 +373,4 @@ func within(ok func() bool) bool {
 		}
 	}
 	return false
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

@@ -87,7 +87,7 @@ func isolated(t *testing.T, test func(*testing.T, *talking)) {
 // newTalking is one to start, which is killed when the test ends.
 func newTalking(t *testing.T, isolation string) *talking {
 	t.Helper()
-	address, err := freeAddress()
+	address, err := ask.Address()
 	if err != nil {
 		t.Fatal(err)
 	}

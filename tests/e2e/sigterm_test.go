@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +24,9 @@ import (
 
 // caller calls one of two addresses until it is refused there, and then the
 // other. It takes only for a refusal what says that nothing was begun: no
-// connection, or the code unavailable. Whatever else goes wrong is a failure.
+// connection, the code unavailable, or the end of a connection that nobody has used
+// for a while: HTTP/1.1 lets a server end that, and a caller whom the machine keeps
+// waiting calls too late. Whatever else goes wrong is a failure.
 type caller struct {
 	addresses [2]string
 	at        atomic.Int64
@@ -35,6 +41,9 @@ func newCaller(addresses [2]string, http2 bool, refused *atomic.Int64) *caller {
 	return &caller{addresses: addresses, http: &http.Client{Transport: &http.Transport{Protocols: protocols}}, refused: refused}
 }
 
+// idleMax is how long callers leave a connection unused, but for a busy machine.
+const idleMax = 50 * time.Millisecond
+
 // call answers with what the address that took the call said, and which it was.
 func (c *caller) call(path, contentType, body string) (answer []byte, at int, err error) {
 	for range 4 {
@@ -45,6 +54,8 @@ func (c *caller) call(path, contentType, body string) (answer []byte, at int, er
 			return nil, at, err
 		}
 		q.Header.Set("Content-Type", contentType)
+		var idle time.Duration // of the connection
+		q = q.WithContext(httptrace.WithClientTrace(q.Context(), &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { idle = got.IdleTime }}))
 		status := 0
 		res, err := c.http.Do(q)
 		if err == nil {
@@ -56,6 +67,7 @@ func (c *caller) call(path, contentType, body string) (answer []byte, at int, er
 		var said struct{ Code string }
 		switch {
 		case errors.As(err, &op) && op.Op == "dial":
+		case err != nil && idle > idleMax:
 		case err != nil:
 			return nil, at, fmt.Errorf("%s at %d: %w", path, at, err)
 		case status < 300:
@@ -77,6 +89,23 @@ type outcomes struct {
 	failed   []error        // guarded by mu
 	runs     map[string]int // guarded by mu: where a run was started, by its id
 	refused  atomic.Int64
+}
+
+// more waits until so many more calls of each kind have been accepted, or one has failed.
+func (o *outcomes) more(t *testing.T, n int) {
+	t.Helper()
+	least := func() int {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if len(o.failed) != 0 {
+			return math.MaxInt
+		}
+		return slices.Min(slices.Collect(maps.Values(o.accepted)))
+	}
+	before := least()
+	if !within(func() bool { return least() >= before+n || least() == math.MaxInt }) {
+		t.Fatalf("%d calls of a kind are no load", least()-before)
+	}
 }
 
 const work = `document: { dsl: '1.0.3', namespace: test, name: work, version: '1.0.0' }
@@ -139,6 +168,9 @@ func TestNoCallFailsWhenWeftIsEndedUnderLoad(t *testing.T) {
 		},
 	}
 	stop, all := make(chan struct{}), sync.WaitGroup{}
+	for kind := range kinds {
+		load.accepted[kind] = 0
+	}
 	for kind, call := range kinds {
 		for _, http2 := range []bool{false, true} {
 			c := newCaller(addresses, http2, &load.refused)
@@ -162,7 +194,7 @@ func TestNoCallFailsWhenWeftIsEndedUnderLoad(t *testing.T) {
 	}
 	for range 2 {
 		for _, w := range wefts {
-			time.Sleep(700 * time.Millisecond) // of load
+			load.more(t, 30)
 			if err := w.end(syscall.SIGTERM); err != nil {
 				t.Errorf("weft ends with %v", err)
 			}
@@ -174,11 +206,6 @@ func TestNoCallFailsWhenWeftIsEndedUnderLoad(t *testing.T) {
 	t.Logf("accepted %v, refused %d", load.accepted, load.refused.Load())
 	if len(load.failed) != 0 {
 		t.Errorf("%d calls failed: %v", len(load.failed), load.failed[:min(len(load.failed), 5)])
-	}
-	for kind := range kinds {
-		if load.accepted[kind] < 100 {
-			t.Errorf("%d calls of %s are no load", load.accepted[kind], kind)
-		}
 	}
 	if load.refused.Load() == 0 {
 		t.Error("nobody was refused: that was no end under load")
@@ -268,6 +295,13 @@ func TestNoStepFailsWhenItsPeerIsEndedUnderLoad(t *testing.T) {
 	}
 	both()
 	var runs []string
+	var begun atomic.Int64
+	more := func() { // of the load
+		before := begun.Load()
+		if !within(func() bool { return begun.Load() >= before+30 }) {
+			t.Fatal("no runs begin")
+		}
+	}
 	stop, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for n := 0; ; n++ {
@@ -283,11 +317,12 @@ func TestNoStepFailsWhenItsPeerIsEndedUnderLoad(t *testing.T) {
 				return
 			}
 			runs = append(runs, started.Run.ID)
+			begun.Add(1)
 		}
 	}()
 	for range 2 {
 		for i := range peers {
-			time.Sleep(400 * time.Millisecond) // of load
+			more()
 			peers[i].end(syscall.SIGTERM)
 			peers[i] = begin(i)
 			both()
@@ -296,7 +331,7 @@ func TestNoStepFailsWhenItsPeerIsEndedUnderLoad(t *testing.T) {
 	for i := range peers {
 		peers[i].end(syscall.SIGTERM)
 	}
-	time.Sleep(400 * time.Millisecond) // runs park
+	more() // they park
 	for i := range peers {
 		peers[i] = begin(i)
 	}
@@ -317,7 +352,7 @@ func TestNoStepFailsWhenItsPeerIsEndedUnderLoad(t *testing.T) {
 		charges += strings.Count(string(read(t, ledger(i))), "\n")
 	}
 	t.Logf("%d runs, %d charges", len(runs), charges)
-	if failed != 0 || len(runs) < 100 {
+	if failed != 0 {
 		t.Errorf("%d of %d runs failed", failed, len(runs))
 	}
 	if charges != len(runs) {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -109,7 +108,7 @@ func (l *loop) key() string {
 
 // start starts weft and waits until it answers.
 func (l *loop) start(ctx context.Context) error {
-	port, err := freePort()
+	address, err := ask.Address()
 	if err != nil {
 		return err
 	}
@@ -118,14 +117,13 @@ func (l *loop) start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	address := fmt.Sprintf("127.0.0.1:%d", port)
 	l.url = "http://" + address
 	l.cmd = exec.Command(l.binary, "dev", "--listen", address, "--db", filepath.Join(l.dir, "weft.db"))
 	l.cmd.Stdout, l.cmd.Stderr = log, log
 	if err := l.cmd.Start(); err != nil {
 		return err
 	}
-	for range 8000 {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if res, err := l.client.Get(l.url + "/readyz"); err == nil {
 			res.Body.Close()
 			if res.StatusCode == http.StatusOK {
@@ -135,19 +133,9 @@ func (l *loop) start(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	l.kill()
 	return fmt.Errorf("weft did not answer; its log is %s", log.Name())
-}
-
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
 }
 
 func (l *loop) kill() {
@@ -202,7 +190,7 @@ func (l *loop) round(ctx context.Context) error {
 
 // until waits for a condition.
 func until(ctx context.Context, is func() bool) error {
-	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if ctx.Err() != nil || time.Now().After(deadline) {
 			return fmt.Errorf("weft does no work, or does not end it")
 		}

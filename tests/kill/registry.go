@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"time"
+	"sync/atomic"
 )
 
 // Registrations is what a loop of kills found of the registry.
@@ -17,9 +17,9 @@ type Registrations struct {
 }
 
 const (
-	names    = 40                    // instances of each worker
-	lifetime = 30 * time.Millisecond // of weft under load, at least
-	lifeMore = 120 * time.Millisecond
+	names   = 40 // instances of each worker
+	acksMin = 10 // answers after which weft is killed, at least
+	acksMax = 300
 )
 
 // registered is what a worker knows of one of its instances. A request that had
@@ -49,17 +49,19 @@ func LoopRegistry(ctx context.Context, binary, dir string, kills int) (r Registr
 		}
 		life, end := context.WithCancel(ctx)
 		var all sync.WaitGroup
-		acks := make([]int, workers)
+		var acks atomic.Int64
 		for w := range workers {
-			all.Go(func() { acks[w] = l.register(life, w, known[w]) })
+			all.Go(func() { l.register(life, w, known[w], &acks) })
 		}
-		time.Sleep(lifetime + rand.N(lifeMore))
+		enough := acksMin + rand.Int64N(acksMax-acksMin)
+		err := until(ctx, func() bool { return acks.Load() >= enough })
 		l.kill()
 		end()
 		all.Wait()
-		for _, n := range acks {
-			r.Acknowledged += n
+		if err != nil {
+			return r, err
 		}
+		r.Acknowledged += int(acks.Load())
 		r.Kills++
 	}
 	if err := l.start(ctx); err != nil {
@@ -70,7 +72,7 @@ func LoopRegistry(ctx context.Context, binary, dir string, kills int) (r Registr
 }
 
 // register registers and deregisters until weft is dead.
-func (l *loop) register(ctx context.Context, worker int, known map[string]registered) (acks int) {
+func (l *loop) register(ctx context.Context, worker int, known map[string]registered, acks *atomic.Int64) {
 	for ctx.Err() == nil {
 		id := fmt.Sprintf("w%d-%d", worker, rand.IntN(names))
 		was := known[id]
@@ -82,12 +84,11 @@ func (l *loop) register(ctx context.Context, worker int, known map[string]regist
 		var out struct{ Epoch string }
 		if err := l.post(method, in, &out); err != nil {
 			known[id] = registered{unknown: true}
-			return acks // it is dead: no other answer is an error here
+			return // it is dead: no other answer is an error here
 		}
 		known[id] = registered{epoch: out.Epoch}
-		acks++
+		acks.Add(1)
 	}
-	return acks
 }
 
 // compareRegistry looks whether what was answered is so; what it finds of
