@@ -110,7 +110,7 @@ func serve(t *testing.T, port, origin string) {
 		_ = weft.Process.Signal(syscall.SIGTERM)
 		_ = weft.Wait()
 	})
-	for end := time.Now().Add(30 * time.Second); !ask.Ready("http://" + at); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ask.Ready("http://" + at); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("weft is not ready")
 		}
@@ -159,12 +159,11 @@ func must(t *testing.T, dir, name string, args ...string) {
 // free is a port of 127.0.0.1 that nobody has.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	at, err := ask.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(at)
 	if err != nil {
 		t.Fatal(err)
 	}
