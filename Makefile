@@ -69,8 +69,8 @@ toolchains:
 
 test: need
 	@guests/toolchains/install || echo "the tests with those are skipped"
-	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '/tests/\(e2e\|clients\)$$')
-	$(GO) test -race -count=1 -timeout 20m ./tests/e2e ./tests/clients # they run what Go's test cache does not see
+	$(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v '/tests/\(e2e\|clients\)$$')
+	$(GO) test -race -count=1 -timeout 40m ./tests/e2e ./tests/clients # they run what Go's test cache does not see
 	cd tests/toxic && $(GO) test -race .
 	$(MAKE) -C guests test
 
@@ -98,7 +98,7 @@ test-sim: need
 # the whole core test suite of WebAssembly, and bugs planted in the rewriting,
 # which the comparison must find.
 fuzz-meter: need
-	$(GO) test -count=1 -timeout 60m -v -run 'OfChance|CoreTestSuite|Planted' ./runtime/wasm/meter -modules 100000 -plants 9
+	$(GO) test -count=1 -timeout 60m -v -run 'OfChance|CoreTestSuite|Planted' ./runtime/wasm/meter -modules 100000 -plants 7
 
 # What reads the bytes of strangers, each for FUZZ, and generated code on messages of
 # chance. What is found stays in testdata.

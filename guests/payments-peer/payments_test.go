@@ -123,7 +123,7 @@ func TestItRegistersAndLeaves(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, options{listen: "127.0.0.1:0", server: weft.URL, namespace: "default"}) }()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for registered := false; !registered && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		mu.Lock()
 		registered = url != ""

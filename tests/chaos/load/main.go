@@ -380,7 +380,7 @@ func (w *world) look(ctx context.Context) {
 }
 
 // mendMax is how long weft may take to see that a full disk has room.
-const mendMax = 5 * time.Second
+const mendMax = 10 * time.Second
 
 // finishMax bounds the time in which all runs must end.
 const finishMax = time.Minute
