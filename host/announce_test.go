@@ -40,6 +40,12 @@ func (s *served) hasPeers(when string, want ...string) {
 	}
 }
 
+// willHave waits for peers of other hosts: who was not heard in time tells of them again.
+func (s *served) willHave(want ...string) {
+	s.t.Helper()
+	wait(s.t, func() bool { return slices.Equal(s.peersOf("default"), want) })
+}
+
 func TestWhatAHostServesIsInItsRegistry(t *testing.T) {
 	s := serve(t, host.Options{})
 	chat, say := "chat.v1.ChatService "+s.url+"/-/chat.v1.ChatService ACTIVE", "say.v1.SayService "+s.url+"/-/say.v1.SayService ACTIVE"
@@ -70,17 +76,18 @@ func TestAHostIsInTheRegistryOfAnotherAndCalledByIt(t *testing.T) {
 	b := serve(t, host.Options{Registries: []string{a.url}})
 	a.hasPeers("before")
 	b.deployChat("1.0.0")
-	a.hasPeers("after the upload", "chat.v1.ChatService "+b.url+"/-/chat.v1.ChatService ACTIVE")
-	if hosts := a.peersOf("weft"); len(hosts) != 2 || !strings.Contains(fmt.Sprint(hosts), b.url) {
-		t.Errorf("hosts: %s", hosts)
-	}
+	a.willHave("chat.v1.ChatService " + b.url + "/-/chat.v1.ChatService ACTIVE")
+	wait(t, func() bool {
+		hosts := a.peersOf("weft")
+		return len(hosts) == 2 && strings.Contains(fmt.Sprint(hosts), b.url)
+	})
 	a.deployAsker("chat.v1.ChatService/Echo", "chat.v1.ChatService")
 	if status, answer := a.ask("/handlers/ask", `{"text":"over there"}`); status != 200 || answer != `{"text":"over there"}` {
 		t.Errorf("%d %s", status, answer)
 	}
 	a.apply("default", stepping("echo", `{ call: chat.v1.ChatService/Echo@chat.v1.ChatService, with: { text: hi } }`))
 	b.must("/weft.v1.ModuleService/DeleteModule", `{"name":"chat","version":"1.0.0"}`)
-	a.hasPeers("without the module")
+	a.willHave()
 	started := compact(a.must("/weft.v1.RunService/Start", `{"workflow":"echo"}`))
 	id := regexp.MustCompile(`"id":"(\w+)"`).FindStringSubmatch(started)[1]
 	run := func() string { return compact(a.must("/weft.v1.RunService/GetRun", `{"id":`+quoted(id)+`}`)) }
@@ -90,10 +97,8 @@ func TestAHostIsInTheRegistryOfAnotherAndCalledByIt(t *testing.T) {
 	if err := b.stop(); err != nil {
 		t.Fatal(err)
 	}
-	a.hasPeers("after its end")
-	if hosts := a.peersOf("weft"); len(hosts) != 1 {
-		t.Errorf("hosts: %s", hosts)
-	}
+	a.willHave()
+	wait(t, func() bool { return len(a.peersOf("weft")) == 1 })
 	if status, answer := a.ask("/handlers/ask", `{}`); status != http.StatusServiceUnavailable || !strings.Contains(answer, "all have deregistered") {
 		t.Errorf("%d %s", status, answer)
 	}
@@ -240,16 +245,23 @@ const registryTime = 2 * time.Second
 func TestARegistryWithTLSIsCalledByWhomItTrusts(t *testing.T) {
 	_, at, ca := serveTLS(t)
 	b := serve(t, host.Options{Registries: []string{at}, RegistryOver: over(t, ca.Client("b"), true).Transport})
-	stranger := serve(t, host.Options{Registries: []string{at}})
-	for _, s := range []*served{b, stranger} {
-		s.peersOf("weft") // it serves
-	}
 	registry := weftv1connect.NewRegistryServiceClient(connect.NewClient(connecthttp.NewTransport(over(t, ca.Client("ada"), true), at)))
-	has, err := registry.ListInstances(t.Context(), &weftv1.ListInstancesRequest{Namespace: "weft"})
-	if err != nil || len(has.Instances) != 2 || !slices.ContainsFunc(has.Instances, func(i *weftv1.Instance) bool { return i.Url == b.url }) {
-		t.Errorf("the registry has %v, %v", has, err)
+	var has *weftv1.ListInstancesResponse
+	registered := func() bool {
+		var err error
+		if has, err = registry.ListInstances(t.Context(), &weftv1.ListInstancesRequest{Namespace: "weft"}); err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(has.Instances, func(i *weftv1.Instance) bool { return i.Url == b.url })
 	}
-	if log := stranger.log.String(); !strings.Contains(log, "this host is not registered whole, and will try again") || !strings.Contains(log, "certificate") {
-		t.Errorf("who trusts nobody: %s", log)
+	wait(t, registered)
+	wait(t, func() bool { // until one has the processor before its time with the registry is over
+		stranger := serve(t, host.Options{Registries: []string{at}})
+		stranger.peersOf("weft") // it serves
+		log := stranger.log.String()
+		return strings.Contains(log, "this host is not registered whole, and will try again") && strings.Contains(log, "certificate")
+	})
+	if registered(); len(has.Instances) != 2 {
+		t.Errorf("the registry has %v", has)
 	}
 }
