@@ -15,6 +15,7 @@ type body struct {
 	blocks  int
 	targets int
 	sets    int // of locals, so far
+	size    int // instructions
 }
 
 const unreachable = -1
@@ -24,7 +25,8 @@ type frame struct {
 	kind    byte  // its instruction; 0 for the function itself
 	arrives int64 // longest path that reaches its end by a branch
 	before  int64 // longest path to its beginning
-	takes   bool  // it has parameters
+	takes   int   // parameters
+	gives   int   // results
 	sets    int   // of locals, before it
 }
 
@@ -72,7 +74,8 @@ const (
 	costCall       = 4
 	costDivision   = 8
 	costMax        = 1 << 27 // of one function, without what its loops repeat
-	localsPerFuel  = 16      // that are handed on where ways meet: each is read from the stack and written to it
+	valuesPerFuel  = 8       // that are handed on where ways meet: each is read from the stack, and written to a place of its own
+	sizePerFuel    = 4       // instructions of a function that calls others: the values of all its ways have a place on the stack
 )
 
 // cost of an instruction.
@@ -108,6 +111,9 @@ func (b *body) rewrite(r *reader, typ uint32) []byte {
 func (b *body) assemble(typ uint32) []byte {
 	code, frame := b.w, uint32(16+b.locals)
 	b.w = b.head
+	if b.calls {
+		b.longest += int64(b.size / sizePerFuel)
+	}
 	b.spend(b.longest)
 	if b.calls {
 		b.op(opGlobalGet, b.m.depth())
@@ -174,7 +180,7 @@ func (b *body) pay(cost int64) {
 // has come from there. A tick is beside the way of the loop itself, so that the
 // compiler can keep values in registers on that.
 func (b *body) again(op byte, depth uint32, cost int64) {
-	if b.to(depth).takes { // what a block inside cannot hand on
+	if b.to(depth).takes > 0 { // what a block inside cannot hand on
 		b.pay(cost)
 		b.op(op, depth)
 		return
@@ -269,6 +275,7 @@ func (b *body) branch(depth uint32) (again int64) {
 func (b *body) instruction() {
 	start := b.r.p
 	op := b.r.byte()
+	b.size++
 	b.add(cost(op))
 	switch {
 	case op == opBlock || op == opLoop || op == opIf:
@@ -335,7 +342,8 @@ func (b *body) open(op byte, start int) {
 		b.r.valueType()
 	default:
 		b.r.p--
-		f.takes = len(b.m.types[within("type", b.r.u32(), len(b.m.types))].Params) > 0
+		t := &b.m.types[within("type", b.r.u32(), len(b.m.types))]
+		f.takes, f.gives = len(t.Params), len(t.Results)
 		if b.r.b[b.r.p-1]&0x40 != 0 { // the number has a sign, and the compiler would see a value type
 			malformed("a block has a type below zero")
 		}
@@ -345,7 +353,7 @@ func (b *body) open(op byte, start int) {
 	b.blocks++
 	b.frames = append(b.frames, f)
 	if op == opLoop { // which of them are set in it is not known yet
-		b.add(int64(b.locals / localsPerFuel))
+		b.add(int64((b.locals + f.takes) / valuesPerFuel))
 	}
 }
 
@@ -359,7 +367,7 @@ func (b *body) close() {
 	case opIf: // without an else the way past it leads here too
 		b.path = max(b.path, f.before)
 	}
-	b.add(int64(min(b.sets-f.sets, b.locals) / localsPerFuel))
+	b.add(int64((min(b.sets-f.sets, b.locals) + f.gives) / valuesPerFuel))
 }
 
 // plain passes over the immediates of an instruction that has no say in the

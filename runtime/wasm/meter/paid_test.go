@@ -116,13 +116,15 @@ func TestWhatModulesOfChanceDoIsPaid(t *testing.T) {
 	}
 }
 
-// TestLocalsThatAreHandedOnArePaid: each turn of a loop moves those that are set in it, and
-// the end of a block those that are set in that.
-func TestLocalsThatAreHandedOnArePaid(t *testing.T) {
+// TestWhatTakesStackIsPaid: each turn of a loop moves the locals that are set in it, and the
+// end of a block those that are set in that; the frame of a call has a place for all ways.
+func TestWhatTakesStackIsPaid(t *testing.T) {
 	m := newMachine(t)
 	countdown := []byte{opLoop, 0x40, opLocalGet, 0, 0x41, 1, 0x6b, opLocalTee, 0, opBrIf, 0, opEnd, opLocalGet, 0}
 	sets := bytes.Repeat([]byte{opLocalGet, 0, 0x21, 0}, 32)
 	inBlock := cat([]byte{opBlock, 0x40, opLocalGet, 0, opBrIf, 0}, sets, []byte{opEnd, opLocalGet, 0})
+	nops := bytes.Repeat([]byte{1}, 200)
+	ways := cat([]byte{opLocalGet, 0, 0x45, opIf, 0x40}, nops, []byte{opLocalGet, 0, opCall, 0, 0x1a, opElse}, nops, []byte{opEnd, opLocalGet, 0})
 	for _, c := range []struct {
 		name   string
 		locals int
@@ -130,9 +132,10 @@ func TestLocalsThatAreHandedOnArePaid(t *testing.T) {
 		fuel   int64 // that f(100) burns
 	}{
 		{"a loop of a function with one local", 1, countdown, 100*5 + 4},
-		{"a loop of a function with 160 locals", 160, countdown, 100*(5+10) + 4},
+		{"a loop of a function with 160 locals", 160, countdown, 100*(5+20) + 4},
 		{"a block that sets one local", 1, inBlock, 1 + 2 + 64 + 1 + 2},
-		{"a block that sets 32 locals", 160, inBlock, 1 + 2 + 64 + 1 + 2 + 2},
+		{"a block that sets 32 locals", 160, inBlock, 1 + 2 + 64 + 1 + 4 + 2},
+		{"two ways of 200 instructions, one of which calls", 1, ways, 3 + 206 + 1 + 2 + 410/4},
 	} {
 		f := cat([]byte{1}, u32(c.locals-1), []byte{0x7f}, c.code, []byte{opEnd})
 		metered, _, err := Rewrite(assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f})), sec(3, vec([]byte{0})), sec(5, vec([]byte{0, 1})), sec(7, vec([]byte{1, 'f', 0, 0})), sec(10, vec(sized(f)))), Options{})

@@ -44,6 +44,7 @@ func endless() []Run {
 		{"a recursion with 4,000 locals", f.handler(locals(4_000, get, []byte{0x10, 0})), weft.ResourceExhausted, "nested too deep"},
 		{"a recursion that holds 2,000 values in each call", f.handler(holding(2_000)), weft.ResourceExhausted, "nested too deep"},
 		{"a recursion that holds 60,000 values in each call", f.handler(holding(60_000)), weft.ResourceExhausted, "nested too deep"},
+		{"a recursion by one of 800 ways, each of which has a place for 100 values", f.handler(wide(800, 100)), weft.ResourceExhausted, "nested too deep"},
 		{"an endless start function", frame{start: true}.handler(code(get), code(loop())), weft.ResourceExhausted, fuel},
 		{"a start function that calls itself", frame{start: true}.handler(code(get), code([]byte{0x10, 1})), weft.ResourceExhausted, "nested too deep"},
 		{"an endless _initialize", frame{initialize: true}.handler(code(get), code(loop())), weft.ResourceExhausted, fuel},
@@ -65,6 +66,18 @@ func handing(n int) []byte {
 func holding(n int) []byte {
 	get := []byte{0x20, 0}
 	return code(times(n, cat(get, []byte{0x28, 2, 0})), get, []byte{0x10, 0}, repeat(n, 0x6a))
+}
+
+// wide is a function with many ways through it, each of which holds n values while it
+// calls the function. Its frame has a place for the values of all.
+func wide(ways, n int) []byte {
+	get := []byte{0x20, 0}
+	targets := cat(get, []byte{0x0e}, u32(ways-1))
+	for i := range ways {
+		targets = cat(targets, u32(i))
+	}
+	way := cat([]byte{end}, times(n, cat(get, []byte{0x28, 2, 0})), get, []byte{0x10, 0}, repeat(n, 0x6a), []byte{0x0f})
+	return code(repeat(ways, 0x02, 0x40), targets, times(ways, way), []byte{0x00})
 }
 
 // greedy want all the memory, the table, the log and the host.
