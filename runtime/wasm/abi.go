@@ -219,7 +219,9 @@ func installWASI(ctx context.Context, engine wazero.Runtime) error {
 	for name, f := range wasi.ExportedFunctions() {
 		fn := f.GoFunction().(api.GoModuleFunction).Call
 		touches, quick, length := !passing[name], quick[name], lengths[name]
-		if strings.HasPrefix(name, "path_") { // there is no folder that a path could begin at, and a path may be as long as memory
+		// There is no folder that a path could begin at, and a path may be as long as memory; of
+		// files of its own a guest has none, and the engine panics over the times of others.
+		if strings.HasPrefix(name, "path_") || name == "fd_filestat_set_times" {
 			fn = func(_ context.Context, _ api.Module, s []uint64) { s[0] = badFile }
 		}
 		guarded := api.GoModuleFunc(func(ctx context.Context, m api.Module, s []uint64) {

@@ -280,7 +280,8 @@ func (c *call) part(src []byte, s []uint64) uint64 {
 	}
 	src = src[off:]
 	src = src[:min(uint64(len(src)), uint64(uint32(s[1])))]
-	return uint64(copy(c.view(s[0], uint64(len(src))), src))
+	move(c.view(s[0], uint64(len(src))), src)
+	return uint64(len(src))
 }
 
 // give answers a guest with v: its length, or minus a code. What does not fit
@@ -297,7 +298,7 @@ func (c *call) give(v []byte, ok bool, err error, dst, capacity uint64) uint64 {
 		c.charge(int64(len(v)) / bytesPerFuel)
 		c.kept = v
 	} else {
-		copy(c.view(dst, uint64(len(v))), v)
+		move(c.view(dst, uint64(len(v))), v)
 	}
 	return uint64(len(v))
 }
@@ -357,10 +358,17 @@ func (c *call) outside(do func(context.Context) ([]byte, error)) ([]byte, error)
 
 // ask asks the outside, with a request that is the host's own from then on.
 func (c *call) ask(request []byte, do func(ctx context.Context, request []byte) ([]byte, error)) ([]byte, error) {
-	if len(request) > RequestMax {
-		return nil, weft.Errorf(weft.ResourceExhausted, opCall, "the handler's request has %d bytes, the limit is %d", len(request), RequestMax)
+	if err := tooLong(request); err != nil {
+		return nil, err
 	}
-	return c.outside(func(ctx context.Context) ([]byte, error) { return do(ctx, bytes.Clone(request)) })
+	return c.outside(func(ctx context.Context) ([]byte, error) { return do(ctx, cloned(request)) })
+}
+
+func tooLong(request []byte) error {
+	if len(request) > RequestMax {
+		return weft.Errorf(weft.ResourceExhausted, opCall, "the handler's request has %d bytes, the limit is %d", len(request), RequestMax)
+	}
+	return nil
 }
 
 // askHTTP asks by plain HTTP.
@@ -375,6 +383,10 @@ func (c *call) askHTTP(request []byte) ([]byte, error) {
 // for: every header is two strings, and becomes much more than it was.
 func (c *call) readable(request []byte) error {
 	c.charge(int64(len(request)) * fuelPerJSON)
+	return tooManyTexts(request)
+}
+
+func tooManyTexts(request []byte) error {
 	if n := bytes.Count(request, []byte{'"'}); n > stringsMax*2 {
 		return weft.Errorf(weft.ResourceExhausted, opCall, "the handler's HTTP request has more than %d texts in it", stringsMax)
 	}

@@ -62,7 +62,9 @@ func (k *kernel) extend(c *call, n uint64) {
 		}
 		k.taken += more
 		c.i.m.bytes.Add(more)
-		k.mem = append(make([]byte, 0, room), k.mem...)
+		old := k.mem
+		k.mem = make([]byte, len(old), room)
+		move(k.mem, old)
 	}
 	k.mem = k.mem[:len(k.mem)+int(n)]
 }
@@ -73,14 +75,14 @@ func (k *kernel) alloc(c *call, n uint64) block {
 	}
 	b := block{uint64(len(k.mem)), n}
 	k.extend(c, n)
-	clear(k.mem[b.at:])
+	wipe(k.mem[b.at:])
 	k.blocks = append(k.blocks, b)
 	return b
 }
 
 func (k *kernel) put(c *call, data []byte) block {
 	b := k.alloc(c, uint64(len(data)))
-	copy(k.mem[b.at:], data)
+	move(k.mem[b.at:], data)
 	return b
 }
 

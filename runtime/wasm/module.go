@@ -29,7 +29,7 @@ type Module struct {
 	way        Way
 	memory     bool // it has one
 	grows      bool // it may grow a table
-	references int  // bytes of the tables and segments of an instance, where they are worth counting
+	references int  // bytes of the tables, segments and globals of an instance, where they are worth counting
 	isolated   bool // see weft.Isolate
 	mutable    int  // globals that a reset restores
 	memoryMark int  // an instance whose memory has grown past it is not used again
@@ -116,14 +116,21 @@ func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info
 	return m
 }
 
-// referencesOf is what the tables and segments of an instance come to, in bytes. What
+// What the engine makes for each of them in an instance, in bytes.
+const (
+	referenceCost = 8
+	segmentCost   = 24
+	globalCost    = 128
+)
+
+// referencesOf is what the tables, segments and globals of an instance come to, in bytes. What
 // is usual is not counted.
 func referencesOf(info meter.Info, limits weft.Limits) int {
 	table := info.Table
 	if info.Grows {
 		table = limits.Table
 	}
-	bytes := 8 * (info.Tables*table + info.Elements)
+	bytes := referenceCost*(info.Tables*table+info.Elements) + segmentCost*info.Segments + globalCost*info.Globals
 	if bytes <= 64<<10 {
 		return 0
 	}

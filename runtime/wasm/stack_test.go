@@ -162,6 +162,23 @@ func TestAnInstanceAtRestHoldsNoDeepStack(t *testing.T) {
 	}
 }
 
+// TestSegmentsAndGlobalsCountAsMemoryOfAllGuests: an instance has 5 MiB of them, beside a
+// memory of 64 KiB.
+func TestSegmentsAndGlobalsCountAsMemoryOfAllGuests(t *testing.T) {
+	const each, globals = 100_000, 4_096
+	many := func(n int, b ...byte) []byte { return cat(u32(n), slices.Repeat(b, n)) }
+	segments := assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f})), sec(3, vec([]byte{0})), sec(4, vec([]byte{0x70, 0, 1})), sec(5, vec([]byte{0, 1})),
+		sec(6, many(globals, 0x7f, 1, 0x41, 0, 0x0b)), sec(7, vec([]byte{1, 'f', 0, 0})), sec(9, many(each, 1, 0, 0)), sec(10, vec(sized(code(0x41, 0)))), sec(11, many(each, 1, 0)))
+	r := open(t, Options{})
+	m := loadIn(t, r, segments, weft.Limits{})
+	if _, err := m.Call(context.Background(), nil, "f", Input{}); err != nil {
+		t.Fatal(err)
+	}
+	if used, want := r.memory.used.Load(), int64(64<<10+referenceCost+2*each*segmentCost+globals*globalCost); used != want {
+		t.Errorf("%d bytes are taken, want %d", used, want)
+	}
+}
+
 // TestTablesCountAsMemoryOfAllGuests: 16 tables of 65,536 elements are 8 MiB.
 func TestTablesCountAsMemoryOfAllGuests(t *testing.T) {
 	table := cat([]byte{0x70, 0}, u32(65_536))

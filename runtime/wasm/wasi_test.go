@@ -50,6 +50,18 @@ func TestWhatWASIDoesForAGuestIsPaidByItsLength(t *testing.T) {
 	}
 }
 
+// TestTimesOfFilesAreSetOfNone: the engine panics over them, and the log said so at each call.
+func TestTimesOfFilesAreSetOfNone(t *testing.T) {
+	body := code(0x41, 0, 0x42, 0, 0x42, 0, 0x41, 0, 0x10, 0)
+	module := assemble(sec(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f}, []byte{0x60, 4, 0x7f, 0x7e, 0x7e, 0x7f, 1, 0x7f})),
+		sec(2, vec(cat(sized([]byte("wasi_snapshot_preview1")), sized([]byte("fd_filestat_set_times")), []byte{0, 1}))),
+		sec(3, vec([]byte{0})), sec(7, vec([]byte{1, 'f', 0, 1})), sec(10, vec(sized(body))))
+	_, err := load(t, module, weft.Limits{}).Call(context.Background(), nil, "f", Input{})
+	if weft.CodeOf(err) != weft.ResourceExhausted { // as of a path
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestThereAreNoPathsHoweverLong(t *testing.T) {
 	_, err := load(t, asks("path_unlink_file", true, nil, 3, 0, 60<<20), weft.Limits{}).Call(context.Background(), nil, "f", Input{})
 	if weft.CodeOf(err) != weft.ResourceExhausted { // 8 is EBADF, and as a result of a handler that code

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,11 +139,17 @@ func (s *service) serve(f frame) error {
 	if s.asked++; s.asked > limits.HostCalls {
 		return &breach{fmt.Sprintf("more calls of the host than %d", limits.HostCalls)}
 	}
-	first, second := string(f.part(0)), f.part(1)
-	if f.kind != frameHTTP && len(first) > KeyMax {
-		return &breach{fmt.Sprintf("a name of %d bytes", len(first))}
+	name, data := f.part(0), f.part(1)
+	if f.kind == frameHTTP {
+		name, data = nil, name
 	}
-	value, found, err := s.reach(f.kind, first, second, f)
+	if len(name) > KeyMax {
+		return &breach{fmt.Sprintf("a name of %d bytes", len(name))}
+	}
+	if err := requestOf(f.kind, data); err != nil {
+		return &breach{"a request that may not be: " + err.Error()}
+	}
+	value, found, err := s.reach(f.kind, string(name), data)
 	return s.reply(value, found, err)
 }
 
@@ -157,7 +164,18 @@ func (f frame) part(n int) []byte {
 // parameters are how many parts a call of the host has.
 var parameters = map[byte]int{frameStateGet: 1, frameStateSet: 2, frameStateDelete: 1, framePublish: 2, frameCallOut: 2, frameHTTP: 1, frameConfig: 1, frameSecret: 1}
 
-func (s *service) reach(kind byte, name string, data []byte, f frame) (value []byte, found bool, err error) {
+// requestOf refuses a request to the outside that no honest worker hands on.
+func requestOf(kind byte, request []byte) error {
+	switch kind {
+	case frameHTTP:
+		return cmp.Or(tooLong(request), tooManyTexts(request))
+	case frameCallOut:
+		return tooLong(request)
+	}
+	return nil
+}
+
+func (s *service) reach(kind byte, name string, data []byte) (value []byte, found bool, err error) {
 	switch kind {
 	case frameStateGet:
 		return s.env.StateGet(name)
@@ -177,9 +195,9 @@ func (s *service) reach(kind byte, name string, data []byte, f frame) (value []b
 		ctx, cancel := context.WithDeadline(s.ctx, s.deadline)
 		defer cancel()
 		if kind == frameHTTP {
-			value, err = s.env.HTTP(ctx, slices.Clone(f.part(0)))
+			value, err = s.env.HTTP(ctx, cloned(data))
 		} else {
-			value, err = s.env.Call(ctx, name, slices.Clone(data))
+			value, err = s.env.Call(ctx, name, cloned(data))
 		}
 	}
 	return value, true, err

@@ -53,6 +53,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"a call that traps leaves nothing", TestACallThatTrapsLeavesNothing},
 		{"a request is bounded", TestARequestIsBounded},
 		{"tables count as memory of all guests", TestTablesCountAsMemoryOfAllGuests},
+		{"segments and globals count as memory of all guests", TestSegmentsAndGlobalsCountAsMemoryOfAllGuests},
 		{"memory grows to its limit only", TestMemoryGrowsToItsLimitOnly},
 		{"the wall clock stops a handler", TestTheWallClockStopsAHandler},
 		{"a canceled caller stops a handler", TestACanceledCallerStopsAHandler},
@@ -195,6 +196,10 @@ func lie(how string) {
 		w.say(frame{kind: frameDone, parts: [][]byte{nil, nil, nil, nil, nil, pack(nil, []byte("a")), nil, nil, new(counts).tally()}})
 	case "a key that is too long":
 		w.say(frame{kind: frameStateGet, parts: [][]byte{make([]byte, KeyMax+1)}})
+	case "a request that is too long":
+		w.say(frame{kind: frameCallOut, parts: [][]byte{[]byte("peer/path"), make([]byte, RequestMax+1)}})
+	case "a request of many texts":
+		w.say(frame{kind: frameHTTP, parts: [][]byte{bytes.Repeat([]byte(`"","",`), stringsMax)}})
 	case "calls of the host without end":
 		many(frameStateGet, []byte("k"))
 	case "log lines without end":
@@ -251,6 +256,8 @@ func TestAWorkerThatWasTakenOverHarmsNobody(t *testing.T) {
 		{"a message that nobody reads", weft.Internal, "a message in a call without a stream"},
 		{"headers without values", weft.Internal, "headers that are none"},
 		{"a key that is too long", weft.Internal, "a name of 1025 bytes"},
+		{"a request that is too long", weft.Internal, "request has 8388609 bytes, the limit is 8388608"},
+		{"a request of many texts", weft.Internal, "more than 2000 texts"},
 		{"calls of the host without end", weft.Internal, "more calls of the host than 1000"},
 		{"log lines without end", weft.Internal, "the worker sent"},
 		{"a log line of no level", weft.Internal, "a line of level"},

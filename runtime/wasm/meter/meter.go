@@ -126,8 +126,10 @@ type Info struct {
 	Table       int               // elements of its largest table, at the start
 	Tables      int               // how many there are
 	Elements    int               // of all segments
-	Grows       bool              // it has an instruction that grows a table
-	Mutable     int               // its mutable globals that hold numbers
+	Segments    int               // of data, and of elements
+	Globals     int
+	Grows       bool // it has an instruction that grows a table
+	Mutable     int  // its mutable globals that hold numbers
 }
 
 // Function is an imported or exported function; Module is empty for an export.
@@ -484,6 +486,7 @@ func (m *rewriter) memorySection(r *reader) []byte {
 
 func (m *rewriter) globalSection(r *reader) []byte {
 	n := r.count("globals", m.limits.Globals)
+	m.info.Globals = int(n)
 	w := appendU32(nil, n+5)
 	for i := range n {
 		kind, mutable := r.valueType(), r.byte()
@@ -600,6 +603,7 @@ func (m *rewriter) startFunction() uint32 {
 
 func (m *rewriter) elementSection(r *reader) []byte {
 	n := r.count("element segments", m.limits.Segments)
+	m.info.Segments += int(n)
 	w := appendU32(nil, n)
 	for range n {
 		flags := r.u32()
@@ -662,7 +666,9 @@ func (m *rewriter) codeSection(r *reader) []byte {
 // dataSection only checks: it holds no index that moves, but its sizes must
 // not be lies, for a decoder may believe them. The code asks for them.
 func (m *rewriter) dataSection(r *reader) []byte {
-	for range r.count("data segments", m.limits.Segments) {
+	n := r.count("data segments", m.limits.Segments)
+	m.info.Segments += int(n)
+	for range n {
 		flags := r.u32()
 		if flags > 2 {
 			malformed("a data segment has flags %d", flags)

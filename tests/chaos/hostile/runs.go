@@ -112,8 +112,17 @@ func greedy() []Run {
 		{"the input read without end", host("input", k(0), mega, k(0)), weft.ResourceExhausted, fuel},
 		{"headers as large as may be", frame{imports: []string{"header_set"}, data: repeat(8_192, 'x')}.handler(code(loop(k(0), k(1_024), k(0), k(8_192), []byte{0x10, 0}))), weft.ResourceExhausted, "more than 100 headers"},
 		{"an answer that is an error of 1 MiB", frame{pages: 32, imports: []string{"output"}}.handler(code(k(0), mega, []byte{0x10, 0}, k(5))), weft.NotFound, ""},
+		{"a plug-in that asks for 60 MiB at once", asking(60 << 20), weft.Unknown, ""},
 		{"12 MiB of data", frame{pages: 256, data: repeat(12<<20, 7)}.handler(code(get)), weft.Unknown, ""},
 	}
+}
+
+// asking is a plug-in made for Extism, which asks its host for n bytes.
+func asking(n int32) []byte {
+	size := konst(n)
+	size[0] = 0x42 // as an i64
+	return assemble(sec(1, vec([]byte{0x60, 0, 1, i32}, []byte{0x60, 1, i64, 1, i64})), sec(2, vec(cat(text("extism:host/env"), text("alloc"), []byte{0, 1}))),
+		sec(3, vec([]byte{0})), sec(7, vec(cat(text("f"), []byte{0, 1}))), sec(10, vec(sized(code(size, []byte{0x10, 0, 0x1a}, konst(0))))))
 }
 
 // liars pass what is not theirs, and break.
