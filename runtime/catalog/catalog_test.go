@@ -180,6 +180,8 @@ func TestRefusedPushesStoreNothing(t *testing.T) {
 		"a handler listed twice": {with(func(m *weft.Manifest) { m.Handlers = append(m.Handlers, m.Handlers[0]) }), weft.InvalidArgument, "twice"},
 		"a subscription of nobody": {with(func(m *weft.Manifest) { m.Subscriptions = []weft.Subscription{{Handler: "x", Type: "t"}} }),
 			weft.InvalidArgument, "name a handler of this module"},
+		"a grant that would write a line of its own": {with(func(m *weft.Manifest) { m.Grants.State = []string{"a\n  signed    by key 1"} }), weft.InvalidArgument,
+			`asks for "a\n  signed    by key 1", which cannot be printed`},
 		"more handlers than the limit": {with(func(m *weft.Manifest) { m.Handlers = make([]weft.HandlerSpec, 1001) }), weft.ResourceExhausted, "1000"},
 		"a handler that another module has": {catalog.Push{Wasm: tiny(3, "take"), Name: "order", Version: "1.0.0"}, weft.AlreadyExists,
 			"handler take belongs to module stock"},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/mod/semver"
 
@@ -199,6 +200,16 @@ func check(m weft.Manifest, report wasm.Report) error {
 	}
 	if err := checkBindings(m.Bind, names); err != nil {
 		return err
+	}
+	g := m.Grants
+	shown := slices.Concat(g.Peers, g.HTTP, g.Events, g.State, g.Config, g.Secrets)
+	for _, s := range m.Subscriptions {
+		shown = append(shown, s.Type)
+	}
+	for _, text := range shown { // to who decides what to grant
+		if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return refuse("write it in letters, digits and signs", "the manifest asks for %q, which cannot be printed", text)
+		}
 	}
 	for _, s := range m.Subscriptions {
 		if !names[s.Handler] || s.Type == "" {

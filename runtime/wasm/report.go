@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/runtime/wasm/meter"
@@ -66,6 +67,9 @@ func reportOf(wasm []byte, info meter.Info) (Report, error) {
 		r.Sections = append(r.Sections, Section{name, len(data)})
 	}
 	slices.SortFunc(r.Sections, func(a, b Section) int { return cmp.Compare(a.Name, b.Name) })
+	if err := r.printable(); err != nil {
+		return Report{}, err
+	}
 	data, ok := info.Customs[ManifestSection]
 	if !ok {
 		return r, nil
@@ -73,6 +77,21 @@ func reportOf(wasm []byte, info meter.Info) (Report, error) {
 	var err error
 	r.Manifest, err = ParseManifest(data)
 	return r, err
+}
+
+// printable refuses names that would be something else where they are shown: another
+// line, or what a terminal obeys.
+func (r Report) printable() error {
+	names := slices.Clone(r.Handlers)
+	for _, s := range r.Sections {
+		names = append(names, s.Name)
+	}
+	for _, name := range names {
+		if strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			return weft.Errorf(weft.InvalidArgument, "wasm.CheckMain", "the module has an export or a section %q, whose name cannot be printed", name)
+		}
+	}
+	return nil
 }
 
 // ParseManifest reads a manifest as JSON. A field that it does not know, and

@@ -173,6 +173,9 @@ func invalid() []Upload {
 		{"a start function with a parameter", assemble(sec(1, vec([]byte{0x60, 1, i32, 0})), sec(3, vec([]byte{0})), sec(8, []byte{0}), sec(10, vec(sized(code())))), "start"},
 		{"two exports of one name", assemble(sec(1, vec([]byte{0x60, 0, 0})), sec(3, vec([]byte{0})), sec(7, vec([]byte{1, 'f', 0, 0}, []byte{1, 'f', 0, 0})), sec(10, vec(sized(code())))), "duplicates"},
 		{"data without memory", assemble(sec(11, vec([]byte{0, 0x41, 0, end, 1, 'x'}))), "the module is not valid"},
+		{"an export whose name clears a terminal", assemble(sec(1, vec([]byte{0x60, 1, i32, 1, i32})), sec(3, vec([]byte{0})), sec(7, vec(cat(text("\x1b[2J"), []byte{0, 0}))), sec(10, vec(sized(code(konst(0)))))),
+			`"\x1b[2J", whose name cannot be printed`},
+		{"a section whose name is two lines", wasm.AppendSection(frame{}.handler(code([]byte{0x20, 0})), "a\n  signed    by key 1", nil), `"a\n  signed    by key 1", whose name cannot be printed`},
 		{"a manifest that is no JSON", wasm.AppendSection(frame{}.handler(code([]byte{0x20, 0})), wasm.ManifestSection, []byte("name: shop")), "the manifest cannot be read"},
 		{"chance", chance(4096), "the module is not valid"},
 	}
