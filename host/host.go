@@ -332,6 +332,11 @@ func (h *Host) close(ctx context.Context) error {
 // and exits.
 func Child() { wasm.Child() }
 
+// ClientCertificate is that of port: it takes up new files.
+func ClientCertificate(cert, key string, log *slog.Logger) (func(*tls.CertificateRequestInfo) (*tls.Certificate, error), error) {
+	return port.ClientCertificate(cert, key, log)
+}
+
 // Manifest is a module's manifest in YAML as JSON.
 func Manifest(yaml []byte) ([]byte, error) { return workflows.JSONOf(yaml) }
 

@@ -31,13 +31,11 @@ const lookEvery = time.Second
 // changed holds for new connections; what cannot be used changes nothing but a line
 // in the log, for certificate and key are seldom replaced at one moment.
 func (t TLS) Config(log *slog.Logger) (*tls.Config, error) {
-	f := &files{TLS: t, log: log}
-	first, sum, err := t.read()
+	f, err := t.open(log)
 	if err != nil {
 		return nil, err
 	}
-	f.config, f.sum, f.read = first, sum, time.Now()
-	served := first.Clone()
+	served := f.config.Clone()
 	served.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if c, ok := hello.Conn.(*conn); ok && slices.Contains(hello.SupportedProtos, protocols[0]) {
 			c.join()
@@ -45,6 +43,16 @@ func (t TLS) Config(log *slog.Logger) (*tls.Config, error) {
 		return f.now(), nil
 	}
 	return served, nil
+}
+
+// ClientCertificate shows the certificate in two files, in PEM, to servers that ask for
+// one. New files hold as those of Config do.
+func ClientCertificate(cert, key string, log *slog.Logger) (func(*tls.CertificateRequestInfo) (*tls.Certificate, error), error) {
+	f, err := TLS{Cert: cert, Key: key}.open(log)
+	if err != nil {
+		return nil, err
+	}
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &f.now().Certificates[0], nil }, nil
 }
 
 // files are what the files of TLS have said.
@@ -56,6 +64,14 @@ type files struct {
 	config *tls.Config       // guarded by mu
 	sum    [sha256.Size]byte // of the files; guarded by mu
 	read   time.Time         // guarded by mu
+}
+
+func (t TLS) open(log *slog.Logger) (*files, error) {
+	first, sum, err := t.read()
+	if err != nil {
+		return nil, err
+	}
+	return &files{TLS: t, log: log, config: first, sum: sum, read: time.Now()}, nil
 }
 
 // now is the configuration by the files as they are.

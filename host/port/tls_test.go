@@ -133,6 +133,48 @@ func TestNewFilesHoldForNewConnections(t *testing.T) {
 	until("the new certificate", func() bool { return shown() == "newer" })
 }
 
+func TestANewCertificateOfAClientIsShownByNewConnections(t *testing.T) {
+	dir := t.TempDir()
+	a := authority.New(t, dir, "ca")
+	cert, key := a.Pair("weft")
+	at := secure(t, port.TLS{Cert: cert, Key: key, ClientCA: filepath.Join(dir, "ca.pem")}, &logbook.Book{})
+	ada, adaKey := a.Pair("ada")
+	log := &logbook.Book{}
+	shown, err := port.ClientCertificate(ada, adaKey, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := func(what string, ok func(client string) bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			config := a.Client("")
+			config.GetClientCertificate = shown
+			got, _, err := get(at, config, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := strings.TrimPrefix(got, "HTTP/2.0 ")
+			if ok(client) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s does not come: %s is shown, %s", what, client, log)
+			}
+		}
+	}
+	until("the first", func(client string) bool { return client == "ada" })
+	newer, newerKey := a.Pair("newer")
+	rename(t, newer, ada)
+	until("the warning", func(client string) bool {
+		if client != "ada" {
+			t.Fatalf("%s is shown, whose key is not there", client)
+		}
+		return strings.Contains(log.String(), "TLS stays as it was")
+	})
+	rename(t, newerKey, adaKey)
+	until("the new certificate", func(client string) bool { return client == "newer" })
+}
+
 func rename(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.Rename(from, to); err != nil {
