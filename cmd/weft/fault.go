@@ -38,7 +38,10 @@ func explain(err error) string {
 		return strings.Join(slices.Compact(lines), "\n")
 	}
 	var e *connect.Error
+	var scheme *schemeError
 	switch {
+	case errors.As(err, &scheme):
+		return scheme.Error()
 	case !errors.As(err, &e):
 		return err.Error()
 	case !e.IsRemote() && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)): // canceled, too

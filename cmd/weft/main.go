@@ -3,10 +3,9 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -40,7 +39,7 @@ type app struct {
 	server, namespace, output string
 	ca, cert, key             string // files, of https
 	asJSON                    bool
-	transport                 *http.Transport
+	transport                 http.RoundTripper
 	out                       io.Writer
 	in                        io.Reader
 	colour, terminal          bool // of out
@@ -85,7 +84,7 @@ func (a *app) prepare(c *cobra.Command) error {
 		return usagef("--server %s; write an address such as http://127.0.0.1:8787", a.server)
 	}
 	var err error
-	if a.transport, err = a.over(); err != nil {
+	if a.transport, err = a.over(slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	a.in, a.out = c.InOrStdin(), c.OutOrStdout()
@@ -133,29 +132,4 @@ func portCommand() *cobra.Command {
 
 func (a *app) client() *connect.Client {
 	return connect.NewClient(connecthttp.NewTransport(&http.Client{Transport: a.transport}, a.server))
-}
-
-// over are the connections to the server.
-func (a *app) over() (*http.Transport, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	if a.ca != "" {
-		pem, err := os.ReadFile(a.ca)
-		if err != nil {
-			return nil, usagef("--ca: %w", err)
-		}
-		t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, usagef("--ca %s has no certificate in PEM", a.ca)
-		}
-	}
-	if a.cert == "" && a.key == "" {
-		return t, nil
-	}
-	pair, err := tls.LoadX509KeyPair(a.cert, a.key)
-	if err != nil {
-		return nil, usagef("--cert and --cert-key: %w; name a certificate and its key, both in PEM", err)
-	}
-	t.TLSClientConfig.Certificates = []tls.Certificate{pair}
-	return t, nil
 }

@@ -18,11 +18,25 @@ import (
 // serve serves a file and returns a way to run commands against it.
 func serve(t *testing.T, db string) func(args ...string) (string, error) {
 	t.Helper()
+	at := serveAs(t, host.Options{DB: db})
+	return func(args ...string) (string, error) {
+		var out bytes.Buffer
+		c := root()
+		c.SetOut(&out)
+		c.SetArgs(append(args, "--server", "http://"+at))
+		err := c.ExecuteContext(t.Context())
+		return out.String(), err
+	}
+}
+
+// serveAs serves as the options say, at an address.
+func serveAs(t *testing.T, o host.Options) (at string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := host.Open(t.Context(), host.Options{DB: db})
+	h, err := host.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,14 +49,7 @@ func serve(t *testing.T, db string) func(args ...string) (string, error) {
 			t.Error(err)
 		}
 	})
-	return func(args ...string) (string, error) {
-		var out bytes.Buffer
-		c := root()
-		c.SetOut(&out)
-		c.SetArgs(append(args, "--server", "http://"+l.Addr().String()))
-		err := c.ExecuteContext(t.Context())
-		return out.String(), err
-	}
+	return l.Addr().String()
 }
 
 func TestDeadLettersAreSeenReplayedAndDropped(t *testing.T) {

@@ -83,8 +83,10 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		if err := l.UnmarshalText([]byte(level)); err != nil {
 			return usagef("--log %s; write debug, info, warn or error", level)
 		}
-		o.RegistryOver = a.transport
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+		if o.RegistryOver, err = a.over(o.Log); err != nil {
+			return err
+		}
 		listener, err := net.Listen("tcp", listen)
 		if err != nil {
 			return fmt.Errorf("%w; stop what serves there, or give another address with --listen", err)
