@@ -23,8 +23,10 @@ const codes = ["ok", "canceled", "unknown", "invalid_argument", "deadline_exceed
 
 /** What peer and web throw to answer with an error. */
 export class Fault extends Error {
-  constructor(code, message) {
+  /** Of a peer it may have details, each { type, value }. */
+  constructor(code, message, details = []) {
     super(message);
+    this.details = details;
     if (!codes.includes(code)) throw new TypeError(`${code} is no code`);
     this.code = code;
   }
@@ -105,7 +107,7 @@ export class Host {
     const stream = messages !== undefined;
     const answer = new Answer();
     const call = {
-      answer, stream, input: bytes(input), kept: Buffer.alloc(0), sent: false,
+      answer, stream, input: bytes(input), kept: Buffer.alloc(0), sent: false, refusal: [],
       headers: new Map(Object.entries(headers).map(([k, v]) => [k.toLowerCase(), [v].flat().join(", ")])),
       pending: stream ? messages.map(bytes) : [bytes(input)],
       state: new Map(this.state), events: [],
@@ -243,7 +245,17 @@ export class Host {
       call: (k, kn, v, n, dst, cap) => give("call", dst, cap, () => {
         const procedure = name(k, kn);
         if (!this.peer) throw new Fault("not_found", "there is no such peer");
-        return this.peer(procedure, copy(v, n)) ?? "";
+        try {
+          this.#call.refusal = [];
+          return this.peer(procedure, copy(v, n)) ?? "";
+        } catch (err) {
+          this.#call.refusal = err.details ?? [];
+          throw err;
+        }
+      }),
+      call_detail: (n, dst, cap) => give("call_detail", dst, cap, ({ refusal }) => {
+        const d = refusal[n];
+        return d && Buffer.concat([Buffer.from(`${d.type}\0`), d.value]);
       }),
       http: (v, n, dst, cap) => give("http", dst, cap, () => {
         if (!this.web) throw new Fault("permission_denied", "it was not granted");

@@ -87,7 +87,33 @@ static void edges(void) {
   assert(weft_equal(weft_value(&weft_host.answer, "x-got"), WEFT_STR("it")));
 }
 
+static uint32_t strike(weft_str procedure, weft_str request, weft_buf *answer) {
+  (void)procedure;
+  if (request.len) return WEFT_OK;
+  weft_put(answer, WEFT_STR("not now"));
+  return WEFT_ABORTED;
+}
+
+/* passes asks a peer, and passes its error on with the details; then it asks one that answers. */
+static uint32_t passes(uint32_t input_len) {
+  char room[64];
+  weft_buf b = WEFT_BUF(room);
+  weft_str type, value;
+  (void)input_len;
+  uint32_t code = weft_call(WEFT_STR("bank/Pay"), WEFT_STR(""), &b);
+  for (uint32_t n = 0; !weft_call_detail(n, &b, &type, &value); n++) weft_add_detail(type.ptr, value);
+  assert(!weft_call(WEFT_STR("bank/Pay"), WEFT_STR("x"), &b) && weft_call_detail(0, &b, &type, &value) == WEFT_NOT_FOUND);
+  return code;
+}
+
 int main(void) {
+  uint32_t passed;
+  weft_host.peer = strike;
+  weft_add(&weft_host.refusal, WEFT_STR("a.B"), WEFT_STR("\0\xff"));
+  weft_add(&weft_host.refusal, WEFT_STR("a.C"), WEFT_STR(""));
+  weft_test(passes, "", &passed);
+  assert(passed == WEFT_ABORTED && weft_host.details.len == 2);
+  assert(weft_equal(weft_value(&weft_host.details, "a.B"), WEFT_STR("\0\xff")) && weft_value(&weft_host.details, "a.C").ptr);
   edges();
   assert(number("9223372036854775807") == INT64_MAX && number("-9223372036854775808") == INT64_MIN);
   assert(number("9223372036854775808") == 7 && number("-9223372036854775809") == 7 && number("99999999999999999999") == 7 && number("-") == 7);

@@ -56,6 +56,7 @@ WEFT_IMPORT("state_set") uint32_t weft_abi_state_set(const char *key, uint32_t k
 WEFT_IMPORT("state_delete") uint32_t weft_abi_state_delete(const char *key, uint32_t key_len);
 WEFT_IMPORT("publish") uint32_t weft_abi_publish(const char *type, uint32_t type_len, const void *src, uint32_t len);
 WEFT_IMPORT("call") int64_t weft_abi_call(const char *procedure, uint32_t procedure_len, const void *src, uint32_t len, void *dst, uint32_t cap);
+WEFT_IMPORT("call_detail") int64_t weft_abi_call_detail(uint32_t n, void *dst, uint32_t cap);
 WEFT_IMPORT("http") int64_t weft_abi_http(const void *src, uint32_t len, void *dst, uint32_t cap);
 WEFT_IMPORT("config_get") int64_t weft_abi_config_get(const char *key, uint32_t key_len, void *dst, uint32_t cap);
 WEFT_IMPORT("secret_get") int64_t weft_abi_secret_get(const char *name, uint32_t name_len, void *dst, uint32_t cap);
@@ -293,6 +294,18 @@ static inline uint32_t weft_publish(weft_str type, weft_str data) {
 static inline uint32_t weft_call(weft_str procedure, weft_str request, weft_buf *answer) {
   return weft_answer(answer, weft_abi_call(procedure.ptr, procedure.len, request.ptr, request.len,
                                            answer->ptr + answer->len, answer->cap - answer->len));
+}
+
+/* weft_call_detail is a detail, from 0 on, of the error that the last weft_call gave:
+ * its type, behind which is a zero, and its bytes; both lie in b. WEFT_NOT_FOUND is
+ * after the last. */
+static inline uint32_t weft_call_detail(uint32_t n, weft_buf *b, weft_str *type, weft_str *value) {
+  uint32_t at = b->len, code = weft_answer(b, weft_abi_call_detail(n, b->ptr + at, b->cap - at)), end = at;
+  if (code) return code;
+  while (end + 1 < b->len && b->ptr[end]) end++;
+  *type = (weft_str){b->ptr + at, end - at};
+  *value = (weft_str){b->ptr + end + 1, b->len - end - 1};
+  return WEFT_OK;
 }
 
 /* weft_http sends a request of weft_put_request. The answer is an object with

@@ -40,6 +40,7 @@ typedef struct {
 static struct {
   weft_list state, config, secrets, headers; /* headers are those of the next calls, in lower case */
   uint32_t (*peer)(weft_str procedure, weft_str request, weft_buf *answer); /* answers calls with a code; none: not found */
+  weft_list refusal;         /* details of each error that peer gives */
   uint32_t (*web)(weft_str request, weft_buf *answer); /* answers plain HTTP, both are JSON; none: not granted */
   int64_t timeout_ms;        /* what a call has left */
   weft_list events;          /* of all calls that succeeded: type and data */
@@ -48,7 +49,7 @@ static struct {
   weft_list sent;            /* what the last call has sent: values */
   weft_list logs;            /* lines by level */
   const char *const *messages; /* of weft_test_stream, that are to come; NULL ends them */
-  int streams, headed;
+  int streams, headed, refused;
   uint32_t stopped; /* the code of what has ended the call, whatever its handler returns */
   weft_str why, input, output, kept;
 } weft_host = {.timeout_ms = 30000};
@@ -94,7 +95,7 @@ static inline weft_str weft_run(uint32_t (*handler)(uint32_t), const char *input
   state = weft_host.state;
   events = weft_host.events;
   weft_host.answer.len = weft_host.trailers.len = weft_host.details.len = weft_host.sent.len = 0;
-  weft_host.headed = 0;
+  weft_host.headed = weft_host.refused = 0;
   weft_host.stopped = WEFT_OK;
   weft_host.input = weft_cstr(input);
   weft_host.output = weft_host.kept = WEFT_STR("");
@@ -282,10 +283,23 @@ uint32_t weft_abi_publish(const char *type, uint32_t type_len, const void *src, 
 int64_t weft_abi_call(const char *procedure, uint32_t procedure_len, const void *src, uint32_t len, void *dst, uint32_t cap) {
   uint32_t refused = weft_check(procedure, procedure_len, WEFT_NAME_MAX);
   if (refused) return -(int64_t)refused;
+  weft_host.refused = 0;
   if (!weft_host.peer) return weft_give(WEFT_NOT_FOUND, WEFT_STR("no such peer"), dst, cap);
   weft_buf b = {malloc(WEFT_ANSWER_MAX), 0, WEFT_ANSWER_MAX, 1};
   uint32_t code = weft_host.peer((weft_str){procedure, procedure_len}, (weft_str){src, len}, &b);
+  weft_host.refused = code != WEFT_OK;
   return weft_give(code, weft_text(&b), dst, cap);
+}
+
+int64_t weft_abi_call_detail(uint32_t n, void *dst, uint32_t cap) {
+  if (!weft_host.refused || n >= weft_host.refusal.len) return weft_give(WEFT_NOT_FOUND, WEFT_STR(""), dst, cap);
+  weft_entry *d = &weft_host.refusal.at[n];
+  uint32_t at = d->name.len + 1;
+  char *all = malloc(at + d->value.len);
+  assert(all);
+  memcpy(all, d->name.ptr, at); /* with the zero behind it */
+  memcpy(all + at, d->value.ptr, d->value.len);
+  return weft_give(WEFT_OK, (weft_str){all, at + d->value.len}, dst, cap);
 }
 
 int64_t weft_abi_http(const void *src, uint32_t len, void *dst, uint32_t cap) {

@@ -111,6 +111,25 @@ func (c *Context) Call(procedure string, request []byte) ([]byte, error) {
 	return bytes.Clone(v), describe(err, "call of ", procedure)
 }
 
+// Detail is a protobuf message that belongs to an error, by its full name.
+type Detail struct {
+	Type  string
+	Value []byte
+}
+
+// CallDetails are the details of the error that the last Call has returned, or one of
+// CallJSON and CallMessage.
+func (c *Context) CallDetails() (all []Detail) {
+	for {
+		v, err := c.host.callDetail(uint32(len(all)))
+		if err != nil {
+			return all
+		}
+		kind, value, _ := bytes.Cut(v, []byte{0})
+		all = append(all, Detail{string(kind), bytes.Clone(value)})
+	}
+}
+
 // Config reads a configuration value of the module.
 func (c *Context) Config(key string) (value string, found bool, err error) {
 	v, err := c.host.configGet(key)

@@ -17,6 +17,7 @@ type Host interface {
 	StateDelete(key string) error
 	Publish(eventType string, data []byte) error
 	Call(procedure string, request []byte) ([]byte, error)
+	CallDetails() []Detail // of the last Call's error
 	HTTP(request Request) (Response, error)
 	ConfigGet(key string) ([]byte, error) // an absent key is NotFound
 	SecretGet(name string) ([]byte, error)
@@ -100,6 +101,14 @@ func (h host) stateSet(key string, value []byte) error           { return h.Stat
 func (h host) stateDelete(key string) error                      { return h.StateDelete(key) }
 func (h host) publish(eventType string, data []byte) error       { return h.Publish(eventType, data) }
 func (h host) call(procedure string, req []byte) ([]byte, error) { return h.Call(procedure, req) }
+
+func (h host) callDetail(n uint32) ([]byte, error) {
+	all := h.CallDetails()
+	if n >= uint32(len(all)) {
+		return nil, &Error{Code: NotFound}
+	}
+	return append(append([]byte(all[n].Type), 0), all[n].Value...), nil
+}
 
 func (h host) http(request []byte) ([]byte, error) {
 	var r Request

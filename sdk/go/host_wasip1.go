@@ -35,6 +35,9 @@ func wasmPublish(eventType string, src unsafe.Pointer, n uint32) uint32
 //go:wasmimport weft/v1 call
 func wasmCall(procedure string, src unsafe.Pointer, n uint32, dst unsafe.Pointer, size uint32) int64
 
+//go:wasmimport weft/v1 call_detail
+func wasmCallDetail(n uint32, dst unsafe.Pointer, size uint32) int64
+
 //go:wasmimport weft/v1 http
 func wasmHTTP(src unsafe.Pointer, n uint32, dst unsafe.Pointer, size uint32) int64
 
@@ -194,6 +197,10 @@ func (host) publish(eventType string, data []byte) error {
 
 func (host) call(procedure string, request []byte) ([]byte, error) {
 	return fetch(wasmCall(procedure, address(request), uint32(len(request)), address(scratch), uint32(cap(scratch))))
+}
+
+func (host) callDetail(n uint32) ([]byte, error) {
+	return fetch(wasmCallDetail(n, address(scratch), uint32(cap(scratch))))
 }
 
 func (host) http(request []byte) ([]byte, error) {

@@ -128,3 +128,28 @@ test "names and values are refused as weft does, whatever the handler makes of i
         if (case == 13) try expectEqualStrings("it", host.answer.get("x-got").?);
     }
 }
+
+fn strike(_: []const u8, request: []const u8) weft.Host.Answer {
+    if (request.len > 0) return .{};
+    return .{ .code = .aborted, .body = "not now", .details = &.{ .{ .kind = "a.B", .value = "\x00\xff" ** 300 }, .{ .kind = "a.C", .value = "" } } };
+}
+
+fn passes(ctx: *Context) ![]const u8 {
+    _ = ctx.call("bank/Pay", "") catch |err| {
+        const code = ctx.code;
+        for (try ctx.callDetails()) |d| ctx.addDetail(d.kind, d.value);
+        _ = try ctx.call("bank/Pay", "x");
+        try expectEqual(@as(usize, 0), (try ctx.callDetails()).len);
+        ctx.code = code;
+        return err;
+    };
+    return "";
+}
+
+test "the error of a call has details" {
+    var host = weft.Host{ .peer = strike };
+    try expectEqual(weft.Code.aborted, (try host.call(passes, "")).code);
+    try expectEqual(@as(usize, 2), host.details.items.len);
+    try expectEqualStrings("\x00\xff" ** 300, host.details.items[0].value);
+    try expectEqualStrings("a.C", host.details.items[1].kind);
+}

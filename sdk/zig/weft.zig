@@ -29,6 +29,9 @@ pub const Error = error{ Failed, OutOfMemory };
 
 pub const Header = struct { name: []const u8, value: []const u8 };
 
+/// A protobuf message that belongs to an error, by its full name.
+pub const Detail = struct { kind: []const u8, value: []const u8 };
+
 /// A plain HTTP request, and the answer to it.
 pub const Request = struct { method: []const u8 = "GET", url: []const u8, headers: []const Header = &.{}, body: []const u8 = "" };
 pub const Response = struct {
@@ -54,6 +57,7 @@ const abi = if (wasm) struct {
     extern "weft/v1" fn state_delete(key: [*]const u8, key_len: u32) u32;
     extern "weft/v1" fn publish(kind: [*]const u8, kind_len: u32, src: [*]const u8, len: u32) u32;
     extern "weft/v1" fn call(procedure: [*]const u8, procedure_len: u32, src: [*]const u8, len: u32, dst: [*]u8, cap: u32) i64;
+    extern "weft/v1" fn call_detail(n: u32, dst: [*]u8, cap: u32) i64;
     extern "weft/v1" fn http(src: [*]const u8, len: u32, dst: [*]u8, cap: u32) i64;
     extern "weft/v1" fn config_get(key: [*]const u8, key_len: u32, dst: [*]u8, cap: u32) i64;
     extern "weft/v1" fn secret_get(name: [*]const u8, name_len: u32, dst: [*]u8, cap: u32) i64;
@@ -150,6 +154,17 @@ pub const Context = struct {
     pub fn call(ctx: *Context, procedure: []const u8, request: []const u8) Error![]const u8 {
         var b = try ctx.room();
         return ctx.answer(b, abi.call(procedure.ptr, size(procedure), request.ptr, size(request), b.ptr, size(b)), procedure);
+    }
+
+    /// The details of the error that the last call gave.
+    pub fn callDetails(ctx: *Context) Error![]const Detail {
+        var all = std.ArrayList(Detail).init(ctx.arena);
+        while (true) {
+            var b = try ctx.room();
+            const d = try ctx.optional(b, abi.call_detail(@intCast(all.items.len), b.ptr, size(b)), "call_detail") orelse return all.items;
+            const end = std.mem.indexOfScalar(u8, d, 0) orelse return all.items;
+            try all.append(.{ .kind = d[0..end], .value = d[end + 1 ..] });
+        }
     }
 
     pub fn http(ctx: *Context, r: Request) Error!Response {
@@ -377,9 +392,8 @@ fn putMap(w: anytype, map: anytype) anyerror!void {
 pub const Host = struct {
     const Map = std.StringHashMapUnmanaged([]const u8);
     pub const Event = struct { kind: []const u8, data: []const u8 };
-    pub const Detail = struct { kind: []const u8, value: []const u8 };
     pub const Line = struct { level: Level, text: []const u8 };
-    pub const Answer = struct { code: Code = .ok, body: []const u8 = "" };
+    pub const Answer = struct { code: Code = .ok, body: []const u8 = "", details: []const Detail = &.{} };
 
     state: Map = .{},
     config: Map = .{},
@@ -396,6 +410,7 @@ pub const Host = struct {
     input: []const u8 = "",
     output: std.ArrayListUnmanaged(u8) = .{},
     kept: []const u8 = "",
+    refusal: []const Detail = &.{}, // of the last answer of peer
     messages: []const []const u8 = &.{}, // that are to come
     sent: std.ArrayListUnmanaged([]const u8) = .{},
     streams: bool = false,
@@ -432,6 +447,7 @@ pub const Host = struct {
         h.sent = .{};
         h.headed = false;
         h.stopped = null;
+        h.refusal = &.{};
         h.kept = "";
         h.input = input;
         h.messages = messages;
@@ -574,8 +590,16 @@ const fake = struct {
     fn call(k: [*]const u8, kn: u32, v: [*]const u8, n: u32, dst: [*]u8, cap: u32) i64 {
         const code = check(k[0..kn], name_max);
         if (code != .ok) return give(.{ .code = code }, dst, cap);
+        host.refusal = &.{};
         const peer = host.peer orelse return give(.{ .code = .not_found, .body = "no such peer" }, dst, cap);
-        return give(peer(k[0..kn], v[0..n]), dst, cap);
+        const answer = peer(k[0..kn], v[0..n]);
+        host.refusal = answer.details;
+        return give(answer, dst, cap);
+    }
+    fn call_detail(n: u32, dst: [*]u8, cap: u32) i64 {
+        if (n >= host.refusal.len) return give(.{ .code = .not_found }, dst, cap);
+        const d = host.refusal[n];
+        return give(.{ .body = std.mem.concat(gpa, u8, &.{ d.kind, "\x00", d.value }) catch @panic("out of memory") }, dst, cap);
     }
     fn http(v: [*]const u8, n: u32, dst: [*]u8, cap: u32) i64 {
         const web = host.web orelse return give(.{ .code = .permission_denied, .body = "not granted" }, dst, cap);

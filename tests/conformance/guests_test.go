@@ -159,6 +159,11 @@ func loops(n uint32) string {
 
 var refusal = weft.Errorf(weft.PermissionDenied, "recorder", "it was not granted")
 
+// struckOut has details that fit no guest's buffer at once, and no text.
+var struckOut = &weft.Error{Code: weft.Aborted, Op: "recorder", Err: errors.New("not now"), Details: []weft.Detail{
+	{Type: "google.rpc.ErrorInfo", Value: bytes.Repeat([]byte("\x00\xff"), 2000)}, {Type: "echo.v1.Empty", Value: []byte{}},
+}}
+
 // echoCases hold for a guest in any language.
 var echoCases = []struct {
 	name, handler, in string
@@ -202,6 +207,7 @@ var echoCases = []struct {
 	{name: "a call of a peer", handler: "call", in: "ping", want: "peer/echo answers ping"},
 	{name: "an answer longer than any buffer", handler: "call", in: "300000", want: string(letters(300_000))},
 	{name: "a peer that is away", handler: "call", in: "ping", fail: weft.Errorf(weft.Unavailable, "recorder", "nobody is there"), code: weft.Unavailable, want: "nobody is there"},
+	{name: "a peer whose error has details", handler: "call", in: "ping", fail: struckOut, code: weft.Aborted, want: "not now"},
 	{name: "an HTTP request", handler: "http", in: "https://shop.example/a?b=\"c", want: `203 the web POST https://shop.example/a?b="c b "ping\x00\xff"`},
 	{name: "an HTTP request that is refused", handler: "http", in: "https://shop.example", fail: refusal, code: weft.PermissionDenied, want: "it was not granted"},
 	{name: "a configuration value", handler: "config", in: "level", want: "high"},
@@ -244,6 +250,9 @@ func TestGuests(t *testing.T) {
 					out, err := m.Call(t.Context(), env, c.handler, wasm.Input{Body: []byte(c.in), Headers: c.headers})
 					if weft.CodeOf(err) != c.code || c.code != weft.OK && !strings.Contains(err.Error(), c.want) {
 						t.Fatalf("%v, want code %v and %q", err, c.code, c.want)
+					}
+					if c.code != weft.OK && !slices.EqualFunc(weft.DetailsOf(err), weft.DetailsOf(c.fail), sameDetail) {
+						t.Errorf("details %q, want %q", weft.DetailsOf(err), weft.DetailsOf(c.fail))
 					}
 					want := c.want
 					if c.handler == "echo" {

@@ -84,7 +84,11 @@ export function publish(n: u32): u32 {
 }
 
 export function call(n: u32): u32 {
-  return weft.bytes(n, (ctx) => ctx.call("peer/echo", ctx.input));
+  return weft.bytes(n, (ctx) => {
+    const v = ctx.call("peer/echo", ctx.input), details = ctx.callDetails();
+    for (let i = 0; i < details.length; i++) ctx.detail(details[i].type, details[i].value);
+    return v;
+  });
 }
 
 export function http(n: u32): u32 {

@@ -111,7 +111,13 @@ WEFT_HANDLER("publish", publish) {
 WEFT_HANDLER("call", call) {
   weft_str to = WEFT_STR("peer/echo"), in = read_input(input_len);
   int64_t n = weft_abi_call(to.ptr, to.len, in.ptr, in.len, answer_room, sizeof answer_room);
-  if (n < 0) return weft_failed((uint32_t)-n, "call");
+  if (n < 0) {
+    uint32_t code = weft_failed((uint32_t)-n, "call");
+    weft_buf b = WEFT_BUF(answer_room);
+    weft_str type, value;
+    for (uint32_t i = 0; !weft_call_detail(i, &b, &type, &value); i++) weft_add_detail(type.ptr, value);
+    return code;
+  }
   if (weft_found(n, sizeof answer_room)) return weft_reply((weft_str){answer_room, (uint32_t)n});
   for (uint32_t at = 0, got; at < n; at += got) {
     got = weft_abi_result(answer_room, sizeof answer_room, at);

@@ -121,6 +121,9 @@ func publish(n uint32) uint32 {
 func call(n uint32) uint32 {
 	return weft.Handle(n, func(c *weft.Context) error {
 		v, err := c.Call("peer/echo", c.Input())
+		for _, d := range c.CallDetails() {
+			c.AddDetail(d.Type, d.Value)
+		}
 		return answer(c, v, err)
 	})
 }

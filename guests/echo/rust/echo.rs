@@ -86,7 +86,9 @@ fn publish(ctx: &mut Context) -> Result {
 }
 
 fn call(ctx: &mut Context) -> Result {
-    ctx.call("peer/echo", ctx.input())
+    let answer = ctx.call("peer/echo", ctx.input());
+    ctx.call_details().iter().for_each(|(kind, value)| ctx.add_detail(kind, value));
+    answer
 }
 
 fn http(ctx: &mut Context) -> Result {

@@ -84,7 +84,10 @@ fn publish(ctx: *Context) ![]const u8 {
 }
 
 fn call(ctx: *Context) ![]const u8 {
-    return ctx.call("peer/echo", ctx.input);
+    return ctx.call("peer/echo", ctx.input) catch |err| {
+        for (try ctx.callDetails()) |d| ctx.addDetail(d.kind, d.value);
+        return err;
+    };
 }
 
 fn http(ctx: *Context) ![]const u8 {

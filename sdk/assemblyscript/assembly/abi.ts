@@ -15,6 +15,7 @@
 @external("weft/v1", "state_delete") export declare function state_delete(key: usize, keyLen: u32): u32;
 @external("weft/v1", "publish") export declare function publish(type: usize, typeLen: u32, src: usize, len: u32): u32;
 @external("weft/v1", "call") export declare function call(procedure: usize, procedureLen: u32, src: usize, len: u32, dst: usize, cap: u32): i64;
+@external("weft/v1", "call_detail") export declare function call_detail(n: u32, dst: usize, cap: u32): i64;
 @external("weft/v1", "http") export declare function http(src: usize, len: u32, dst: usize, cap: u32): i64;
 @external("weft/v1", "config_get") export declare function config_get(key: usize, keyLen: u32, dst: usize, cap: u32): i64;
 @external("weft/v1", "secret_get") export declare function secret_get(name: usize, nameLen: u32, dst: usize, cap: u32): i64;

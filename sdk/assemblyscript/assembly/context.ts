@@ -11,6 +11,11 @@ export enum Level {
   Error,
 }
 
+/** A protobuf message that belongs to an error, by its full name. */
+export class Detail {
+  constructor(public type: string, public value: Bytes) {}
+}
+
 /** Answers of this size and less take one call of the host. */
 const roomSize: u32 = 1024;
 const room = memory.data(1024);
@@ -140,6 +145,17 @@ export class Context {
     if (failed()) return new Uint8Array(0);
     const p = utf8(procedure), r = encode<T>(request);
     return answer(abi.call(changetype<usize>(p), p.byteLength, r.dataStart, r.byteLength, room, roomSize), "call of ", procedure);
+  }
+
+  /** The details of the error that the last call, or callJSON, gave. */
+  callDetails(): Detail[] {
+    const all: Detail[] = [];
+    while (true) {
+      const d = optional(abi.call_detail(all.length, room, roomSize), "call_detail", "");
+      const end = d ? d.indexOf(0) : -1;
+      if (!d || end < 0) return all;
+      all.push(new Detail(decode(d.subarray(0, end)), d.slice(end + 1)));
+    }
   }
 
   /** Asks a peer in JSON. */

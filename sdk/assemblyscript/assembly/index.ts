@@ -23,4 +23,4 @@ export { Code, Failure } from "./failure";
 export { Kind, Value, depthMax, parse } from "./json";
 export { Bytes, decode, encode } from "./bytes";
 export { Request, Response } from "./http";
-export { Context, Level, bytes, json, weft_mailbox } from "./context";
+export { Context, Detail, Level, bytes, json, weft_mailbox } from "./context";

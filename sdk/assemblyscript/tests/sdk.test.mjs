@@ -98,6 +98,15 @@ test("a handler recovers from a failure", async () => {
   assert.equal(h.call("either", "x".repeat(5000)).text(), "x".repeat(5000));
 });
 
+test("the error of a call has details", async () => {
+  const h = await host();
+  const details = [{ type: "a.B", value: Buffer.alloc(2000, 255) }, { type: "a.C", value: Buffer.from([0]) }];
+  h.peer = (_, request) => { if (!request.length) throw new Fault("aborted", "not now", details); };
+  const answer = h.call("passes");
+  assert.equal(failure(answer, "aborted"), "call of bank/Pay: not now");
+  assert.deepEqual(answer.details, details);
+});
+
 test("messages in and out", async () => {
   const h = await host();
   const answer = h.call("shout", "", { messages: ["a", "", "b".repeat(2000)] });

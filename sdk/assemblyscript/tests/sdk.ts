@@ -73,6 +73,19 @@ export function either(n: u32): u32 {
   });
 }
 
+// passes has the error of a call be its own, with its details.
+export function passes(n: u32): u32 {
+  return weft.bytes(n, (ctx) => {
+    const v = ctx.call("bank/Pay", "");
+    const details = ctx.callDetails();
+    for (let i = 0; i < details.length; i++) ctx.detail(details[i].type, details[i].value);
+    const failure = ctx.recover();
+    ctx.call("bank/Pay", "x");
+    if (ctx.callDetails().length) return ctx.fail<weft.Bytes>(weft.Code.Internal, "details of a success");
+    return failure ? ctx.fail<weft.Bytes>(failure.code, failure.message) : v;
+  });
+}
+
 export function shout(n: u32): u32 {
   return weft.bytes(n, (ctx) => {
     ctx.setHeader("x-first", "1");

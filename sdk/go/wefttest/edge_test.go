@@ -78,3 +78,29 @@ func TestADetailIsBytes(t *testing.T) {
 		t.Errorf("%v, %v", err, h.Details)
 	}
 }
+
+func TestACallsErrorHasDetails(t *testing.T) {
+	h := wefttest.New()
+	h.Refusal = []wefttest.Detail{{Type: "a.B", Value: []byte("\x00\xff")}, {Type: "a.C"}}
+	h.Peers["bank/Pay"] = func(request []byte) ([]byte, error) {
+		if len(request) > 0 {
+			return nil, nil
+		}
+		return nil, weft.Errorf(weft.Aborted, "not now")
+	}
+	_, err := h.CallRaw(func(n uint32) uint32 {
+		return weft.Handle(n, func(ctx *weft.Context) error {
+			_, err := ctx.Call("bank/Pay", nil)
+			for _, d := range ctx.CallDetails() {
+				ctx.AddDetail(d.Type, d.Value)
+			}
+			if _, err := ctx.Call("bank/Pay", []byte("x")); err != nil || len(ctx.CallDetails()) > 0 {
+				t.Errorf("after a call that succeeds: %v, %v", err, ctx.CallDetails())
+			}
+			return err
+		})
+	}, nil)
+	if weft.CodeOf(err) != weft.Aborted || len(h.Details) != 2 || string(h.Details[0].Value) != "\x00\xff" || h.Details[1].Type != "a.C" {
+		t.Errorf("%v, %q", err, h.Details)
+	}
+}

@@ -30,6 +30,7 @@ type Host struct {
 	Secrets map[string]string
 	Headers map[string]string // of the next calls
 	Peers   map[string]Peer   // by procedure
+	Refusal []Detail          // of each error that one of Peers returns
 	Web     Web               // answers plain HTTP requests; nil refuses them
 	Timeout time.Duration     // what a call has left; zero for no limit
 
@@ -42,6 +43,7 @@ type Host struct {
 	in, sent [][]byte // messages of the call
 	streams  bool
 	headed   bool  // headers can no longer be set
+	refused  bool  // the last call of a peer gave an error
 	stopped  error // what has ended the call, whatever its handler returns
 }
 
@@ -55,10 +57,7 @@ const (
 )
 
 // Detail is a protobuf message that belongs to an error.
-type Detail struct {
-	Type  string
-	Value []byte
-}
+type Detail = weft.Detail
 
 // Peer answers calls of one procedure.
 type Peer func(request []byte) ([]byte, error)
@@ -108,7 +107,7 @@ func (h *Host) Stream(export func(uint32) uint32, messages ...[]byte) ([][]byte,
 
 func (h *Host) run(export func(uint32) uint32, input []byte) ([]byte, error) {
 	before, events := maps.Clone(h.State), len(h.Events)
-	h.Answer, h.Trailers, h.Details, h.sent, h.headed, h.stopped = map[string]string{}, map[string]string{}, nil, nil, false, nil
+	h.Answer, h.Trailers, h.Details, h.sent, h.headed, h.refused, h.stopped = map[string]string{}, map[string]string{}, nil, nil, false, false, nil
 	answer, err := weft.Simulate(view{h}, export, input)
 	switch {
 	case err == nil && len(answer) > 0 && (h.streams || h.sent != nil):
@@ -198,7 +197,7 @@ func (v view) ErrorDetail(kind string, value []byte) {
 	case len(v.h.Details) == detailMax || all > detailsBytesMax:
 		_ = v.stop(weft.ResourceExhausted, "the handler gave more than %d details of its error, or more than %d bytes of them", detailMax, detailsBytesMax)
 	default:
-		v.h.Details = append(v.h.Details, Detail{kind, bytes.Clone(value)})
+		v.h.Details = append(v.h.Details, Detail{Type: kind, Value: bytes.Clone(value)})
 	}
 }
 
@@ -269,11 +268,21 @@ func (v view) Call(procedure string, request []byte) ([]byte, error) {
 	if err := v.check(procedure, nameMax); err != nil {
 		return nil, err
 	}
+	v.h.refused = false
 	peer, ok := v.h.Peers[procedure]
 	if !ok {
 		return nil, weft.Errorf(weft.NotFound, "no such peer")
 	}
-	return peer(bytes.Clone(request))
+	answer, err := peer(bytes.Clone(request))
+	v.h.refused = err != nil
+	return answer, err
+}
+
+func (v view) CallDetails() []weft.Detail {
+	if !v.h.refused {
+		return nil
+	}
+	return v.h.Refusal
 }
 
 func (v view) HTTP(r weft.Request) (weft.Response, error) {

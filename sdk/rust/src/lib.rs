@@ -227,6 +227,18 @@ impl Context {
         self.host.call(procedure, request).map_err(|e| e.about(procedure))
     }
 
+    /// The details of the error that the last call, or call_json, has returned: types
+    /// and values.
+    pub fn call_details(&self) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
+        while let Ok(mut kind) = self.host.call_detail(all.len() as u32) {
+            let end = kind.iter().position(|b| *b == 0).unwrap_or(kind.len());
+            let value = kind.split_off(end).into_iter().skip(1).collect();
+            all.push((String::from_utf8_lossy(&kind).into_owned(), value));
+        }
+        all
+    }
+
     /// Asks a peer in JSON.
     pub fn call_json<In: Json, Out: Json>(&self, procedure: &str, request: &In) -> Result<Out> {
         let answer = self.call(procedure, &json::write(request))?;

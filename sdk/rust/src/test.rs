@@ -35,6 +35,8 @@ pub struct Host {
     pub headers: BTreeMap<String, String>,
     /// None: no peer is there.
     pub peer: Option<Peer>,
+    /// Type and value, of each error that peer returns.
+    pub refusal: Vec<(String, Vec<u8>)>,
     /// None: nothing was granted.
     pub web: Option<Web>,
     /// What a call has left.
@@ -51,6 +53,7 @@ pub struct Host {
     sent: Vec<Vec<u8>>,
     streams: bool,
     headed: bool,
+    refused: bool,
     /// What has ended the call, whatever its handler returns.
     stopped: Option<Error>,
 }
@@ -116,6 +119,7 @@ impl Host {
         self.details.clear();
         self.sent.clear();
         self.headed = false;
+        self.refused = false;
         self.stopped = None;
         let mut ctx = Context { input: input.to_vec(), host: Calls(RefCell::new(std::mem::take(self))) };
         let mut answer = handler(&mut ctx);
@@ -251,9 +255,20 @@ impl Calls {
 
     pub fn call(&self, procedure: &str, request: &[u8]) -> Result {
         self.0.borrow_mut().check(procedure, NAME_MAX)?;
-        match &self.0.borrow().peer {
+        self.0.borrow_mut().refused = false;
+        let answer = match &self.0.borrow().peer {
             Some(peer) => peer(procedure, request),
-            None => Err(Error::new(Code::NotFound, "no such peer")),
+            None => return Err(Error::new(Code::NotFound, "no such peer")),
+        };
+        self.0.borrow_mut().refused = answer.is_err();
+        answer
+    }
+
+    pub fn call_detail(&self, n: u32) -> Result {
+        let h = self.0.borrow();
+        match h.refusal.get(n as usize) {
+            Some((kind, value)) if h.refused => Ok([kind.as_bytes(), b"\0", value].concat()),
+            _ => Err(Error::new(Code::NotFound, "")),
         }
     }
 

@@ -24,6 +24,7 @@ extern "C" {
     fn state_delete(key: *const u8, key_len: u32) -> u32;
     fn publish(kind: *const u8, kind_len: u32, src: *const u8, len: u32) -> u32;
     fn call(procedure: *const u8, procedure_len: u32, src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
+    fn call_detail(n: u32, dst: *mut u8, cap: u32) -> i64;
     fn http(src: *const u8, len: u32, dst: *mut u8, cap: u32) -> i64;
     fn config_get(key: *const u8, key_len: u32, dst: *mut u8, cap: u32) -> i64;
     fn secret_get(name: *const u8, name_len: u32, dst: *mut u8, cap: u32) -> i64;
@@ -82,6 +83,10 @@ impl Calls {
 
     pub fn call(&self, procedure: &str, request: &[u8]) -> Result {
         fetch(|dst, cap| unsafe { call(procedure.as_ptr(), procedure.len() as u32, request.as_ptr(), request.len() as u32, dst, cap) })
+    }
+
+    pub fn call_detail(&self, n: u32) -> Result {
+        fetch(|dst, cap| unsafe { call_detail(n, dst, cap) })
     }
 
     pub fn http(&self, request: &[u8]) -> Result {

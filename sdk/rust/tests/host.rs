@@ -141,6 +141,21 @@ fn what_weft_refuses_is_refused() {
 }
 
 #[test]
+fn the_error_of_a_call_has_details() {
+    let passes = |ctx: &mut Context| {
+        let answer = ctx.call("bank/Pay", b"");
+        ctx.call_details().iter().for_each(|(kind, value)| ctx.add_detail(kind, value));
+        assert!(ctx.call("bank/Pay", b"x").is_ok() && ctx.call_details().is_empty());
+        answer
+    };
+    let mut host = Host::new();
+    host.peer = Some(Box::new(|_, request| if request.is_empty() { Err(Error::new(Code::Aborted, "not now")) } else { Ok(vec![]) }));
+    host.refusal = vec![("a.B".into(), vec![0, 255]), ("a.C".into(), vec![])];
+    assert_eq!(host.call(passes, b"").unwrap_err().code, Code::Aborted);
+    assert_eq!(host.details, host.refusal);
+}
+
+#[test]
 fn the_outside_is_what_the_test_says() {
     let ask = |ctx: &mut Context| {
         let price: u32 = ctx.call_json("prices/Price", &ctx.config("item")?)?;
