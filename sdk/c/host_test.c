@@ -120,6 +120,9 @@ int main(void) {
   weft_str object = WEFT_STR("{\"n\\u0061me\":1,\"\\u043a\":2,\"\xd0\xbb\":3,\"\\\"\":4}");
   assert(weft_equal(weft_json_get(object, "name"), WEFT_STR("1")) && weft_equal(weft_json_get(object, "\xd0\xba"), WEFT_STR("2")));
   assert(weft_equal(weft_json_get(object, "\xd0\xbb"), WEFT_STR("3")) && weft_equal(weft_json_get(object, "\""), WEFT_STR("4")));
+  char said[8];
+  weft_buf b = WEFT_BUF(said);
+  assert(!weft_put_string(&b, WEFT_STR("\"a\xff\"")) && !weft_json_text(WEFT_STR("\"a\xff\"")).len && weft_json_text(WEFT_STR("\"\xd0\xbb\"")).len == 2);
   weft_host.state.len = 0;
 
   uint32_t code;

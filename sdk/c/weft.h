@@ -395,7 +395,7 @@ static inline weft_str weft_json_get(weft_str object, const char *key) {
 /* weft_json_text is the inside of a raw string that has no escapes; empty for
  * anything else. */
 static inline weft_str weft_json_text(weft_str raw) {
-  if (raw.len < 2 || raw.ptr[0] != '"' || raw.ptr[raw.len - 1] != '"') return WEFT_STR("");
+  if (raw.len < 2 || raw.ptr[0] != '"' || raw.ptr[raw.len - 1] != '"' || !weft_is_utf8(raw)) return WEFT_STR("");
   for (uint32_t i = 1; i < raw.len - 1; i++)
     if (raw.ptr[i] == '\\') return WEFT_STR("");
   return (weft_str){raw.ptr + 1, raw.len - 2};
@@ -432,7 +432,7 @@ static inline void weft_put_rune(weft_buf *b, uint32_t r) {
 /* weft_put_string adds what a raw JSON string says, without quotes and escapes;
  * 0 if it is no such string. */
 static inline int weft_put_string(weft_buf *b, weft_str raw) {
-  if (raw.len < 2 || raw.ptr[0] != '"' || raw.ptr[raw.len - 1] != '"') return 0;
+  if (raw.len < 2 || raw.ptr[0] != '"' || raw.ptr[raw.len - 1] != '"' || !weft_is_utf8(raw)) return 0;
   weft_str in = {raw.ptr, raw.len - 1};
   for (uint32_t i = 1; i < in.len; i++) {
     if (in.ptr[i] != '\\') {
