@@ -54,6 +54,8 @@ type Options struct {
 	Trusted    map[string][]catalog.Key  // the same
 	Signed     bool                      // uploads that no trusted key has signed are refused
 	Unfiltered bool                      // workers start also where the kernel has no seccomp
+	GuestMiB   map[string]int64          // memory of the instances of a namespace, of all under ""; default 4,096 of all
+	Workers    map[string]int64          // worker processes at once, the same; default 128 of all
 	TLS        port.TLS                  // files of who serves; none without TLS
 	BodyTime   time.Duration             // for the body of a request to arrive; default 2 minutes
 	Streams    int                       // callers who hold a stream of the API; default 20,000
@@ -146,7 +148,8 @@ func (h *Host) open(ctx context.Context) (err error) {
 	if h.db, err = store.Open(ctx, store.Options{Path: h.opts.DB, Sync: h.opts.Sync, Log: h.log}); err != nil {
 		return err
 	}
-	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: h.opts.Lifecycle, Unfiltered: h.opts.Unfiltered, Log: h.log}); err != nil {
+	if h.wasm, err = wasm.Open(ctx, wasm.Options{CacheDir: h.opts.CacheDir, ModuleMax: h.opts.ModuleMax, Limits: h.opts.Limits, Lifecycle: h.opts.Lifecycle, Unfiltered: h.opts.Unfiltered, Log: h.log,
+		MemoryMax: h.opts.GuestMiB[""] << 20, MemoryOf: bytesOf(h.opts.GuestMiB), WorkerMax: int(h.opts.Workers[""]), WorkersOf: h.opts.Workers}); err != nil {
 		return err
 	}
 	h.opts.Engine.Scripts = script.New(h.wasm)
@@ -368,7 +371,7 @@ func Validate(ctx context.Context, file string, source []byte) (doubts []string,
 	if len(def.Scripts()) == 0 {
 		return doubts, nil
 	}
-	return doubts, offline(ctx, func(scripts *script.Engine) error { return catalog.CheckScripts(ctx, scripts, def) })
+	return doubts, offline(ctx, func(scripts *script.Engine) error { return catalog.CheckScripts(ctx, scripts, "", def) })
 }
 
 // offline lends an engine of scripts to what runs without a host.
@@ -439,7 +442,7 @@ func Test(ctx context.Context, file string, source []byte, crashes bool, done fu
 		return cases()
 	}
 	return offline(ctx, func(scripts *script.Engine) error {
-		t.RunScripts(func(c machine.Command) machine.Entry { return engine.RunScript(ctx, scripts, c) })
+		t.RunScripts(func(c machine.Command) machine.Entry { return engine.RunScript(ctx, scripts, "", c) })
 		return cases()
 	})
 }

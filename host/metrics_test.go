@@ -93,6 +93,7 @@ func TestMetricsTellWhatHasHappened(t *testing.T) {
 		"each of its limits":    `weft_module_limits_total{digest="`,
 		"Go":                    `go_goroutines `,
 		"the process":           `process_resident_memory_bytes `,
+		"whose memory it is":    `weft_share_used{namespace="default",of="memory_bytes"} `,
 	} {
 		if !strings.Contains(text, "\n"+start) {
 			t.Errorf("%s: no line that begins with %s", what, start)

@@ -3,6 +3,7 @@ package host
 import (
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weftrun/weft"
@@ -48,6 +49,34 @@ func TrustedKeys(words []string) (map[string][]catalog.Key, error) {
 		all[name] = append(all[name], key)
 	}
 	return all, nil
+}
+
+// amountMax is more than there is of anything.
+const amountMax = 1 << 30
+
+// Amounts reads how much there is of something: a number for all, or namespace=number,
+// each name once.
+func Amounts(words []string) (map[string]int64, error) {
+	all := map[string]int64{}
+	for _, word := range words {
+		name, text, ok := ofWhom(word)
+		n, err := strconv.ParseInt(text, 10, 64)
+		if _, again := all[name]; again || !ok || strings.Contains(name, "/") || err != nil || n < 1 || n > amountMax {
+			return nil, weft.Errorf(weft.InvalidArgument, "host.Amounts", "%q is no amount, or a second one", word).
+				WithHint("write a number from 1 to %d, or acme=NUMBER for a namespace", amountMax)
+		}
+		all[name] = n
+	}
+	return all, nil
+}
+
+// bytesOf are amounts of MiB in bytes.
+func bytesOf(mib map[string]int64) map[string]int64 {
+	bytes := map[string]int64{}
+	for name, n := range mib {
+		bytes[name] = n << 20
+	}
+	return bytes
 }
 
 // ofWhom parts namespace=value and namespace/module=value; name is empty where

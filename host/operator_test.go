@@ -48,6 +48,34 @@ func TestIsolationIsReadFromWords(t *testing.T) {
 	}
 }
 
+func TestAmountsAreReadFromWords(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		words []string
+		want  map[string]int64
+		says  string
+	}{
+		{"none", nil, map[string]int64{}, ""},
+		{"of all, and of namespaces", []string{"acme=512", "8192", "shop=1"}, map[string]int64{"": 8192, "acme": 512, "shop": 1}, ""},
+		{"nothing", []string{"0"}, nil, `"0" is no amount, or a second one; write a number from 1 to 1073741824, or acme=NUMBER for a namespace`},
+		{"more than there is", []string{"1073741825"}, nil, `"1073741825" is no amount`},
+		{"a word", []string{"acme=half"}, nil, `"acme=half" is no amount`},
+		{"of a module", []string{"acme/billing=5"}, nil, `"acme/billing=5" is no amount`},
+		{"a name that none has", []string{"Acme=5"}, nil, `"Acme=5" is no amount`},
+		{"two for one", []string{"acme=5", "acme=6"}, nil, `"acme=6" is no amount, or a second one`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := host.Amounts(c.words)
+			if c.says == "" && (err != nil || !maps.Equal(got, c.want)) {
+				t.Errorf("got %v, %v", got, err)
+			}
+			if c.says != "" && (weft.CodeOf(err) != weft.InvalidArgument || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("got %v, %v; want %q", got, err, c.says)
+			}
+		})
+	}
+}
+
 func TestTrustedKeysAreReadFromWords(t *testing.T) {
 	const one, two = "RWT1SQml/+h1SA0bfq6J/+kMqtjHDTa59DjPWdJpDHZfkNYoV8sRbtu/", "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
 	file := filepath.Join(t.TempDir(), "shop.pub")

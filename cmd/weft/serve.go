@@ -27,7 +27,7 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	var listen, level string
 	var o host.Options
 	var insecure bool
-	var folders, isolation, trusted []string
+	var folders, isolation, trusted, memory, workers []string
 	var limits map[string]int64
 	c := verb(use, short, func(ctx context.Context, _ []string) error {
 		if o.RetainEvents <= 0 || o.RetainBytes <= 0 || o.Engine.Retain <= 0 {
@@ -72,6 +72,12 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 		}
 		if o.Isolation, err = host.Isolation(isolation); err != nil {
 			return usagef("--isolation: %w", err)
+		}
+		if o.GuestMiB, err = host.Amounts(memory); err != nil {
+			return usagef("--guest-memory-mib: %w", err)
+		}
+		if o.Workers, err = host.Amounts(workers); err != nil {
+			return usagef("--workers: %w", err)
 		}
 		if o.Trusted, err = host.TrustedKeys(trusted); err != nil {
 			return usagef("--trusted-key: %w", err)
@@ -124,6 +130,8 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 	c.Flags().StringToInt64Var(&limits, "limit", nil, "what modules may ask for at most, such as memoryMiB=256; repeat it")
 	c.Flags().StringVar((*string)(&o.Lifecycle), "lifecycle", "pool", "what a call of a module leaves for the next: pool what each manifest says, isolate nothing")
 	c.Flags().StringArrayVar(&isolation, "isolation", nil, "where modules run: inline, process for workers of their own, or process-unless-signed; also of a namespace or a module, such as acme=process or acme/billing=process; repeat it")
+	c.Flags().StringArrayVar(&memory, "guest-memory-mib", nil, "`N`: memory of all instances of modules together, 4096 unless given; also at most of a namespace, such as acme=512; repeat it")
+	c.Flags().StringArrayVar(&workers, "workers", nil, "`N`: worker processes at once, 128 unless given; also at most of a namespace, such as acme=8; repeat it")
 	c.Flags().StringArrayVar(&trusted, "trusted-key", nil, "`FILE` or text of a public key of minisign that signs modules; also of a namespace or a module, such as acme=FILE; repeat it")
 	c.Flags().BoolVar(&o.Signed, "require-signature", false, "refuse modules that no trusted key has signed")
 	c.Flags().BoolVar(&o.Unfiltered, "workers-without-seccomp", false, "workers start also where the kernel cannot filter their system calls")

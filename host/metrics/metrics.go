@@ -25,6 +25,7 @@ const (
 	BreakersMax = 2_000
 	ModulesMax  = 500
 	HooksMax    = 500
+	SharesMax   = 2_000
 	scrapesMax  = 2 // at once
 	scrapeTime  = 10 * time.Second
 )
@@ -107,11 +108,13 @@ var (
 	moduleBytes    = gauge("module_memory_bytes", "Memory of a module's instances.", "namespace", "module", "digest")
 	sandboxBytes   = gauge("sandbox_memory_bytes", "Memory of all instances of modules.")
 	sandboxRefused = counter("sandbox_memory_refused_total", "Times that there was no more memory for instances.")
+	shareUsed      = gauge("share_used", "What a namespace has of something that all modules share.", "namespace", "of")
+	shareRefused   = counter("share_refused_total", "Times that there was no more of it for a namespace.", "namespace", "of")
 	storeCommits   = counter("store_commits_total", "Groups that the one writer has committed, each with a sync or more.")
 	storeFree      = gauge("store_free_bytes", "Free space of the disk under the database.")
 	storeBroken    = gauge("store_broken", "1 while the database takes no writes.")
 	storeLost      = counter("store_losses_total", "Times that what was not yet durable was lost with the disk.")
-	leftOut        = gauge("metrics_left_out", "Peers, breakers, webhooks and loaded modules over the limits of this page.", "what")
+	leftOut        = gauge("metrics_left_out", "Peers, breakers, webhooks, loaded modules and shares over the limits of this page.", "what")
 )
 
 var states = map[string]float64{breaker.Closed.String(): 0, breaker.Open.String(): 1, breaker.HalfOpen.String(): 2}
@@ -211,6 +214,7 @@ func (p page) hooks(s hooks.Stats) {
 func (p page) modules(s wasm.Stats) {
 	p.tell(sandboxBytes, float64(s.MemoryBytes))
 	p.tell(sandboxRefused, float64(s.MemoryRefused))
+	p.shares(s.Shares)
 	all := merged(s.Modules)
 	told := all[:min(len(all), ModulesMax)]
 	p.tell(leftOut, float64(len(all)-len(told)), "modules")
@@ -229,6 +233,15 @@ func (p page) modules(s wasm.Stats) {
 		for limit, n := range m.Limits {
 			p.tell(moduleLimits, float64(n), with(string(limit))...)
 		}
+	}
+}
+
+func (p page) shares(all []wasm.ShareStats) {
+	told := all[:min(len(all), SharesMax)]
+	p.tell(leftOut, float64(len(all)-len(told)), "shares")
+	for _, s := range told {
+		p.tell(shareUsed, float64(s.Used), s.Namespace, s.Of)
+		p.tell(shareRefused, float64(s.Refused), s.Namespace, s.Of)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/bus"
@@ -75,6 +76,18 @@ func TestSeriesAreBounded(t *testing.T) {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("no line %s", line)
 		}
+	}
+}
+
+func TestSharesAreBounded(t *testing.T) {
+	told := make(chan prometheus.Metric, 2*SharesMax+2)
+	page(told).shares(make([]wasm.ShareStats, SharesMax+3))
+	if n := len(told); n != 2*SharesMax+1 {
+		t.Errorf("%d metrics", n)
+	}
+	var left dto.Metric
+	if err := (<-told).Write(&left); err != nil || left.GetGauge().GetValue() != 3 || left.GetLabel()[0].GetValue() != "shares" {
+		t.Errorf("left out: %v, %v", &left, err)
 	}
 }
 

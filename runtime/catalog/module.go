@@ -72,7 +72,7 @@ func (c *Catalog) Push(ctx context.Context, ns string, p Push) (Pushed, error) {
 	if err := c.db.Room(); err != nil {
 		return Pushed{}, err
 	}
-	report, err := c.rt.Check(ctx, p.Wasm)
+	report, err := c.rt.CheckFor(ctx, ns, p.Wasm)
 	if err != nil {
 		return Pushed{}, err
 	}

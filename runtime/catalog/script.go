@@ -9,15 +9,15 @@ import (
 	"github.com/weftrun/weft/workflows"
 )
 
-// CheckScripts reads the scripts of a definition without running them. What is
+// CheckScripts reads the scripts of a definition of a namespace without running them. What is
 // wrong with them is workflows.Problems.
-func CheckScripts(ctx context.Context, scripts *script.Engine, def *workflows.Definition) error {
+func CheckScripts(ctx context.Context, scripts *script.Engine, ns string, def *workflows.Definition) error {
 	var problems workflows.Problems
 	for _, use := range def.Scripts() {
 		if scripts == nil {
 			return weft.Errorf(weft.Unimplemented, "catalog.CheckScripts", "this host runs no scripts")
 		}
-		err := scripts.Check(ctx, use.Code)
+		err := scripts.Check(ctx, ns, use.Code)
 		var f *script.Fault
 		switch {
 		case errors.As(err, &f):

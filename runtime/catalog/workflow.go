@@ -49,7 +49,7 @@ func (c *Catalog) Apply(ctx context.Context, ns, file string, src []byte) (Appli
 			return Applied{}, err
 		}
 	}
-	if err := CheckScripts(ctx, c.scripts, def); err != nil {
+	if err := CheckScripts(ctx, c.scripts, ns, def); err != nil {
 		return Applied{}, err
 	}
 	a, err := c.apply(ctx, ns, def, src)

@@ -21,7 +21,7 @@ func (k *call) script() {
 		return
 	}
 	c.Input = []byte(given)
-	e := RunScript(k.ctx, k.a.e.opts.Scripts, c)
+	e := RunScript(k.ctx, k.a.e.opts.Scripts, k.a.row.Namespace, c)
 	if e.Kind == machine.Finished {
 		k.finish(k.hidden(e.Data), &txn{e: k.a.e, loss: k.a.e.losses.Load()})
 		return
@@ -30,9 +30,9 @@ func (k *call) script() {
 	k.failWith(e.Fault, nil)
 }
 
-// RunScript is the entry that answers a machine.RunScript.
-func RunScript(ctx context.Context, scripts *script.Engine, c machine.Command) machine.Entry {
-	r, err := runScript(ctx, scripts, c)
+// RunScript is the entry that answers a machine.RunScript of a namespace.
+func RunScript(ctx context.Context, scripts *script.Engine, ns string, c machine.Command) machine.Entry {
+	r, err := runScript(ctx, scripts, ns, c)
 	if err != nil {
 		return machine.Entry{Kind: machine.Failed, Step: c.Step, Fault: scriptFault(err)}
 	}
@@ -40,7 +40,7 @@ func RunScript(ctx context.Context, scripts *script.Engine, c machine.Command) m
 	return machine.Entry{Kind: machine.Finished, Step: c.Step, Data: data}
 }
 
-func runScript(ctx context.Context, scripts *script.Engine, c machine.Command) (script.Result, error) {
+func runScript(ctx context.Context, scripts *script.Engine, ns string, c machine.Command) (script.Result, error) {
 	const op = "engine.RunScript"
 	if scripts == nil {
 		return script.Result{}, weft.Errorf(weft.Unimplemented, op, "this host runs no scripts")
@@ -49,7 +49,7 @@ func runScript(ctx context.Context, scripts *script.Engine, c machine.Command) (
 	if err := json.Unmarshal(c.Input, &in); err != nil {
 		return script.Result{}, weft.Errorf(weft.DataLoss, op, "what the script is given cannot be read: %w", err)
 	}
-	return scripts.Run(ctx, script.Program{Code: c.Script.Code, Arguments: in.Arguments, Environment: in.Environment, Stdin: in.Stdin})
+	return scripts.Run(ctx, ns, script.Program{Code: c.Script.Code, Arguments: in.Arguments, Environment: in.Environment, Stdin: in.Stdin})
 }
 
 // scriptFault is the error of a workflow that a script's becomes. What it threw

@@ -66,18 +66,20 @@ func (e *Engine) module(ctx context.Context) (*wasm.Module, error) {
 	return e.rt.Own(ctx, quickjs, "the script", imports, weft.Limits{})
 }
 
-// Check reads code without running it. What is wrong in it is a *Fault.
-func (e *Engine) Check(ctx context.Context, code string) error {
-	return e.drive(ctx, &life{source: code}, func(l *life) error { return l.compile(code) })
+// Check reads code without running it, for a namespace as Run does. What is wrong in it
+// is a *Fault.
+func (e *Engine) Check(ctx context.Context, ns, code string) error {
+	return e.drive(ctx, ns, &life{source: code}, func(l *life) error { return l.compile(code) })
 }
 
 // Run runs a script in a memory of its own, of which nothing is left for the
-// next one. What it threw is a *Fault. At a limit of its time, processor time,
+// next one. Memory and places are of the share of a namespace; empty is the host's
+// own. What it threw is a *Fault. At a limit of its time, processor time,
 // output or nesting the error says which; memory that is used up is an exception
 // in the script.
-func (e *Engine) Run(ctx context.Context, p Program) (Result, error) {
+func (e *Engine) Run(ctx context.Context, ns string, p Program) (Result, error) {
 	l := &life{source: p.Code, stdin: p.Stdin}
-	err := e.drive(ctx, l, func(l *life) error {
+	err := e.drive(ctx, ns, l, func(l *life) error {
 		given, err := json.Marshal(p)
 		if err != nil {
 			return weft.Errorf(weft.InvalidArgument, "script.Engine.Run", "%w", err)
@@ -90,12 +92,12 @@ func (e *Engine) Run(ctx context.Context, p Program) (Result, error) {
 	return Result{Code: l.code, Stdout: text(l.stdout), Stderr: text(l.stderr)}, nil
 }
 
-func (e *Engine) drive(ctx context.Context, l *life, do func(*life) error) error {
+func (e *Engine) drive(ctx context.Context, ns string, l *life, do func(*life) error) error {
 	m, err := e.module(ctx)
 	if err != nil {
 		return err
 	}
-	return m.Drive(ctx, l, func(g *wasm.Guest) error {
+	return m.Drive(ctx, ns, l, func(g *wasm.Guest) error {
 		l.g = g
 		l.begin()
 		return do(l)

@@ -19,6 +19,7 @@ import (
 )
 
 var (
+	cache   string // where the engine lies compiled
 	sandbox *wasm.Runtime
 	scripts *script.Engine
 )
@@ -44,8 +45,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func open(cache string) {
+func open(dir string) {
 	var err error
+	cache = dir
 	if sandbox, err = wasm.Open(context.Background(), wasm.Options{CacheDir: cache}); err != nil {
 		panic(err)
 	}
@@ -54,7 +56,7 @@ func open(cache string) {
 
 func run(t *testing.T, code string) (script.Result, error) {
 	t.Helper()
-	return scripts.Run(t.Context(), script.Program{Code: code, Arguments: []string{"hello", "world"}, Environment: map[string]string{"foo": "bar"}, Stdin: "Grüße\n"})
+	return scripts.Run(t.Context(), "", script.Program{Code: code, Arguments: []string{"hello", "world"}, Environment: map[string]string{"foo": "bar"}, Stdin: "Grüße\n"})
 }
 
 func TestEngineIsTheOneOfTheReadme(t *testing.T) {
@@ -153,7 +155,7 @@ func TestCheckRunsNothing(t *testing.T) {
 		{"a text that has no end", "if (true) {", "line 1: SyntaxError: unexpected token in expression: ''"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := scripts.Check(t.Context(), c.code)
+			err := scripts.Check(t.Context(), "", c.code)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
@@ -227,7 +229,7 @@ func TestManyAtOnce(t *testing.T) {
 		all.Go(func() {
 			code := "let n = 0; for (let i = 0; i < 100; i++) n += i; console.log(n, process.argv[2])"
 			arg := strings.Repeat("x", n)
-			r, err := scripts.Run(t.Context(), script.Program{Code: code, Arguments: []string{arg}})
+			r, err := scripts.Run(t.Context(), "", script.Program{Code: code, Arguments: []string{arg}})
 			if err != nil || r.Stdout != "4950 "+arg+"\n" {
 				t.Errorf("%d: %+v, %v", n, r, err)
 			}
@@ -236,10 +238,55 @@ func TestManyAtOnce(t *testing.T) {
 	all.Wait()
 }
 
+// One namespace has all the places for scripts that it can get, with scripts that do not
+// end, and more of them wait; those of another run meanwhile.
+func TestScriptsOfANamespaceLeavePlacesForOthers(t *testing.T) {
+	rt, err := wasm.Open(t.Context(), wasm.Options{CacheDir: cache, Limits: weft.Limits{Concurrency: 8}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts := script.New(rt)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer func() {
+		cancel()
+		all.Wait()
+		if err := rt.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 20 {
+		all.Go(func() { scripts.Run(ctx, "greedy", script.Program{Code: "while (true) {}"}) })
+	}
+	of := func(what string) int64 {
+		for _, s := range rt.Stats().Shares {
+			if s.Namespace == "greedy" && s.Of == what {
+				return s.Used
+			}
+		}
+		return 0
+	}
+	for of("scripts") < 7 || of("memory_bytes") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 3 {
+		r, err := scripts.Run(t.Context(), "quiet", script.Program{Code: "console.log(1)"})
+		if err != nil || r.Stdout != "1\n" {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if err := scripts.Check(t.Context(), "quiet", "console.log(1)"); err != nil {
+			t.Error(err)
+		}
+	}
+	if of("scripts") > 7 || of("scripts_waiting") == 0 {
+		t.Errorf("the other has %d places, and %d of its scripts wait", of("scripts"), of("scripts_waiting"))
+	}
+}
+
 func TestScriptEndsWithItsCaller(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := scripts.Run(ctx, script.Program{Code: "while (true) {}"})
+	_, err := scripts.Run(ctx, "", script.Program{Code: "while (true) {}"})
 	if weft.CodeOf(err) != weft.DeadlineExceeded {
 		t.Errorf("%v", err)
 	}

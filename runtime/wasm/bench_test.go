@@ -74,7 +74,7 @@ func BenchmarkWorker(b *testing.B) {
 func BenchmarkInstantiate(b *testing.B) {
 	m := load(b, guest, weft.Limits{})
 	for b.Loop() {
-		i, err := m.instantiate(context.Background(), nil)
+		i, err := m.instantiate(context.Background(), nil, m.share)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -148,7 +148,7 @@ func (r *Runtime) fromCache(wasm, metered []byte, own bool) (wazero.CompiledModu
 		return nil, err
 	}
 	if !own {
-		if _, err := r.check(ctx, wasm); err != nil {
+		if _, err := r.check(ctx, "", wasm); err != nil {
 			return nil, err
 		}
 	}

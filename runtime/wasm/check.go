@@ -30,20 +30,26 @@ const (
 	checkFileMax   = 512 << 20        // bytes of one file, such as of compiled code
 	checkSaysMax   = 4 << 20          // bytes of its verdict
 	checkStderrMax = 64 << 10
+	checksWaitMax  = 1_000 // checks that wait for others
 )
 
 // Check validates and compiles an upload in a child process; nothing of it
 // runs, and whatever it does to the child leaves this process unharmed. When
-// ChecksMax are in progress it waits for one to end. A module that is refused
+// ChecksMax are in progress it waits for its turn. A module that is refused
 // is InvalidArgument, one over a limit ResourceExhausted; the message names
 // the cause.
 func (r *Runtime) Check(ctx context.Context, wasm []byte) (Report, error) {
+	return r.CheckFor(ctx, "", wasm)
+}
+
+// CheckFor is Check of an upload to a namespace, whose turn it waits for.
+func (r *Runtime) CheckFor(ctx context.Context, ns string, wasm []byte) (Report, error) {
 	const op = "wasm.Runtime.Check"
 	if len(wasm) > r.opts.ModuleMax {
 		return Report{}, weft.Errorf(weft.ResourceExhausted, op, "the module has %d bytes, the limit is %d", len(wasm), r.opts.ModuleMax).
 			WithHint("strip debug information, for Go with -ldflags='-s -w'")
 	}
-	report, err := r.check(ctx, wasm)
+	report, err := r.check(ctx, ns, wasm)
 	if err != nil {
 		return Report{}, err
 	}
@@ -52,13 +58,14 @@ func (r *Runtime) Check(ctx context.Context, wasm []byte) (Report, error) {
 
 // check runs the child, when fewer than ChecksMax run, and understands how it
 // ended.
-func (r *Runtime) check(ctx context.Context, wasm []byte) (Report, error) {
-	select {
-	case r.checks <- struct{}{}:
-		defer func() { <-r.checks }()
-	case <-ctx.Done():
-		return Report{}, &weft.Error{Code: weft.CodeOf(ctx.Err()), Op: "wasm.Runtime.Check", Err: fmt.Errorf("waiting for other uploads to be checked: %w", ctx.Err())}
+func (r *Runtime) check(ctx context.Context, ns string, wasm []byte) (Report, error) {
+	switch err := r.checks.enter(ctx, ns, nil); {
+	case errors.Is(err, errFull):
+		return Report{}, weft.Errorf(weft.ResourceExhausted, "wasm.Runtime.Check", "the module cannot be checked now: %w", err).WithHint("try it again later")
+	case err != nil:
+		return Report{}, &weft.Error{Code: weft.CodeOf(err), Op: "wasm.Runtime.Check", Err: fmt.Errorf("waiting for other uploads to be checked: %w", err)}
 	}
+	defer r.checks.leave(ns)
 	cell, err := newCell(r.opts.CacheDir)
 	if err != nil {
 		return Report{}, err

@@ -23,12 +23,12 @@ func TestCloseWaitsForWhoThrowsIdleInstancesAway(t *testing.T) {
 			}
 			synctest.Test(t, func(t *testing.T) {
 				giving, goOn := make(chan struct{}, 1), make(chan struct{})
-				r.memory.ask = func(n int64, _ bool) bool {
+				r.memory.ask = func(n int64, _ bool) error {
 					if n < 0 {
 						giving <- struct{}{}
 						<-goOn
 					}
-					return true
+					return nil
 				}
 				defer func() { r.memory.ask = nil }()
 				trimmed, closed := make(chan bool, 1), make(chan error, 1)

@@ -81,8 +81,8 @@ func TestAGoroutineThatEndsInACallLeavesNothing(t *testing.T) {
 					<-ended
 				}
 				r.trim()
-				if s := m.Stats(); s.Live != 0 || s.Bytes != 0 || s.Running != 0 || r.memory.used.Load() != 0 || r.staff.Load() != 0 {
-					t.Errorf("it leaves %+v, %d bytes of all guests, %d workers", s, r.memory.used.Load(), r.staff.Load())
+				if s := m.Stats(); s.Live != 0 || s.Bytes != 0 || s.Running != 0 || r.memory.used.Load() != 0 || r.staff.used.Load() != 0 {
+					t.Errorf("it leaves %+v, %d bytes of all guests, %d workers", s, r.memory.used.Load(), r.staff.used.Load())
 				}
 				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 				defer cancel()

@@ -22,7 +22,7 @@ const extismModule = "extism:host/env"
 type kernel struct {
 	mem    []byte  // an offset of 0 is none
 	blocks []block // by offset
-	taken  int64   // of the budget of all guests
+	taken  int64   // of the share of the instance
 
 	input, output, err block
 	status             int               // of the last HTTP answer
@@ -57,8 +57,8 @@ func (k *kernel) extend(c *call, n uint64) {
 	if old, need := cap(k.mem), len(k.mem)+int(n); need > old {
 		room := min(max(need, 2*old), int(most))
 		more := int64(room - old)
-		if !c.i.m.rt.memory.take(more, false) {
-			stop(weft.ResourceExhausted, "there is no memory for the plug-in: %w", errFull)
+		if err := c.i.share.take(more, false); err != nil {
+			panic(&stopped{err: refusal(err, "there is no memory for the plug-in")})
 		}
 		k.taken += more
 		c.i.m.bytes.Add(more)
@@ -176,7 +176,7 @@ func (k *kernel) finish(c *call, returned uint32, plugin bool) (err error) {
 // close gives the memory back.
 func (k *kernel) close(c *call) {
 	if k != nil {
-		c.i.m.rt.memory.give(k.taken)
+		c.i.share.give(k.taken)
 		c.i.m.bytes.Add(-k.taken)
 	}
 }

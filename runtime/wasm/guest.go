@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tetratelabs/wazero/api"
 
@@ -102,15 +105,24 @@ type Guest struct {
 	i *instance
 }
 
-// Drive has do drive an instance by its exports. The instance is a new one, which
+// Drive has do drive an instance by its exports, for a namespace: it waits for its turn
+// and takes memory of its share. The instance is a new one, which
 // nobody uses afterwards: nothing is left of one call for the next. All that do
 // calls is within the limits of one call. The error is that of do, or what has
 // ended the guest, as Module.Call has it.
-func (m *Module) Drive(ctx context.Context, value any, do func(*Guest) error) (err error) {
-	i, err := m.prepare(ctx, nil, "", m.first())
+func (m *Module) Drive(ctx context.Context, ns string, value any, do func(*Guest) error) (err error) {
+	if err := m.turn(ctx, ns); err != nil {
+		return err
+	}
+	defer m.rt.driven.leave(ns)
+	i, err := m.enter(ctx)
+	if i == nil && err == nil { // as always: none is idle
+		i, err = m.fresh(ctx, nil, m.rt.memory.of(ns))
+	}
 	if err != nil {
 		return err
 	}
+	i.counted++
 	i.uses++
 	i.broken = true // for whoever comes next
 	defer func() { m.give(i) }()
@@ -130,6 +142,24 @@ func (m *Module) Drive(ctx context.Context, value any, do func(*Guest) error) (e
 		}
 	}()
 	return do(i.call.guest)
+}
+
+// turn waits for the turn of a namespace, no longer than for a place of the module.
+func (m *Module) turn(ctx context.Context, ns string) error {
+	within, cancel := context.WithTimeout(ctx, time.Duration(m.limits.TimeoutMS)*time.Millisecond)
+	defer cancel()
+	err := m.rt.driven.enter(within, ns, m.closing)
+	switch {
+	case err == nil, weft.CodeOf(err) == weft.Unavailable:
+		return err
+	case errors.Is(err, errFull):
+		m.over(LimitQueue)
+		return refusal(err, "%s cannot wait for its turn (%w)", m.words, LimitQueue)
+	case errors.Is(err, context.Canceled):
+		return &weft.Error{Code: weft.Canceled, Op: opCall, Err: fmt.Errorf("waiting for other scripts to end: %w", err)}
+	}
+	m.over(LimitConcurrency)
+	return refusal(err, "%s did not have its turn in time: others did not end (%w)", m.words, LimitConcurrency)
 }
 
 // Call calls an export whose parameters and result are i32. It may be called by

@@ -35,12 +35,12 @@ func newImage(i *instance) *image {
 	if image.size == 0 {
 		return image
 	}
-	if !i.m.rt.memory.take(int64(image.size), false) {
+	if i.m.share.take(int64(image.size), false) != nil {
 		return nil
 	}
 	fd, err := i.m.imageFile(image.size)
 	if err != nil {
-		i.m.rt.memory.give(int64(image.size))
+		i.m.share.give(int64(image.size))
 		return nil
 	}
 	i.m.bytes.Add(int64(image.size))
@@ -80,7 +80,7 @@ func (m *Module) imageFile(size int) (int, error) {
 func (x *image) close() {
 	if x != nil && x.fd >= 0 {
 		_ = unix.Close(x.fd) // a file in memory: nothing is lost
-		x.m.rt.memory.give(int64(x.size))
+		x.m.share.give(int64(x.size))
 		x.m.bytes.Add(-int64(x.size))
 		x.fd = -1
 	}
@@ -146,7 +146,7 @@ func (i *instance) shrink(size int) bool {
 		return false
 	}
 	more := l.taken - int64(size)
-	i.m.rt.memory.give(more)
+	i.share.give(more)
 	i.m.bytes.Add(-more)
 	l.taken, l.ready = int64(size), min(l.ready, size)
 	reflect.ValueOf(i.mod.Memory()).Elem().FieldByName("Buffer").SetBytes(l.space[:size-wasmPage])

@@ -41,8 +41,9 @@ type instance struct {
 	written  [2]lines            // stdout and stderr
 	call     call
 	stack    [4]uint64
-	atStart  int   // bytes of memory after it was made
-	held     int64 // bytes of tables and segments that count as memory of all guests
+	atStart  int    // bytes of memory after it was made
+	share    *share // of the memory of all guests, that this one takes from
+	held     int64  // bytes of tables and segments that count as memory of all guests
 	uses     int
 	counted  int       // of them, those that Module.calls has
 	turn     int       // it is given back without a look while it has fewer uses
@@ -52,8 +53,8 @@ type instance struct {
 
 // instantiate makes an instance; its start function and _initialize run
 // within the limits of a call.
-func (m *Module) instantiate(ctx context.Context, env Env) (*instance, error) {
-	i := &instance{m: m, exports: make([]api.Function, len(m.handlers))}
+func (m *Module) instantiate(ctx context.Context, env Env, s *share) (*instance, error) {
+	i := &instance{m: m, share: s, exports: make([]api.Function, len(m.handlers))}
 	c := &i.call
 	c.i = i
 	c.begin(ctx, env, &Input{})
@@ -66,8 +67,8 @@ func (m *Module) instantiate(ctx context.Context, env Env) (*instance, error) {
 		}
 	}()
 	if held := int64(m.references); held > 0 {
-		if !m.rt.memory.take(held, true) {
-			return nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for the tables of another instance: %w of %d MiB", errFull, m.rt.memory.max>>20)
+		if err := s.take(held, true); err != nil {
+			return nil, refusal(err, "there is no memory for the tables of another instance")
 		}
 		m.bytes.Add(held)
 		i.held = held
@@ -87,7 +88,7 @@ func (m *Module) instantiate(ctx context.Context, env Env) (*instance, error) {
 	}
 	if m.isolated {
 		if err := i.isolate(); err != nil {
-			return nil, weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %w", err)
+			return nil, refusal(err, "there is no memory for another instance")
 		}
 	}
 	i.atStart = i.size()
@@ -102,7 +103,7 @@ func (i *instance) build() (err error) {
 	c := &i.call
 	defer func() {
 		if r := recover(); r != nil {
-			err = weft.Errorf(weft.ResourceExhausted, opCall, "there is no memory for another instance: %w", recovered(r))
+			err = refusal(recovered(r), "there is no memory for another instance")
 		}
 	}()
 	i.written = [2]lines{{call: c, level: slog.LevelInfo}, {call: c, level: slog.LevelWarn}}
@@ -142,7 +143,7 @@ func (i *instance) close() {
 	} else if i.memory != nil {
 		i.memory.Free()
 	}
-	i.m.rt.memory.give(i.held)
+	i.share.give(i.held)
 	i.m.bytes.Add(-i.held)
 	i.held = 0
 }

@@ -247,10 +247,10 @@ func TestAnImageIsMadeWhenThereIsMemoryForIt(t *testing.T) {
 	count(t, one)
 	r := open(t, Options{MemoryMax: 2 * one.Stats().Bytes})
 	m := loadAs(t, r, weft.Isolate, guest, weft.Limits{})
-	r.memory.take(1, true) // too much for an image
+	r.memory.of("").take(1, true) // too much for an image
 	for n, made := range []int64{1, 2, 3, 3, 3} {
 		if n == 2 {
-			r.memory.give(1)
+			r.memory.of("").give(1)
 		}
 		if got := count(t, m); got != 1 || m.Stats().Made != made {
 			t.Errorf("call %d is number %d of its instance; %d were made, want %d", n, got, m.Stats().Made, made)

@@ -79,8 +79,8 @@ func TestACallThatTrapsLeavesNothing(t *testing.T) {
 				}
 			}
 			r.trim()
-			if s := m.Stats(); s.Live != 0 || s.Bytes != 0 || s.Running != 0 || s.Traps != 3 || r.memory.used.Load() != 0 || r.staff.Load() != 0 {
-				t.Errorf("it leaves %+v, %d bytes of all guests, %d workers", s, r.memory.used.Load(), r.staff.Load())
+			if s := m.Stats(); s.Live != 0 || s.Bytes != 0 || s.Running != 0 || s.Traps != 3 || r.memory.used.Load() != 0 || r.staff.used.Load() != 0 {
+				t.Errorf("it leaves %+v, %d bytes of all guests, %d workers", s, r.memory.used.Load(), r.staff.used.Load())
 			}
 		})
 	}

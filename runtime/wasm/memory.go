@@ -1,10 +1,8 @@
 package wasm
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 
 	"github.com/tetratelabs/wazero/experimental"
 	"golang.org/x/sys/unix"
@@ -15,38 +13,6 @@ import (
 type allocator struct {
 	max uint64 // bytes of one instance
 	i   *instance
-}
-
-// budget is the memory that all guests may have together.
-type budget struct {
-	max     int64 // bytes
-	used    atomic.Int64
-	refused atomic.Int64                   // times that there was no more
-	ask     func(n int64, first bool) bool // in a worker: its host has the budget
-}
-
-var errFull = errors.New("all guests together have their limit")
-
-// take asks for n bytes more, the first ones of an instance or others.
-func (b *budget) take(n int64, first bool) bool {
-	if b.ask != nil {
-		return b.ask(n, first)
-	}
-	if b.used.Add(n) <= b.max {
-		return true
-	}
-	b.used.Add(-n)
-	b.refused.Add(1)
-	return false
-}
-
-// give takes n bytes back.
-func (b *budget) give(n int64) {
-	if b.ask != nil && n > 0 {
-		b.ask(-n, false)
-		return
-	}
-	b.used.Add(-n)
 }
 
 // Allocate cannot return an error; instantiate recovers its panic.
@@ -72,7 +38,7 @@ type linear struct {
 	size  int // that the guest has
 	ready int // bytes that are there, or that come when they are touched
 	i     *instance
-	taken int64 // of the budget
+	taken int64 // of the share
 	born  bool  // it has had its first size
 }
 
@@ -85,14 +51,13 @@ func (l *linear) Reallocate(size uint64) []byte {
 		l.i.m.over(LimitMemory)
 		return nil
 	}
-	total := &l.i.m.rt.memory
 	if more := int64(size) - l.taken; more > 0 {
-		if !total.take(more, !l.born) {
+		if err := l.i.share.take(more, !l.born); err != nil {
 			if l.born {
 				return nil
 			}
 			l.Free() // nobody else will
-			panic(fmt.Errorf("%w of %d MiB", errFull, total.max>>20))
+			panic(err)
 		}
 		l.taken += more
 		l.i.m.bytes.Add(more)
@@ -126,7 +91,7 @@ func (l *linear) view(ptr, n uint32) ([]byte, bool) {
 }
 
 func (l *linear) Free() {
-	l.i.m.rt.memory.give(l.taken)
+	l.i.share.give(l.taken)
 	l.i.m.bytes.Add(-l.taken)
 	l.taken = 0
 	if l.space != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,9 @@ type Module struct {
 	quiet   chan struct{} // closed when no call is left, after closing
 
 	thrown sync.WaitGroup // of idle instances that somebody closes; begun with mu locked, and not after closing
+
+	share  *share // of the memory of all guests, that its namespace has
+	queued *share // of the calls that wait, the same
 }
 
 // Input is what a handler is called with.
@@ -104,7 +108,7 @@ const IdleMax = time.Minute
 const turnMax = 64
 
 func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info) *Module {
-	m := &Module{rt: r, key: key, compiled: c, limits: key.Limits, words: "the handler", memory: info.Memory, grows: info.Grows,
+	m := &Module{rt: r, key: key, share: r.memory.of(namespaceOf(key.Owner)), queued: r.queue.of(namespaceOf(key.Owner)), compiled: c, limits: key.Limits, words: "the handler", memory: info.Memory, grows: info.Grows,
 		isolated: key.Lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.Limits.MemoryMiB << 20 / 4 * 3,
 		handlers: map[string]int{}, closing: make(chan struct{}), quiet: make(chan struct{})}
 	m.references = referencesOf(info, key.Limits)
@@ -217,7 +221,7 @@ func (m *Module) rest(i *instance) bool {
 // may have at once: i, the resident, or if it is nil an idle or a new one. give ends it.
 func (m *Module) prepare(ctx context.Context, env Env, export string, i *instance) (_ *instance, err error) {
 	handler, ok := m.handlers[export]
-	if driven := m.own && export == ""; !ok && !driven {
+	if !ok {
 		if i != nil {
 			m.give(i)
 		}
@@ -225,16 +229,14 @@ func (m *Module) prepare(ctx context.Context, env Env, export string, i *instanc
 	}
 	if i == nil {
 		if i, err = m.enter(ctx); i == nil && err == nil {
-			i, err = m.fresh(ctx, env)
+			i, err = m.fresh(ctx, env, m.share)
 		}
 		if err != nil {
 			return nil, err
 		}
 		i.counted++
 	}
-	if ok {
-		i.pick(export, handler)
-	}
+	i.pick(export, handler)
 	return i, nil
 }
 
@@ -269,15 +271,17 @@ func (m *Module) enter(ctx context.Context) (*instance, error) {
 }
 
 // fresh is a new instance, for a call that has been let in.
-func (m *Module) fresh(ctx context.Context, env Env) (i *instance, err error) {
+func (m *Module) fresh(ctx context.Context, env Env, s *share) (i *instance, err error) {
 	defer func() {
 		if i == nil {
 			m.give(nil)
 		}
 	}()
-	i, err = m.instantiate(ctx, env)
-	if errors.Is(err, errFull) && m.rt.trim() {
-		i, err = m.instantiate(ctx, env)
+	if i, err = m.instantiate(ctx, env, s); errors.Is(err, errFull) {
+		m.rt.squeeze(s, func() bool {
+			i, err = m.instantiate(ctx, env, s)
+			return !errors.Is(err, errFull)
+		})
 	}
 	if err == nil {
 		m.made.Add(1)
@@ -295,6 +299,12 @@ func (m *Module) wait(ctx context.Context) error {
 		return weft.Errorf(weft.ResourceExhausted, opCall, "%d calls of the module wait already, its limit (%w)", m.limits.Queue, LimitQueue).
 			WithHint("call it less often, or raise limits.queue")
 	}
+	if err := m.queued.take(1, true); err != nil {
+		m.mu.Unlock()
+		m.over(LimitQueue)
+		return refusal(err, "the call cannot wait for its turn (%w)", LimitQueue)
+	}
+	defer m.queued.give(1)
 	place := make(chan struct{})
 	at := m.waiting.PushBack(place)
 	m.mu.Unlock()
@@ -343,9 +353,13 @@ func errClosed() error {
 	return weft.Errorf(weft.Unavailable, opCall, "the module has been unloaded")
 }
 
-// trim closes all idle instances and workers, and reports whether there was one.
-func (r *Runtime) trim() (any bool) {
+// trim closes the idle instances and workers whose shares these are, or all where none is
+// named, and reports whether there was one.
+func (r *Runtime) trim(whose ...*share) (any bool) {
 	for _, m := range r.loaded() {
+		if len(whose) > 0 && !slices.Contains(whose, m.share) && (m.crew == nil || !slices.Contains(whose, m.crew.staff)) {
+			continue
+		}
 		if m.crew != nil {
 			any = m.crew.trim(false) || any
 			continue

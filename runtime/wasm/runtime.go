@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -24,7 +23,9 @@ import (
 )
 
 // Options says where compiled code is kept and what a module may use at most.
-// The zero value of each field means its default.
+// The zero value of each field means its default. Of what all modules share, memory,
+// workers, checks, calls that wait and places for scripts, a namespace gets no more
+// while it has seven times what is left, and what is waited for goes to namespaces in turn.
 type Options struct {
 	CacheDir   string         // compiled code; made with mode 0700. Its owner is trusted: keep it out of others' reach
 	CacheMax   int64          // bytes of it, above which it is made anew; default 8 GiB
@@ -40,6 +41,10 @@ type Options struct {
 	Limits     weft.Limits    // that a module may ask for at most; default DefaultLimits
 	Lifecycle  weft.Lifecycle // weft.Isolate isolates every module; default what each asks for
 	Log        *slog.Logger   // default none
+
+	MemoryOf  map[string]int64 // bytes of the instances of a namespace; none but the rule for all
+	WorkersOf map[string]int64 // worker processes of a namespace; the same
+	QueueMax  int              // calls of all modules that wait; default 50,000
 }
 
 // self is this program, also when another version lies in its place by now.
@@ -65,6 +70,7 @@ func (o *Options) fill() error {
 	}
 	o.CacheMax = bound(o.CacheMax, 8<<30, math.MaxInt64)
 	o.WorkerMax = bound(o.WorkerMax, 128, math.MaxInt)
+	o.QueueMax = bound(o.QueueMax, 50_000, math.MaxInt)
 	o.ChecksMax = bound(o.ChecksMax, 2, math.MaxInt)
 	o.ModuleMax = bound(o.ModuleMax, 16<<20, math.MaxInt)
 	o.UsesMax = bound(o.UsesMax, 100_000, math.MaxInt)
@@ -88,9 +94,11 @@ type Runtime struct {
 	opts   Options
 	engine wazero.Runtime
 	cache  wazero.CompilationCache
-	memory budget        // of all instances
-	checks chan struct{} // one token for each check at once
-	staff  atomic.Int64  // worker processes
+	memory pot // of all instances
+	staff  pot // worker processes
+	queue  pot // calls that wait
+	checks *turns
+	driven *turns // modules of the host that are driven, such as the engine of scripts
 
 	mu      sync.Mutex
 	modules map[loadKey]*loading // guarded by mu; nil when closed
@@ -114,7 +122,7 @@ type Terms struct {
 	Limits    weft.Limits
 	Lifecycle weft.Lifecycle // default weft.Pool
 	Isolation weft.Isolation // default weft.Inline
-	Owner     string         // whose they are: calls of two owners share no instance and no limit
+	Owner     string         // whose they are, namespace/name: calls of two owners share no instance and no limit
 }
 
 type loadKey struct {
@@ -142,8 +150,13 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{opts: o, engine: engine, cache: cache, codeDir: codeDir, checks: make(chan struct{}, o.ChecksMax), modules: map[loadKey]*loading{}}
-	r.memory.max = o.MemoryMax
+	r := &Runtime{opts: o, engine: engine, cache: cache, codeDir: codeDir, modules: map[loadKey]*loading{},
+		memory: pot{what: "MiB", unit: 1 << 20, flag: "guest-memory-mib", max: o.MemoryMax, most: o.MemoryOf},
+		staff:  pot{what: "worker processes", unit: 1, flag: "workers", max: int64(o.WorkerMax), most: o.WorkersOf},
+		queue:  pot{what: "calls that wait", unit: 1, max: int64(o.QueueMax)},
+		checks: newTurns("checks of uploads", o.ChecksMax, checksWaitMax)}
+	usual := within(weft.Limits{}, o.Limits)
+	r.driven = newTurns("scripts", usual.Concurrency, usual.Queue)
 	return r, nil
 }
 
@@ -299,7 +312,7 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options, own bool) (
 	// What a child had to be limited for must not be compiled here, should the
 	// cache be gone or the engine be a new one.
 	if !own && !r.has(metered) {
-		if _, err := r.check(context.Background(), wasm); err != nil {
+		if _, err := r.check(context.Background(), namespaceOf(key.Owner), wasm); err != nil {
 			return nil, err
 		}
 	}

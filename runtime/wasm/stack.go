@@ -88,8 +88,8 @@ func (c *call) nest() {
 	if more <= 0 {
 		return
 	}
-	if !c.i.m.rt.memory.take(more, false) {
-		stop(weft.ResourceExhausted, "there is no memory for the stack of %s: %w", c.i.m.words, errFull)
+	if err := c.i.share.take(more, false); err != nil {
+		panic(&stopped{err: refusal(err, "there is no memory for the stack of %s", c.i.m.words)})
 	}
 	c.i.m.bytes.Add(more)
 	c.stack = stackCost * n
@@ -102,7 +102,7 @@ func tooDeep(words string) {
 // unnest gives back what nest has taken.
 func (c *call) unnest() {
 	if c.stack > 0 {
-		c.i.m.rt.memory.give(int64(c.stack))
+		c.i.share.give(int64(c.stack))
 		c.i.m.bytes.Add(-int64(c.stack))
 	}
 }

@@ -11,6 +11,15 @@ type Stats struct {
 	Modules       []ModuleStats // those that are loaded, by digest and owner
 	MemoryBytes   int64         // of all instances, at most Options.MemoryMax
 	MemoryRefused int64         // times that there was no more of it
+	Shares        []ShareStats  // of what all modules share, by namespace
+}
+
+// ShareStats is what a namespace has of something that all modules share.
+type ShareStats struct {
+	Namespace string // empty for the host's own
+	Of        string // memory_bytes, workers, calls_waiting, checks, checks_waiting, scripts or scripts_waiting
+	Used      int64
+	Refused   int64 // times that there was no more for it; of checks and scripts those that wait are refused
 }
 
 // ModuleStats counts since the module was loaded.
@@ -49,14 +58,38 @@ func (c *counts) refused(l Limit, times int64) {
 
 // Stats may be called at any time; it is a handful of loads for each module.
 func (r *Runtime) Stats() Stats {
-	s := Stats{MemoryBytes: r.memory.used.Load(), MemoryRefused: r.memory.refused.Load()}
+	s := Stats{MemoryBytes: r.memory.used.Load()}
+	s.tell("memory_bytes", &r.memory)
+	for _, share := range s.Shares {
+		s.MemoryRefused += share.Refused
+	}
+	s.tell("workers", &r.staff)
+	s.tell("calls_waiting", &r.queue)
+	s.tell("checks", &r.checks.pot)
+	s.tell("checks_waiting", &r.checks.queue)
+	s.tell("scripts", &r.driven.pot)
+	s.tell("scripts_waiting", &r.driven.queue)
 	for _, m := range r.loaded() {
 		s.Modules = append(s.Modules, m.Stats())
 	}
+	slices.SortFunc(s.Shares, func(a, b ShareStats) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Of, b.Of))
+	})
 	slices.SortFunc(s.Modules, func(a, b ModuleStats) int {
 		return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Owner, b.Owner))
 	})
 	return s
+}
+
+// tell adds the shares of a pot.
+func (s *Stats) tell(of string, p *pot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ns, share := range p.shares {
+		if share.used != 0 || share.refused != 0 {
+			s.Shares = append(s.Shares, ShareStats{Namespace: ns, Of: of, Used: share.used, Refused: share.refused})
+		}
+	}
 }
 
 // Stats are those of this module.
@@ -68,6 +101,9 @@ func (m *Module) Stats() ModuleStats {
 		s.Idle, s.Running = s.Idle+1, s.Running-1
 	}
 	m.mu.Unlock()
+	if m.own {
+		s.Waiting += int(m.rt.driven.queue.used.Load())
+	}
 	if m.crew != nil {
 		s.Idle = m.crew.resting()
 	}

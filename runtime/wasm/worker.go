@@ -36,6 +36,7 @@ const (
 // so one module's guests never share a process with another's.
 type crew struct {
 	m     *Module
+	staff *share   // of the worker processes of all guests
 	code  *os.File // the metered module, of no name
 	order []byte   // what each worker is told at its start
 	max   int      // bytes of a frame
@@ -77,11 +78,11 @@ func newCrew(m *Module, metered []byte, info meter.Info) (*crew, error) {
 		return nil, weft.Errorf(weft.Unavailable, op, "keep the module for its workers: %w", err)
 	}
 	info.Customs = nil // they may be long, and say nothing to a worker
-	o, err := json.Marshal(order{Limits: m.limits, Lifecycle: m.key.Lifecycle, UsesMax: m.rt.opts.UsesMax, MemoryMax: m.rt.opts.MemoryMax, Info: info})
+	o, err := json.Marshal(order{Limits: m.limits, Lifecycle: m.key.Lifecycle, UsesMax: m.rt.opts.UsesMax, Info: info})
 	if err != nil {
 		return nil, weft.Errorf(weft.Internal, op, "what workers are told: %w", err)
 	}
-	return &crew{m: m, code: code, order: o, max: max(askMax, m.limits.OutputBytes) + doneSlack}, nil
+	return &crew{m: m, staff: m.rt.staff.of(m.share.ns), code: code, order: o, max: max(askMax, m.limits.OutputBytes) + doneSlack}, nil
 }
 
 func writeTemp(dir string, data []byte) (string, error) {
@@ -255,17 +256,14 @@ func (c *crew) close() error {
 // spawn starts a worker and waits until it is locked down.
 func (c *crew) spawn(ctx context.Context) (*worker, error) {
 	r := c.m.rt
-	if r.staff.Add(1) > int64(r.opts.WorkerMax) {
-		r.trim()
-		if r.staff.Load() > int64(r.opts.WorkerMax) {
-			r.staff.Add(-1)
-			return nil, weft.Errorf(weft.ResourceExhausted, opCall, "there are %d worker processes at work, the limit of this host", r.opts.WorkerMax).
-				WithHint("call it less often")
-		}
+	hire := func() error { return c.staff.take(1, true) }
+	err := hire()
+	if err != nil && !r.squeeze(c.staff, func() bool { err = hire(); return err == nil }) {
+		return nil, refusal(err, "there is no worker process for the call")
 	}
 	w, err := c.start()
 	if err != nil {
-		r.staff.Add(-1)
+		c.staff.give(1)
 		return nil, weft.Errorf(weft.Unavailable, opCall, "a worker process of the module could not be started: %w", err)
 	}
 	until := time.Now().Add(workerStartMax)
@@ -397,11 +395,10 @@ func (w *worker) kill() {
 	if w.taken >= 0 {
 		w.in.Close()
 		w.out.Close()
-		r := w.crew.m.rt
-		r.memory.give(w.taken)
+		w.crew.m.share.give(w.taken)
 		w.crew.m.bytes.Add(-w.taken)
 		w.crew.m.live.Add(-w.live)
-		r.staff.Add(-1)
+		w.crew.staff.give(1)
 		w.taken = -1
 	}
 }

@@ -271,7 +271,7 @@ func (s *service) memory(n int64, first bool) error {
 		if n < -w.taken {
 			return &breach{"memory that it never had"}
 		}
-		m.rt.memory.give(-n)
+		m.share.give(-n)
 		m.bytes.Add(n)
 		w.taken += n
 		return nil
@@ -287,17 +287,17 @@ func (s *service) memory(n int64, first bool) error {
 	if n > most-w.taken {
 		return &breach{fmt.Sprintf("a wish for more memory than %d MiB", most>>20)}
 	}
-	ok := m.rt.memory.take(n, first)
-	if !ok && first && m.rt.trim() {
-		ok = m.rt.memory.take(n, first)
+	err := m.share.take(n, first)
+	if err != nil && first {
+		m.rt.squeeze(m.share, func() bool { err = m.share.take(n, first); return err == nil })
 	}
-	var r replyOf
-	if ok {
-		m.bytes.Add(n)
-		w.taken += n
-		r.signs = signFound
+	var full *fullError
+	if errors.As(err, &full) {
+		return w.say(frame{kind: frameReply, parts: [][]byte{[]byte(full.text), []byte(full.hint)}})
 	}
-	return w.say(frame{kind: frameReply, n: r.n()})
+	m.bytes.Add(n)
+	w.taken += n
+	return w.say(frame{kind: frameReply, n: replyOf{signs: signFound}.n()})
 }
 
 // done is what came of the call.

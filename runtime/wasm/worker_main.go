@@ -22,7 +22,6 @@ type order struct {
 	Limits    weft.Limits
 	Lifecycle weft.Lifecycle
 	UsesMax   int
-	MemoryMax int64      // of all guests of the host
 	Info      meter.Info // of the module
 }
 
@@ -113,7 +112,7 @@ func (w *worksite) load(cacheDir string, o order) (*Module, error) {
 	limits := o.Limits
 	limits.LogMinuteBytes, limits.Concurrency = possible.LogMinuteBytes, 1
 	r := &Runtime{opts: Options{UsesMax: o.UsesMax, Log: slog.New(slog.DiscardHandler)}, engine: engine, cache: cache, modules: map[loadKey]*loading{}}
-	r.memory.max, r.memory.ask = o.MemoryMax, w.memory
+	r.memory.ask = w.memory
 	m := newModule(r, loadKey{Terms: Terms{Limits: limits, Lifecycle: o.Lifecycle}}, compiled, o.Info)
 	if m.isolated && m.memory { // no file can be had later, nor can one grow
 		if m.file, err = m.imageFile(limits.MemoryMiB << 20); err != nil {
@@ -143,18 +142,22 @@ func (w *worksite) hear(kind byte) frame {
 	return f
 }
 
-// memory asks for bytes, or gives some back.
-func (w *worksite) memory(n int64, first bool) bool {
+// memory asks for bytes, or gives some back. The error is that of the host's pot.
+func (w *worksite) memory(n int64, first bool) error {
 	f := frame{kind: frameMemory, n: n}
 	if first {
 		f.parts = [][]byte{{1}}
 	}
 	if n < 0 {
 		w.out = f.add(w.out) // with the next one
-		return true
+		return nil
 	}
 	w.say(f)
-	return replyFrom(w.hear(frameReply).n).signs&signFound != 0
+	answer := w.hear(frameReply)
+	if replyFrom(answer.n).signs&signFound != 0 {
+		return nil
+	}
+	return &fullError{string(answer.part(0)), string(answer.part(1))}
 }
 
 // serve serves one call.

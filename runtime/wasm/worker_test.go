@@ -280,8 +280,8 @@ func TestAWorkerThatWasTakenOverHarmsNobody(t *testing.T) {
 			if weft.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v (%v), want %v with %q", err, weft.CodeOf(err), c.code, c.says)
 			}
-			if r.staff.Load() != 0 || r.memory.used.Load() != 0 {
-				t.Errorf("%d workers and %d bytes are left", r.staff.Load(), r.memory.used.Load())
+			if r.staff.used.Load() != 0 || r.memory.used.Load() != 0 {
+				t.Errorf("%d workers and %d bytes are left", r.staff.used.Load(), r.memory.used.Load())
 			}
 		})
 	}
@@ -317,8 +317,8 @@ func TestTheNextCallAfterADeathWorks(t *testing.T) {
 		t.Errorf("the call after it: %v", err)
 	}
 	m.crew.trim(false)
-	if r.staff.Load() != 0 || r.memory.used.Load() != 0 {
-		t.Errorf("%d workers and %d bytes are left", r.staff.Load(), r.memory.used.Load())
+	if r.staff.used.Load() != 0 || r.memory.used.Load() != 0 {
+		t.Errorf("%d workers and %d bytes are left", r.staff.used.Load(), r.memory.used.Load())
 	}
 }
 
@@ -384,7 +384,7 @@ func TestWorkersOfAHostHaveALimit(t *testing.T) {
 		defer close(done)
 		m.Call(ctx, env, "call", Input{})
 	}()
-	for r.staff.Load() < 1 {
+	for r.staff.used.Load() < 1 {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := m.Call(context.Background(), nil, "noop", Input{}); weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "1 worker processes") {

@@ -141,7 +141,7 @@ func runExamples(t *testing.T, page string, flows []block, b block) {
 		t.Error(err)
 		return
 	}
-	test.RunScripts(func(c machine.Command) machine.Entry { return engine.RunScript(t.Context(), scripts, c) })
+	test.RunScripts(func(c machine.Command) machine.Entry { return engine.RunScript(t.Context(), scripts, "", c) })
 	for _, c := range test.Cases {
 		for _, failure := range c.Run(true).Failures {
 			t.Errorf("%s:%d: %s: %s", page, b.line, c.Name, failure)
