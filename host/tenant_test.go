@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -217,6 +219,58 @@ func TestPagesOfRuns(t *testing.T) {
 			if status, answer := s.ask("/weft.v1.RunService/"+method, `{"id":"`+id+`"}`); status != http.StatusNotFound || !strings.Contains(answer, "no run") {
 				t.Errorf("%s of %q: %d %s", method, id, status, answer)
 			}
+		}
+	}
+}
+
+// One namespace has as many calls in progress as there is memory for; another has its
+// calls answered and its upload checked.
+func TestANamespaceThatTakesAllMemoryIsRefusedAlone(t *testing.T) {
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	defer release()
+	peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-held
+		_, _ = w.Write([]byte(`{}`))
+	}))
+	t.Cleanup(peer.Close)
+	s := serve(t, host.Options{GuestMiB: map[string]int64{"": 16 * 3}}) // of 16 guests
+	s.deploy("greedy")
+	s.must("/weft.v1.RegistryService/Register", `{"namespace":"greedy","service":"peer","instance":"one","url":"`+peer.URL+`"}`)
+	const calls, taken = 30, 14 // seven eighths
+	type answer struct {
+		status int
+		text   string
+	}
+	answers := make(chan answer, calls)
+	var all sync.WaitGroup
+	for range calls {
+		all.Go(func() {
+			status, text := s.ask("/handlers/ask", `{}`, "Weft-Namespace", "greedy")
+			answers <- answer{status, text}
+		})
+	}
+	for range calls - taken {
+		if a := <-answers; a.status != http.StatusTooManyRequests || !strings.Contains(a.text, "namespace greedy has so much of the 48 MiB of all guests that what is left is for others") || !strings.Contains(a.text, "--guest-memory-mib N") {
+			t.Errorf("a call too many: %d %s", a.status, a.text)
+		}
+	}
+	s.deploy("quiet")
+	if status, text := s.ask("/handlers/echo", `{}`, "Weft-Namespace", "quiet"); status != http.StatusOK {
+		t.Errorf("a call of another: %d %s", status, text)
+	}
+	text, _ := s.scrape()
+	for _, line := range []string{`weft_share_used{namespace="greedy",of="memory_bytes"} 4.4040192e+07`, `weft_share_used{namespace="quiet",of="memory_bytes"} 3.145728e+06`,
+		`weft_share_refused_total{namespace="greedy",of="memory_bytes"} 16`, `weft_share_refused_total{namespace="quiet",of="memory_bytes"} 0`} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	release()
+	all.Wait()
+	for range taken {
+		if a := <-answers; a.status != http.StatusOK {
+			t.Errorf("a call that had its place: %d %s", a.status, a.text)
 		}
 	}
 }
