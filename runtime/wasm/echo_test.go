@@ -162,7 +162,7 @@ func unmetered(b *testing.B, m *Module, wasm []byte) *instance {
 	if err != nil {
 		b.Fatal(err)
 	}
-	i := &instance{m: m, exports: make([]api.Function, len(m.handlers))}
+	i := &instance{m: m, share: m.share, exports: make([]api.Function, len(m.handlers))}
 	i.call.i = i
 	i.call.begin(ctx, nil, &Input{})
 	config := wazero.NewModuleConfig().WithStartFunctions("_initialize").WithSysWalltime().WithSysNanotime()
