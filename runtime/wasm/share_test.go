@@ -96,7 +96,7 @@ func (w waits) Call(ctx context.Context, _ string, _ []byte) ([]byte, error) {
 }
 
 // hold has calls in progress until release, as many as there may be: the next one is refused.
-func hold(m *Module) (refused error, release func()) {
+func hold(m *Module) (release func(), refused error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	env, failed := waits{newEnv(), make(chan struct{})}, make(chan error, 1)
 	var calls sync.WaitGroup
@@ -109,7 +109,7 @@ func hold(m *Module) (refused error, release func()) {
 		select {
 		case <-env.in:
 		case err := <-failed:
-			return err, func() { cancel(); calls.Wait() }
+			return func() { cancel(); calls.Wait() }, err
 		}
 	}
 }
@@ -149,7 +149,7 @@ func TestANamespaceThatTakesAllItCanLeavesOthersTheirs(t *testing.T) {
 			r := open(t, c.options)
 			greedy, quiet := owned(t, r, "greedy/all:1.0.0", many), owned(t, r, "quiet/shop:1.0.0", many)
 			count(t, quiet)
-			refused, release := hold(greedy)
+			release, refused := hold(greedy)
 			defer release()
 			if !strings.Contains(refused.Error(), c.says) || !strings.Contains(refused.Error(), "; call it less often, or serve with --") {
 				t.Errorf("the greedy one is told: %v", refused)
@@ -177,14 +177,14 @@ func TestIdleInstancesMakeRoomForWhoHasLess(t *testing.T) {
 	r := open(t, Options{MemoryMax: 16 * one.Stats().Bytes})
 	many := weft.Limits{Concurrency: 1000}
 	large, small := owned(t, r, "large/all:1.0.0", many), owned(t, r, "small/shop:1.0.0", many)
-	_, release := hold(large)
+	release, _ := hold(large)
 	n := count(t, small)
 	release()
 	if n != 1 {
 		t.Errorf("call %d of a new instance", n)
 	}
 	large.vacate()
-	refused, release := hold(small)
+	release, refused := hold(small)
 	defer release()
 	if s := large.Stats(); !strings.Contains(refused.Error(), "namespace small") || s.Live != 0 || small.Stats().Live != 14 {
 		t.Errorf("%d of large, %d of small: %v", s.Live, small.Stats().Live, refused)
@@ -319,5 +319,78 @@ func TestAnUploadIsCheckedBetweenThoseOfAnother(t *testing.T) {
 	}
 	if after, _ := used(r, "greedy", "checks_waiting"); before-after > 3 {
 		t.Errorf("%d of another's were checked before it", before-after)
+	}
+}
+
+// TestWhoHasNoTurnIsToldWhy drives a module of the host's own, of which one call is allowed
+// at once and one may wait.
+func TestWhoHasNoTurnIsToldWhy(t *testing.T) {
+	r := open(t, Options{Limits: weft.Limits{Concurrency: 1, Queue: 1, TimeoutMS: 2_000}})
+	m, err := r.Own(context.Background(), guest, "the script", nil, weft.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, goOn := make(chan struct{}), make(chan struct{})
+	ended := make(chan error, 2)
+	drive := func(ctx context.Context, ns string, do func(*Guest) error) error { return m.Drive(ctx, ns, nil, do) }
+	nothing := func(*Guest) error { return nil }
+	waiting := func() {
+		go func() { ended <- drive(context.Background(), "b", nothing) }()
+		for m.Stats().Waiting < 1 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	go func() {
+		ended <- drive(context.Background(), "a", func(*Guest) error { close(in); <-goOn; return nil })
+	}()
+	<-in
+	gone, leave := context.WithCancel(context.Background())
+	leave()
+	if err := drive(gone, "b", nothing); weft.CodeOf(err) != weft.Canceled {
+		t.Errorf("who has left: %v", err)
+	}
+	waiting()
+	if err := drive(context.Background(), "c", nothing); !errors.Is(err, LimitQueue) || weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "the script cannot wait for its turn (limits.queue): all guests together have their limit of 1 scripts that wait; call it less often") {
+		t.Errorf("one too many: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, LimitConcurrency) || weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "the script did not have its turn in time: others did not end") {
+		t.Errorf("who has waited for as long as a call may take: %v", err)
+	}
+	if s := m.Stats(); s.Limits[LimitQueue] != 1 || s.Limits[LimitConcurrency] != 1 || s.Running != 1 || s.Waiting != 0 {
+		t.Errorf("%+v", s)
+	}
+	waiting()
+	closed := make(chan error, 1)
+	go func() { closed <- m.Close(context.Background()) }()
+	if err := <-ended; weft.CodeOf(err) != weft.Unavailable {
+		t.Errorf("who waits when all is closed: %v", err)
+	}
+	close(goOn)
+	if err := errors.Join(<-ended, <-closed); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestChecksThatWaitHaveALimit(t *testing.T) {
+	r := open(t, Options{})
+	r.checks = newTurns("checks of uploads", 1, 1)
+	if err := r.checks.enter(context.Background(), "a", nil); err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan error)
+	go func() {
+		_, err := r.CheckFor(context.Background(), "b", guest)
+		first <- err
+	}()
+	for r.checks.queue.used.Load() < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	_, err := r.CheckFor(context.Background(), "c", guest)
+	if weft.CodeOf(err) != weft.ResourceExhausted || !strings.Contains(err.Error(), "the module cannot be checked now: all guests together have their limit of 1 checks of uploads that wait; try it again later") {
+		t.Errorf("one too many: %v", err)
+	}
+	r.checks.leave("a")
+	if err := <-first; err != nil {
+		t.Error(err)
 	}
 }
