@@ -29,6 +29,9 @@ func TestAFailingDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			job := load("full")
 			job.Fault = c.fault
+			if job.Stricken = time.Minute; c.refuses {
+				job.Stricken = 500 * time.Millisecond // some hang, as long as it lasts
+			}
 			rec := record(t, job, rig.Base)
 			r := rec.Report
 			t.Logf("%d failures; %d accepted, %d refused, %d of them with a hint; %d runs read, %d not; once freed: %q; errors %q",

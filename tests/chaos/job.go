@@ -25,7 +25,8 @@ type Job struct {
 	Name       string // begins all that the load names, so that a second load on a file is new
 	Workers    int
 	Rounds     int
-	Fault      Fault // told to the recorder when half of the rounds are done
+	Fault      Fault         // told to the recorder when half of the rounds are done
+	Stricken   time.Duration // in which all must end then, for the disk may have stopped it for ever
 }
 
 // Ack is something that was told to the outside. Each field stands for itself.

@@ -27,12 +27,8 @@ import (
 
 const ns = weft.DefaultNamespace
 
-// calmMax bounds a round on a sound disk, strickenMax one that a broken disk may
-// have stopped for ever.
-const (
-	calmMax     = time.Minute
-	strickenMax = 500 * time.Millisecond
-)
+// calmMax bounds a round on a sound disk.
+const calmMax = time.Minute
 
 func main() {
 	wasm.Child()
@@ -227,13 +223,13 @@ func (w *world) strike() {
 	if err := w.job.Fault.Tell(w.job.FaultPage); err != nil {
 		panic(err)
 	}
-	time.AfterFunc(strickenMax, w.end)
+	time.AfterFunc(w.job.Stricken, w.end)
 }
 
 // round uses the house in every way that it acknowledges. Four counters of
 // each sort are shared by all workers.
 func (w *world) round(ctx context.Context, worker, round int) {
-	limit := strickenMax
+	limit := w.job.Stricken
 	if !w.struck.Load() {
 		ctx, limit = w.calm, calmMax
 	}
