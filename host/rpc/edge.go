@@ -60,7 +60,7 @@ func (e Edge) Intercept(next connect.ServerFunc) connect.ServerFunc {
 			var end func()
 			ctx, end = untilDrain(ctx, e.Drain)
 			defer end()
-			in.places, in.named = e.Streams, namedBy(ctx)
+			in.places, in.named = e.Streams, services.NamedBy(ctx)
 			defer in.left()
 		}
 		defer func() {
@@ -159,12 +159,4 @@ func (c *checked) left() {
 	if c.leave != nil {
 		c.leave()
 	}
-}
-
-// namedBy is the namespace that the headers of a call name.
-func namedBy(ctx context.Context) string {
-	if info, ok := connect.CallInfoForServerContext(ctx); ok {
-		return info.RequestHeader().Get(services.NamespaceHeader)
-	}
-	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/host/services"
 	healthv1 "github.com/weftrun/weft/proto/grpc/health/v1"
 	"github.com/weftrun/weft/proto/grpc/health/v1/healthv1connect"
 )
@@ -63,7 +64,7 @@ func (h health) status(ctx context.Context, service string) healthv1.HealthCheck
 }
 
 func (h health) serves(ctx context.Context, service string) bool {
-	if h.live != nil && h.live(namedBy(ctx), service) {
+	if h.live != nil && h.live(services.NamedBy(ctx), service) {
 		return true
 	}
 	for spec := range h.server.Specs() {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
 	"github.com/weftrun/weft"
@@ -21,6 +22,14 @@ const (
 	NamespaceHeader = "Weft-Namespace"
 	ModuleHeader    = "Weft-Module" // name@version
 )
+
+// NamedBy is the namespace that the headers of a call of Connect name, empty for none.
+func NamedBy(ctx context.Context) string {
+	if info, ok := connect.CallInfoForServerContext(ctx); ok {
+		return info.RequestHeader().Get(NamespaceHeader)
+	}
+	return ""
+}
 
 // ServeHTTP serves a call. Where none of the modules has the path, Connect gets
 // a plain 404 and gRPC its code unimplemented.

@@ -51,10 +51,7 @@ func (s *Set) reflected(life context.Context, v view, to routes) {
 
 // place is that of a stream of reflection.
 func (s *Set) place(ctx context.Context) (leave func(), err error) {
-	ns := ""
-	if info, ok := connect.CallInfoForServerContext(ctx); ok {
-		ns = info.RequestHeader().Get(NamespaceHeader)
-	}
+	ns := NamedBy(ctx)
 	if err := weft.CheckNamespace(ns); err != nil {
 		return nil, err
 	}
