@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -39,11 +38,11 @@ func (m *Module) method(handler string) (*grpc.Method, error) {
 // more: who calls the service is told that there is no such method, and so is who
 // calls it by its name.
 func (s *space) dropped(m *Module, ref weft.Ref) error {
-	if !weft.IsProcedure(ref.Name) || !m.serves() {
+	if ref.Version == m.Version || !weft.IsProcedure(ref.Name) || !m.serves() {
 		return nil
 	}
-	live, ok := current(serving(s.modules[m.Name]), ref.Version)
-	if !ok || slices.Contains(live.names(), ref.Name) {
+	live, _ := current(serving(s.modules[m.Name]), ref.Version) // m at least
+	if _, bound := live.BoundTo(ref.Name); bound || live.Has(ref.Name) {
 		return nil
 	}
 	return weft.Errorf(weft.Unimplemented, "catalog.Catalog.Handler", "%s, which is live, has no method %s", live, ref.Name).
