@@ -62,7 +62,8 @@ func root() *cobra.Command {
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 	c.SetFlagErrorFunc(flagFault)
 	c.InitDefaultCompletionCmd()
-	for _, shell := range c.Commands()[slices.IndexFunc(c.Commands(), func(c *cobra.Command) bool { return c.Name() == "completion" })].Commands() {
+	shells, _, _ := c.Find([]string{"completion"}) // it is there
+	for _, shell := range shells.Commands() {
 		shell.Args = arguments(shell.Use)
 	}
 	dress(c, a.words())

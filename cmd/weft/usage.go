@@ -14,18 +14,10 @@ import (
 func arguments(use string) cobra.PositionalArgs {
 	names := strings.Fields(use)[1:]
 	return func(c *cobra.Command, args []string) error {
-		var missing, over []string
-		if len(args) < len(names) {
-			missing = names[len(args):]
-		} else if !strings.HasSuffix(use, "...") {
-			over = args[len(names):]
-		}
-		wrong := ""
+		missing, wrong := names[min(len(args), len(names)):], ""
 		switch {
-		case len(over) == 1:
-			wrong = fmt.Sprintf(" takes no argument %.80q", over[0])
-		case len(over) > 1:
-			wrong = fmt.Sprintf(" takes no arguments %.80q", over)
+		case len(args) > len(names) && !strings.HasSuffix(use, "..."):
+			wrong = fmt.Sprintf(" takes no argument %.80q", args[len(names)])
 		case len(missing) == 1 && !strings.HasPrefix(missing[0], "["):
 			wrong = ": " + strings.TrimSuffix(missing[0], "...") + " is missing"
 		case len(missing) > 1:
@@ -55,6 +47,7 @@ func flagFault(c *cobra.Command, err error) error {
 	var value *pflag.InvalidValueError
 	var none *pflag.ValueRequiredError
 	var unknown *pflag.NotExistError
+	var syntax *pflag.InvalidSyntaxError
 	switch {
 	case errors.As(err, &value):
 		return usagef("--%s %.80q; write %s", value.GetFlag().Name, value.GetValue(), values[value.GetFlag().Value.Type()])
@@ -67,6 +60,8 @@ func flagFault(c *cobra.Command, err error) error {
 		return usagef("%s has no flag -%.1s; see %s --help", c.CommandPath(), unknown.GetSpecifiedName(), c.CommandPath())
 	case errors.As(err, &unknown):
 		return usagef("%s has no flag --%.80s; see %s --help", c.CommandPath(), unknown.GetSpecifiedName(), c.CommandPath())
+	case errors.As(err, &syntax):
+		return usagef("%.80s is no flag; write --NAME or --NAME=VALUE, and see %s --help", syntax.GetSpecifiedFlag(), c.CommandPath())
 	}
 	return usagef("%w; see %s --help", err, c.CommandPath())
 }

@@ -22,7 +22,7 @@ func TestACallThatIsWrittenWrongIsToldHow(t *testing.T) {
 		"handler call a b":            `weft handler call takes no argument "b"; write weft handler call NAME[:VERSION] [flags], or see weft handler call --help`,
 		"peer drain":                  "weft peer drain: SERVICE and INSTANCE are missing; write weft peer drain SERVICE INSTANCE [flags], or see weft peer drain --help",
 		"peer drain shop":             "weft peer drain: INSTANCE is missing; write",
-		"peer drain shop one 2 3":     `weft peer drain takes no arguments ["2" "3"]; write`,
+		"peer drain shop one 2 3":     `weft peer drain takes no argument "2"; write`,
 		"hook apply":                  "weft hook apply: FILE is missing; write weft hook apply FILE...",
 		"run list all":                `weft run list takes no argument "all"; write weft run list [flags]`,
 		"module build a b":            `weft module build takes no argument "b"; write weft module build [DIR] [flags]`,
@@ -41,7 +41,7 @@ func TestACallThatIsWrittenWrongIsToldHow(t *testing.T) {
 		"run list -o":                 "--output has no value; see weft run list --help",
 		"run list --nothing":          "weft run list has no flag --nothing; see weft run list --help",
 		"event dlq drop group -17":    "weft event dlq drop has no flag -1; see weft event dlq drop --help",
-		"run list --=1":               "bad flag syntax: --=1; see weft run list --help",
+		"run list --=1":               "--=1 is no flag; write --NAME or --NAME=VALUE, and see weft run list --help",
 	} {
 		err := typed(t, strings.Fields(line)...)
 		if exitCode(err) != 2 || !strings.HasPrefix(explain(err), says) {
