@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -184,9 +185,10 @@ func TestHostileScripts(t *testing.T) {
 		{"a prelude that is broken", "Array.prototype.map = Array.prototype.join = () => { while (true) {} }; console.log(1)", "computed for longer"},
 	} {
 		t.Run(c.name, func(t *testing.T) { // one by one: its fuel has to be burnt before its time is over
-			begun := time.Now()
+			begun, before := time.Now(), processor(t)
 			_, err := run(t, c.code)
-			if err == nil || !strings.Contains(err.Error(), c.want) {
+			starved := err != nil && strings.Contains(err.Error(), "(limits.timeoutMs)") && processor(t)-before < 10*time.Second
+			if err == nil || !strings.Contains(err.Error(), c.want) && !starved {
 				t.Errorf("%v, want %s", err, c.want)
 			}
 			if d := time.Since(begun); d > 3*time.Minute {
@@ -197,6 +199,16 @@ func TestHostileScripts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// processor is the time that this process had the processor for.
+func processor(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func TestNothingIsLeftForTheNext(t *testing.T) {
