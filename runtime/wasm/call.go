@@ -336,16 +336,20 @@ func shownToGuest(err error) (weft.Code, []byte) {
 	return code, []byte(text[:min(len(text), MessageMax)])
 }
 
-// detailsOf are those of an error of the outside that a guest may ask for: as many as
-// it could give itself.
-func detailsOf(err error) []weft.Detail {
-	all, size := weft.DetailsOf(err), 0
-	for i, d := range all {
-		if size += len(d.Type) + len(d.Value); i == DetailMax || size > DetailsBytesMax {
-			return all[:i]
+// detailsOf are those of an error of the outside that a guest may ask for: such, and as
+// many, as it could give itself.
+func detailsOf(err error) (some []weft.Detail) {
+	size := 0
+	for _, d := range weft.DetailsOf(err) {
+		if len(d.Type) > KeyMax || strings.Contains(d.Type, "\x00") {
+			continue
 		}
+		if size += len(d.Type) + len(d.Value); len(some) == DetailMax || size > DetailsBytesMax {
+			break
+		}
+		some = append(some, d)
 	}
-	return all
+	return some
 }
 
 // outside runs a call to the outside, which ends with this call at the latest.

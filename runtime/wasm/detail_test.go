@@ -3,6 +3,7 @@ package wasm
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/weftrun/weft"
@@ -22,6 +23,7 @@ func TestAGuestReadsTheDetailsOfAnErrorOfACall(t *testing.T) {
 		{"two", []weft.Detail{{Type: "a", Value: []byte("\xff")}, {Type: "b"}}, d(3) + "a\x00\xff" + d(2) + "b\x00\xff" + d(-5) + "b\x00\xff"},
 		{"one that does not fit", []weft.Detail{{Type: "a", Value: make([]byte, 60)}}, d(62) + "\x00\x00\x00" + d(-5) + "\x00\x00\x00" + d(-5) + "\x00\x00\x00"},
 		{"none", nil, d(-5) + "\x00\x00\x00" + d(-5) + "\x00\x00\x00" + d(-5) + "\x00\x00\x00"},
+		{"names that are none", []weft.Detail{{Type: strings.Repeat("a", KeyMax+1)}, {Type: "a\x00"}, {Type: "b"}}, d(2) + "b\x00\x00" + d(-5) + "b\x00\x00" + d(-5) + "b\x00\x00"},
 		{"more than a guest could give", []weft.Detail{{Type: "a"}, {Type: "b", Value: make([]byte, DetailsBytesMax)}, {Type: "c"}}, d(2) + "a\x00\x00" + d(-5) + "a\x00\x00" + d(-5) + "a\x00\x00"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
