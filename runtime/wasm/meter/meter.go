@@ -385,7 +385,7 @@ func (m *rewriter) importSection(r *reader) []byte {
 	for range n {
 		module, name := m.name(r), m.name(r)
 		if kind := r.byte(); kind != 0 {
-			malformed("it imports %s.%s, which is no function", module, name)
+			malformed("it imports %s, which is no function", shown(module+"."+name))
 		}
 		t := within("type", r.u32(), len(m.types))
 		m.admit(Function{module, name, m.types[t]})
@@ -397,12 +397,18 @@ func (m *rewriter) importSection(r *reader) []byte {
 	return appendU32(append(w, 0), m.tickType) // tick, as the last imported function
 }
 
+// shown is a name with signs for what cannot be printed: a terminal would obey it.
+func shown(name string) string {
+	q := strconv.Quote(name)
+	return q[1 : len(q)-1]
+}
+
 // admit refuses an import that is not on the list.
 func (m *rewriter) admit(f Function) {
 	name := f.Module + "." + f.Name
 	want, ok := m.Imports[name]
 	if !ok {
-		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s, which this host does not offer", name).
+		panic(weft.Errorf(weft.InvalidArgument, "meter.Rewrite", "the module imports %s, which this host does not offer", shown(name)).
 			WithHint("docs/ABI.md lists what a module may import"))
 	}
 	if !want.equal(f.Signature) {

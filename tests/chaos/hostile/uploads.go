@@ -131,6 +131,7 @@ func thieves() []Upload {
 	return []Upload{
 		{"the call that refuels", from("weft/rt", "tick", 0, 0), "imports weft/rt.tick, which this host does not offer"},
 		{"an import that nobody offers", from("env", "system", 0, 0), "imports env.system, which this host does not offer"},
+		{"an import whose name clears a terminal", from("env", "\x1b[2J", 0, 0), `imports env.\x1b[2J, which this host does not offer`},
 		{"an import with another type", from("weft/v1", "input", 0, 0), "imports weft/v1.input as () -> (), but it is (i32, i32, i32) -> (i32)"},
 		{"a memory of the host's", from("weft/v1", "memory", 2, 0, 1), "imports weft/v1.memory, which is no function"},
 		{"a table of the host's", from("weft/v1", "table", 1, 0x70, 0, 1), "imports weft/v1.table, which is no function"},
