@@ -39,13 +39,14 @@ func (m *rewriter) pieceFunction(p pieces) uint32 {
 }
 
 // inPieces has all of a long range but its last piece done, before the instruction that
-// follows. The operands are on the stack, and their size in its local.
+// follows. The operands are on the stack, and their size in its local. The way past
+// the call comes first, as it does in tickIfNegative.
 func (b *body) inPieces(p pieces) {
 	b.blocks += 3
 	b.op(opLocalGet, b.sizeLocal())
 	b.constant(b.m.Piece)
-	b.w = append(b.w, opI32GtU, opIf)
-	b.w = appendSigned(b.w, b.m.pieceType)
+	b.w = append(b.w, opI32LeU, opIf)
+	b.w = append(appendSigned(b.w, b.m.pieceType), opElse)
 	b.op(opCall, b.m.pieceFunction(p))
 	b.w = append(b.w, opEnd)
 }
