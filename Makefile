@@ -98,7 +98,7 @@ test-sim: need
 # the whole core test suite of WebAssembly, and bugs planted in the rewriting,
 # which the comparison must find.
 fuzz-meter: need
-	$(GO) test -count=1 -timeout 60m -v -run 'OfChance|CoreTestSuite|Planted' ./runtime/wasm/meter -modules 100000 -plants 7
+	$(GO) test -count=1 -timeout 60m -v -run 'OfChance|CoreTestSuite|Planted' ./runtime/wasm/meter -modules 100000 -plants 9
 
 # What reads the bytes of strangers, each for FUZZ, and generated code on messages of
 # chance. What is found stays in testdata.
