@@ -62,7 +62,7 @@ func init() {
 		"memory of an instance": "TestMemoryGrowsToItsLimitOnly", "elements of each table": code, "wall clock, outbound": code, "fuel |": code, "output |": code,
 		"log of a call |": "TestTheLogOfACallEndsAtItsLimit", "log of a module": "TestAMinutesLogEndsAtItsLimitAndBeginsAgain", "calls of the host that": code,
 		"calls of one module": "TestCallsOverTheLimitWait", "calls that wait": "TestAFullQueueRefusesAtOnce",
-		"A manifest may ask for less": ceiling, "What is above that": "TestAModuleThatAsksForTooMuchIsRefused", "An error names its": code,
+		"A manifest may ask for less": ceiling, "What is above that": "TestAModuleThatAsksForTooMuchIsRefused", "An error names its": code, "Each namespace has a": "TestANamespaceThatTakesAllItCanLeavesOthersTheirs",
 		"The time of a call": "TestAHandlerSeesItsDeadline", "Fuel is counted at": "TestEveryLimitHasItsNameAndCode", "The slice that ends first": "TestACallDoesNotPayForTheFuelOfAnother", "Code is metered": "TestHostileHandlersAreStopped", "After a trap or a limit": "TestAnInstanceThatFailedIsNotUsedAgain",
 		"Making an instance": "TestMakingAnInstanceHasLimitsOfItsOwn", "What is over them there": "TestMakingAnInstanceHasLimitsOfItsOwn",
 		"Fuel is work": costs, "An instruction costs": costs, "A function is charged": costs, "So computing burns": "BenchmarkLoop", "What a call may take of time": "TestTheWallClockStopsAHandler",
