@@ -125,7 +125,7 @@ func (c *call) talk(name string) *exchange {
 // renew gives a handler that has got on by a message its time, its fuel and its
 // calls of the host anew.
 func (c *call) renew() {
-	c.spent, c.hostCalls = 0, 0
+	c.spent, c.seen, c.hostCalls = 0, 0, 0
 	c.limit(time.Now())
 }
 

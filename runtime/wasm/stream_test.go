@@ -94,6 +94,30 @@ func TestAHandlerEchoesAStream(t *testing.T) {
 	}
 }
 
+// left is a Stream whose caller leaves as it asks for a message, which comes all the same.
+type left struct {
+	script
+	leave func()
+}
+
+func (s *left) Recv(ctx context.Context) ([]byte, error) {
+	s.leave()
+	return s.script.Recv(ctx)
+}
+
+// TestAHandlerIsLookedAtAfterAMessage: what it has burnt before the message, which gives it
+// its fuel anew, is not taken for what it burns after it.
+func TestAHandlerIsLookedAtAfterAMessage(t *testing.T) {
+	burns := func(turns string) string {
+		return "const64 " + turns + " local1= loop local1 const64 1 sub64 local1= const64 0 local1 lt64 if br 1 end end "
+	}
+	m := load(t, tiny("recv", burns("3_000_000")+"const 1024 const 64 call recv local1= "+burns("1_000_000")+"const 0"), weft.Limits{})
+	ctx, leave := context.WithCancel(context.Background())
+	if _, err := m.Call(ctx, nil, "f", Input{Stream: &left{script{in: []string{"a"}}, leave}}); weft.CodeOf(err) != weft.Canceled {
+		t.Errorf("a caller who has left: %v", err)
+	}
+}
+
 // slow is a Stream whose messages come one by one.
 type slow struct {
 	script

@@ -72,6 +72,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"a caller that goes away is told to the handler", TestACallerThatGoesAwayIsToldToTheHandler},
 		{"a handler echoes a stream", TestAHandlerEchoesAStream},
 		{"each message renews the time of a call", TestEachMessageRenewsTheTimeOfACall},
+		{"a handler is looked at after a message", TestAHandlerIsLookedAtAfterAMessage},
 		{"every limit is counted", TestEveryLimitIsCounted},
 		{"stats say what a runtime holds", TestStatsSayWhatARuntimeHolds},
 		{"nothing of a call is left", TestNothingOfACallIsLeft},
