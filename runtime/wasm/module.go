@@ -278,9 +278,9 @@ func (m *Module) fresh(ctx context.Context, env Env, s *share) (i *instance, err
 		}
 	}()
 	if i, err = m.instantiate(ctx, env, s); errors.Is(err, errFull) {
-		m.rt.squeeze(s, func() bool {
+		err = m.rt.squeeze(s, err, func() (err error) {
 			i, err = m.instantiate(ctx, env, s)
-			return !errors.Is(err, errFull)
+			return err
 		})
 	}
 	if err == nil {

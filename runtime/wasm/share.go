@@ -104,16 +104,23 @@ func (s *share) add(n int64) {
 // full says why the share may not have n more; nil if it may. The caller holds pot.mu.
 func (s *share) full(n int64) error {
 	p := s.pot
-	left, most := p.max-p.used.Load()-n, p.most[s.ns]
+	most, capped := p.most[s.ns], false
+	over := func(left int64) bool { return left < 0 || s.ns != "" && (s.used+n-1)/leaving > left }
+	left := p.max - p.used.Load() - n
+	var e *fullError
 	switch {
 	case s.ns != "" && most > 0 && s.used+n > most:
-		return p.refuse(s.ns+"=N", "namespace %s has its limit of %s", s.ns, p.amount(most))
+		capped = true
+		e = p.refuse(s.ns+"=N", "namespace %s has its limit of %s", s.ns, p.amount(most))
+	case !over(left):
+		return nil
 	case left < 0:
-		return p.refuse("N", "all guests together have their limit of %s", p.amount(p.max))
-	case s.ns != "" && (s.used+n-1)/leaving > left:
-		return p.refuse("N", "namespace %s has so much of the %s of all guests that what is left is for others", s.ns, p.amount(p.max))
+		e = p.refuse("N", "all guests together have their limit of %s", p.amount(p.max))
+	default:
+		e = p.refuse("N", "namespace %s has so much of the %s of all guests that what is left is for others", s.ns, p.amount(p.max))
 	}
-	return nil
+	e.own = capped || over(p.max-s.used-n)
+	return e
 }
 
 func (p *pot) amount(n int64) string { return fmt.Sprintf("%d %s", n/p.unit, p.what) }
@@ -122,13 +129,16 @@ func (p *pot) amount(n int64) string { return fmt.Sprintf("%d %s", n/p.unit, p.w
 var errFull = errors.New("there is no more of it")
 
 // fullError says which limit was reached, and what to do.
-type fullError struct{ text, hint string }
+type fullError struct {
+	text, hint string
+	own        bool // were there nobody else, it would be reached too
+}
 
 func (e *fullError) Error() string { return e.text }
 func (e *fullError) Unwrap() error { return errFull }
 
 // refuse makes one; more is what to give the flag of the pot.
-func (p *pot) refuse(more, format string, args ...any) error {
+func (p *pot) refuse(more, format string, args ...any) *fullError {
 	e := &fullError{text: fmt.Sprintf(format, args...), hint: "call it less often"}
 	if p.flag != "" {
 		e.hint += ", or serve with --" + p.flag + " " + more + " for more"
@@ -147,12 +157,19 @@ func refusal(err error, format string, args ...any) *weft.Error {
 	return e
 }
 
-// squeeze gives up idle instances and workers for s until try succeeds: its own first,
-// then those of namespaces that have more than it. So who takes all that it can get has
-// nobody else begin anew.
-func (r *Runtime) squeeze(s *share, try func() bool) bool {
-	if r.trim(s) && try() {
-		return true
+// squeeze gives up idle instances and workers for s, which was refused with err, until
+// try succeeds: its own first, then those of namespaces that have more than it. So who
+// takes all that it can get has nobody else begin anew; nor has who wants what it would
+// not get if it were alone. The error is the last one.
+func (r *Runtime) squeeze(s *share, err error, try func() error) error {
+	if r.trim(s) {
+		if err = try(); !errors.Is(err, errFull) {
+			return err
+		}
+	}
+	var full *fullError
+	if errors.As(err, &full) && full.own {
+		return err
 	}
 	var larger []*share
 	s.pot.mu.Lock()
@@ -162,5 +179,8 @@ func (r *Runtime) squeeze(s *share, try func() bool) bool {
 		}
 	}
 	s.pot.mu.Unlock()
-	return len(larger) > 0 && r.trim(larger...) && try()
+	if len(larger) > 0 && r.trim(larger...) {
+		err = try()
+	}
+	return err
 }

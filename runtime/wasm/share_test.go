@@ -191,6 +191,52 @@ func TestIdleInstancesMakeRoomForWhoHasLess(t *testing.T) {
 	}
 }
 
+// What others have does not help who has what the operator allows it.
+func TestIdleInstancesMakeNoRoomForWhoHasItsLimit(t *testing.T) {
+	one := loadIn(t, open(t, Options{}), guest, weft.Limits{})
+	count(t, one)
+	size := one.Stats().Bytes
+	r := open(t, Options{MemoryMax: 16 * size, MemoryOf: map[string]int64{"small": 3 * size, "large": 5 * size}})
+	many := weft.Limits{Concurrency: 1000}
+	large, small := owned(t, r, "large/all:1.0.0", many), owned(t, r, "small/shop:1.0.0", many)
+	release, _ := hold(large)
+	release()
+	large.vacate()
+	release, refused := hold(small)
+	defer release()
+	if l, s := large.Stats().Live, small.Stats().Live; l != 5 || s != 3 || !strings.Contains(refused.Error(), "namespace small has its limit") {
+		t.Errorf("%d of large, %d of small: %v", l, s, refused)
+	}
+}
+
+func TestWhatOthersHaveMayNotBeWhyThereIsNoMore(t *testing.T) {
+	p := pot{what: "MiB", unit: 1, max: 16, most: map[string]int64{"small": 3}}
+	if err := p.of("other").take(8, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, ns string
+		n        int64
+		own      bool
+	}{
+		{"what is left now", "a", 9, false},
+		{"what would be left for others", "a", 8, false},
+		{"all but what is for others", "a", 14, false},
+		{"what is for others", "a", 15, true},
+		{"more than there is", "a", 17, true},
+		{"more than the operator says", "small", 4, true},
+		{"all, for the host itself", "", 16, false},
+		{"more than all, for the host itself", "", 17, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var full *fullError
+			if err := p.of(c.ns).take(c.n, true); !errors.As(err, &full) || full.own != c.own {
+				t.Errorf("got %+v", err)
+			}
+		})
+	}
+}
+
 func TestCallsThatWaitHaveALimitForAllModules(t *testing.T) {
 	r := open(t, Options{QueueMax: 8})
 	one := weft.Limits{Concurrency: 1}

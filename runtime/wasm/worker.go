@@ -258,7 +258,10 @@ func (c *crew) spawn(ctx context.Context) (*worker, error) {
 	r := c.m.rt
 	hire := func() error { return c.staff.take(1, true) }
 	err := hire()
-	if err != nil && !r.squeeze(c.staff, func() bool { err = hire(); return err == nil }) {
+	if err != nil {
+		err = r.squeeze(c.staff, err, hire)
+	}
+	if err != nil {
 		return nil, refusal(err, "there is no worker process for the call")
 	}
 	w, err := c.start()

@@ -287,9 +287,10 @@ func (s *service) memory(n int64, first bool) error {
 	if n > most-w.taken {
 		return &breach{fmt.Sprintf("a wish for more memory than %d MiB", most>>20)}
 	}
-	err := m.share.take(n, first)
+	take := func() error { return m.share.take(n, first) }
+	err := take()
 	if err != nil && first {
-		m.rt.squeeze(m.share, func() bool { err = m.share.take(n, first); return err == nil })
+		err = m.rt.squeeze(m.share, err, take)
 	}
 	var full *fullError
 	if errors.As(err, &full) {

@@ -157,7 +157,7 @@ func (w *worksite) memory(n int64, first bool) error {
 	if replyFrom(answer.n).signs&signFound != 0 {
 		return nil
 	}
-	return &fullError{string(answer.part(0)), string(answer.part(1))}
+	return &fullError{text: string(answer.part(0)), hint: string(answer.part(1))}
 }
 
 // serve serves one call.
