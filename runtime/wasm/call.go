@@ -60,7 +60,7 @@ type asking struct {
 	more      *exchange     // nil until the guest asks for something of it
 	kept      []byte        // for result: what did not fit, or the text of an error
 	end       time.Time     // of its time; zero until somebody looks at the clock
-	refusal   []weft.Detail // of the error that the last call to the outside gave
+	refusal   []weft.Detail // of the error that the last one by the import call gave
 	hostCalls int
 	logged    int
 	owed      int64 // fuel for the host's work since the last look
@@ -211,8 +211,8 @@ func (c *call) charge(fuel int64) {
 // its calls are nested too deep. A call begins with what the last one of its instance has
 // left of a slice, for to set the fuel anew takes as long as a call that does nothing. So
 // of the slice that ends first no more is its own for sure than what it is overdrawn by.
-// It is also called between two pieces of a long range of memory: that is paid, more than
-// a slice, and a piece may take ms.
+// It is also called between two pieces of a long range of memory: that is paid before, so
+// the slice need not have ended, and a piece may take ms.
 func tick(ctx context.Context, _ api.Module, _ []uint64) {
 	c := callOf(ctx)
 	fuel, depth := c.i.fuel, c.i.depth

@@ -33,7 +33,7 @@ const (
 type stackFields struct {
 	stack   uintptr // of a []byte
 	top     uintptr // of a uintptr: where the stack begins, at its end
-	pointer uintptr // of one: how far down the guest had come as it called the host
+	pointer uintptr // of a pointer: how far down the guest had come as it called the host
 }
 
 // stackAt is set once somebody has asked.
