@@ -115,9 +115,11 @@ func (m *Module) Drive(ctx context.Context, ns string, value any, do func(*Guest
 		return err
 	}
 	defer m.rt.driven.leave(ns)
+	memory := m.rt.memory.of(ns)
+	defer memory.letGo()
 	i, err := m.enter(ctx)
 	if i == nil && err == nil { // as always: none is idle
-		i, err = m.fresh(ctx, nil, m.rt.memory.of(ns))
+		i, err = m.fresh(ctx, nil, memory)
 	}
 	if err != nil {
 		return err

@@ -16,6 +16,10 @@ import (
 // is left for whoever comes next.
 const leaving = 7
 
+// sharesMax is of how many namespaces a pot remembers that they were refused, though they
+// have nothing of it.
+const sharesMax = 10_000
+
 // pot is something that there is so much of, for the guests of all namespaces.
 type pot struct {
 	what string           // that there is so much of, such as "worker processes"
@@ -26,7 +30,7 @@ type pot struct {
 
 	used   atomic.Int64 // written with mu locked
 	mu     sync.Mutex
-	shares map[string]*share // guarded by mu; as many as there were namespaces with guests
+	shares map[string]*share // guarded by mu; of namespaces with modules, of those at work, and of sharesMax others
 
 	ask func(n int64, first bool) error // in a worker: its host has the pot
 }
@@ -38,6 +42,7 @@ type share struct {
 	ns      string
 	used    int64 // guarded by pot.mu
 	refused int64 // guarded by pot.mu; times that there was no more for it
+	holders int   // guarded by pot.mu: modules, and who is at work or waits
 }
 
 // namespaceOf is whose an owner of instances is: see Terms.
@@ -46,14 +51,32 @@ func namespaceOf(owner string) string {
 	return ns
 }
 
-// of is the share of a namespace.
+// of is the share of a namespace, for one holder. Modules have theirs for good: there are
+// not more namespaces with modules than the store has. Others let it go, for anybody may
+// name a namespace.
 func (p *pot) of(ns string) *share {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.locked(ns)
+	s := p.locked(ns)
+	s.holders++
+	return s
 }
 
-// locked is of for who holds mu.
+// letGo ends what of has begun, when nothing of the share is in use for it.
+func (s *share) letGo() {
+	s.pot.mu.Lock()
+	defer s.pot.mu.Unlock()
+	s.leave()
+}
+
+// leave is letGo for who holds pot.mu.
+func (s *share) leave() {
+	if s.holders--; s.holders <= 0 && (s.refused == 0 || len(s.pot.shares) > sharesMax) {
+		delete(s.pot.shares, s.ns)
+	}
+}
+
+// locked is the share for who holds mu, and no holder yet.
 func (p *pot) locked(ns string) *share {
 	s := p.shares[ns]
 	if s == nil {

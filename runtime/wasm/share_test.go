@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -234,6 +235,53 @@ func TestWhatOthersHaveMayNotBeWhyThereIsNoMore(t *testing.T) {
 				t.Errorf("got %+v", err)
 			}
 		})
+	}
+}
+
+// Anybody may name a namespace, and have a module refused or a script run there.
+func TestNamespacesThatHaveNothingAreForgotten(t *testing.T) {
+	r := open(t, Options{Limits: weft.Limits{Concurrency: 1}})
+	m, err := r.Own(context.Background(), guest, "the script", nil, weft.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned(t, r, "has/modules:1.0.0", weft.Limits{})
+	gone, leave := context.WithCancel(context.Background())
+	leave()
+	for _, ns := range []string{"a", "b", "c", "has"} {
+		if _, err := r.CheckFor(context.Background(), ns, nil); weft.CodeOf(err) != weft.InvalidArgument {
+			t.Errorf("a check: %v", err)
+		}
+		err := m.Drive(context.Background(), ns, nil, func(*Guest) error {
+			if err := m.Drive(gone, ns+"-left", nil, nil); weft.CodeOf(err) != weft.Canceled {
+				t.Errorf("who has left: %v", err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for of, p := range map[string]*pot{"memory": &r.memory, "queue": &r.queue} {
+		if _, has := p.shares["has"]; !has || len(p.shares) != 2 { // and of the host's own
+			t.Errorf("%s: %d shares", of, len(p.shares))
+		}
+	}
+	for of, p := range map[string]*pot{"checks": &r.checks.pot, "checks that wait": &r.checks.queue, "scripts": &r.driven.pot, "scripts that wait": &r.driven.queue} {
+		if len(p.shares) != 0 {
+			t.Errorf("%s: %d shares", of, len(p.shares))
+		}
+	}
+	p := pot{unit: 1}
+	for n := range sharesMax + 10 {
+		s := p.of(fmt.Sprint(n))
+		if s.take(1, true) == nil {
+			t.Fatal("there is something")
+		}
+		s.letGo()
+	}
+	if len(p.shares) != sharesMax {
+		t.Errorf("%d shares of those that were refused", len(p.shares))
 	}
 }
 

@@ -32,6 +32,7 @@ func newTurns(what string, places, queue int) *turns {
 func (t *turns) enter(ctx context.Context, ns string, gone <-chan struct{}) error {
 	t.mu.Lock()
 	s := t.locked(ns)
+	s.holders++
 	n := slices.IndexFunc(t.lines, func(l *line) bool { return l.share == s })
 	if n < 0 && s.full(1) == nil {
 		s.add(1)
@@ -39,7 +40,9 @@ func (t *turns) enter(ctx context.Context, ns string, gone <-chan struct{}) erro
 		return nil
 	}
 	waiting := t.queue.of(ns)
+	defer waiting.letGo()
 	if err := waiting.take(1, true); err != nil {
+		s.leave()
 		t.mu.Unlock()
 		return err
 	}
@@ -70,6 +73,7 @@ func (t *turns) enter(ctx context.Context, ns string, gone <-chan struct{}) erro
 	if l.calls.Remove(at); l.calls.Len() == 0 {
 		t.lines = slices.DeleteFunc(t.lines, func(o *line) bool { return o == l })
 	}
+	s.leave()
 	return err
 }
 
@@ -77,7 +81,9 @@ func (t *turns) enter(ctx context.Context, ns string, gone <-chan struct{}) erro
 func (t *turns) leave(ns string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.locked(ns).add(-1)
+	s := t.locked(ns)
+	s.add(-1)
+	s.leave()
 	for len(t.lines) > 0 {
 		l := slices.MinFunc(t.lines, func(a, b *line) int { return cmp.Compare(a.share.used, b.share.used) })
 		if l.share.full(1) != nil {
