@@ -46,13 +46,18 @@ func (t TLS) Config(log *slog.Logger) (*tls.Config, error) {
 }
 
 // ClientCertificate shows the certificate in two files, in PEM, to servers that ask for
-// one. New files hold as those of Config do.
+// one of who has signed it. New files hold as those of Config do.
 func ClientCertificate(cert, key string, log *slog.Logger) (func(*tls.CertificateRequestInfo) (*tls.Certificate, error), error) {
 	f, err := TLS{Cert: cert, Key: key}.open(log)
 	if err != nil {
 		return nil, err
 	}
-	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &f.now().Certificates[0], nil }, nil
+	return func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if pair := &f.now().Certificates[0]; asked.SupportsCertificate(pair) == nil {
+			return pair, nil
+		}
+		return &tls.Certificate{}, nil // who only would like one lets nobody in with a stranger's
+	}, nil
 }
 
 // files are what the files of TLS have said.

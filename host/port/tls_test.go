@@ -2,10 +2,12 @@ package port_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -173,6 +175,33 @@ func TestANewCertificateOfAClientIsShownByNewConnections(t *testing.T) {
 	})
 	rename(t, newerKey, adaKey)
 	until("the new certificate", func(client string) bool { return client == "newer" })
+}
+
+func TestACertificateIsNotShownToWhoAsksForOthers(t *testing.T) {
+	dir := t.TempDir()
+	a, clients := authority.New(t, dir, "ca"), authority.New(t, dir, "clients")
+	cert, key := a.Pair("ada")
+	shown, err := port.ClientCertificate(cert, key, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for asks, want := range map[*authority.Authority]string{a: "[ada]", clients: "[]"} {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var names []string
+			for _, c := range r.TLS.PeerCertificates {
+				names = append(names, c.Subject.CommonName)
+			}
+			fmt.Fprint(w, names)
+		}))
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{a.Issue("127.0.0.1", time.Hour)}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: asks.Pool()}
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		config := a.Client("")
+		config.GetClientCertificate = shown
+		if got, _, err := get(s.Listener.Addr().String(), config, true); got != want || err != nil {
+			t.Errorf("%s is shown, want %s: %v", got, want, err)
+		}
+	}
 }
 
 func rename(t *testing.T, from, to string) {
