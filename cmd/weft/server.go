@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/weftrun/weft/host"
 )
@@ -65,10 +67,15 @@ func (a asked) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
+// againMax is how long a server is asked again.
+const againMax = 5 * time.Second
+
 // wantTLS asks the server of r again, with nothing: what it says to a large request may
 // be lost with the rest of that.
 func (a asked) wantTLS(r *http.Request) bool {
-	again, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.URL.Scheme+"://"+r.URL.Host, nil)
+	ctx, cancel := context.WithTimeout(r.Context(), againMax)
+	defer cancel()
+	again, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL.Scheme+"://"+r.URL.Host, nil)
 	if err != nil {
 		return false
 	}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,5 +67,34 @@ func TestAServerThatIsAskedWithTheWrongSchemeIsNamedWithTheOther(t *testing.T) {
 				t.Errorf("weft %v --server %s: %v", words, asked, err)
 			}
 		}
+	}
+}
+
+// One that resets who calls it, and hangs the next time, holds up nobody.
+func TestAServerThatEndsConnectionsIsNotAskedForLong(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for n := 0; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if n == 0 {
+				_, _ = c.Read(make([]byte, 1))
+				_ = c.(*net.TCPConn).SetLinger(0)
+				c.Close()
+			} // who comes next waits for an answer
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := root()
+	c.SetArgs([]string{"run", "list", "--server", "http://" + l.Addr().String()})
+	if err := c.ExecuteContext(ctx); err == nil || ctx.Err() != nil || !strings.HasPrefix(explain(err), "the server has ended the connection without an answer") {
+		t.Errorf("%v", err)
 	}
 }
