@@ -73,6 +73,30 @@ fn same(_: *Context, in: Outer) !Outer {
     return in;
 }
 
+const Choice = union(enum) { n: i64, none: void, list: []const i64 };
+
+fn chooses(_: *Context, in: struct { n: i64 }) ![]const Choice {
+    const list = try std.heap.page_allocator.dupe(i64, &.{in.n});
+    return std.heap.page_allocator.dupe(Choice, &.{ .{ .n = in.n }, .none, .{ .list = list } });
+}
+
+const Own = struct {
+    map: []const u8,
+    pub fn jsonStringify(self: Own, w: anytype) !void {
+        try w.write(self.map);
+    }
+};
+
+fn owns(_: *Context, _: struct {}) !Own {
+    return .{ .map = "x" };
+}
+
+test "a union has numbers too, and a type its own JSON" {
+    var host = weft.Host{};
+    try expectEqualStrings("[{\"n\":9007199254740993},{\"none\":{}},{\"list\":[9007199254740993]}]", (try host.call(chooses, "{\"n\":9007199254740993}")).body);
+    try expectEqualStrings("\"x\"", (try host.call(owns, "{}")).body);
+}
+
 test "numbers of JSON stay numbers" {
     var host = weft.Host{};
     for ([_][2][]const u8{

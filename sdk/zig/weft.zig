@@ -352,7 +352,8 @@ fn put(w: anytype, v: anytype) anyerror!void {
         .Float => if (std.math.isFinite(v)) try w.write(v) else try w.write(null),
         .Optional => if (v) |some| try put(w, some) else try w.write(null),
         .Struct => |s| {
-            if (@hasDecl(T, "jsonStringify")) return if (@hasField(T, "map")) putMap(w, v.map) else v.jsonStringify(w);
+            const is_map = comptime std.mem.startsWith(u8, @typeName(T), "json.hashmap.ArrayHashMap(");
+            if (@hasDecl(T, "jsonStringify")) return if (is_map) putMap(w, v.map) else v.jsonStringify(w);
             if (s.is_tuple) try w.beginArray() else try w.beginObject();
             inline for (s.fields) |f| {
                 if (f.type == void) continue;
@@ -360,6 +361,20 @@ fn put(w: anytype, v: anytype) anyerror!void {
                 try put(w, @field(v, f.name));
             }
             if (s.is_tuple) try w.endArray() else try w.endObject();
+        },
+        .Union => {
+            if (@hasDecl(T, "jsonStringify")) return v.jsonStringify(w);
+            try w.beginObject();
+            switch (v) {
+                inline else => |some, tag| {
+                    try w.objectField(@tagName(tag));
+                    if (@TypeOf(some) == void) {
+                        try w.beginObject();
+                        try w.endObject();
+                    } else try put(w, some);
+                },
+            }
+            try w.endObject();
         },
         .Array => |a| if (a.child == u8) try w.write(&v) else try put(w, @as([]const a.child, &v)),
         .Pointer => |p| if (p.size == .One and @typeInfo(p.child) != .Array) {
