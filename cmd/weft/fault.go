@@ -51,7 +51,7 @@ func explain(err error) string {
 	case e.Code() == connect.CodeCanceled, !e.IsRemote() && strings.Contains(e.Message(), "EOF"):
 		return "the server went away in the middle of its answer; what is durable goes on when it is started again"
 	case e.IsRemote():
-		return e.Message()
+		return tame(e.Message(), "\n\t")
 	case strings.Contains(e.Message(), "x509: "):
 		return "the server is not who it should be: " + e.Message() + "; --ca names the file with who has signed its certificate"
 	case strings.Contains(e.Message(), "remote error: tls: "):

@@ -78,13 +78,8 @@ func (a *app) table(m proto.Message, names string, rows [][]string) error {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{strings.Fields(names)}, rows...) {
-		for i, cell := range row { // what a stranger's module says of itself is one line, and nothing that a terminal obeys
-			row[i] = strings.Map(func(r rune) rune {
-				if unicode.IsControl(r) {
-					return ' '
-				}
-				return r
-			}, cell)
+		for i, cell := range row {
+			row[i] = tame(cell, "")
 		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
@@ -95,6 +90,17 @@ func (a *app) table(m proto.Message, names string, rows [][]string) error {
 		a.printf("%s\n", strings.TrimRight(line, " \n"))
 	}
 	return nil
+}
+
+// tame has spaces for what a terminal obeys, but for what is kept: a stranger's module or
+// peer says what it likes of itself, and why it failed.
+func tame(text, kept string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cc, unicode.Bidi_Control) && !strings.ContainsRune(kept, r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // fields is an object of names and their texts, for what the API has no message.

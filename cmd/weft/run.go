@@ -175,9 +175,9 @@ func (a *app) end(r *weftv1.Run) {
 	case r.OutputJson != "":
 		a.printf("output %s\n", r.OutputJson)
 	case r.Fault != nil:
-		a.printf("fault %d %s: %s (at %s)\n", r.Fault.Status, r.Fault.Title, r.Fault.Detail, r.Fault.Instance)
+		a.printf("fault %d %s: %s (at %s)\n", r.Fault.Status, tame(r.Fault.Title, ""), tame(r.Fault.Detail, ""), r.Fault.Instance)
 	case r.Reason != "":
-		a.printf("%s: %s\n", a.status(r), r.Reason)
+		a.printf("%s: %s\n", a.status(r), tame(r.Reason, ""))
 	}
 }
 
@@ -195,14 +195,14 @@ func (a *app) line(s *weftv1.Step, depth int) string {
 	}
 	for _, n := range s.Notes {
 		if n != s.Waiting {
-			out += "  parked: " + n
+			out += "  parked: " + tame(n, "")
 		}
 	}
 	if s.Waiting != "" {
-		out += "  " + s.Waiting
+		out += "  " + tame(s.Waiting, "")
 	}
 	if s.Fault != nil {
-		out += fmt.Sprintf("  %d %s", s.Fault.Status, s.Fault.Detail)
+		out += fmt.Sprintf("  %d %s", s.Fault.Status, tame(s.Fault.Detail, ""))
 	}
 	return out
 }
