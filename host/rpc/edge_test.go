@@ -17,6 +17,7 @@ import (
 
 	"github.com/weftrun/weft"
 	"github.com/weftrun/weft/host/rpc"
+	weftv1 "github.com/weftrun/weft/proto/weft/v1"
 )
 
 func TestAPanicIsInternalAndLoggedOnce(t *testing.T) {
@@ -77,5 +78,62 @@ func TestACallThatTheDrainCutsOffIsUnavailable(t *testing.T) {
 		})
 	if err := call(ctx, connect.Spec{}, nil); connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "shutting down") {
 		t.Error(err)
+	}
+}
+
+// asking is a stream whose client has sent so many requests.
+type asking struct {
+	connect.ServerStream
+	left int
+}
+
+func (a *asking) Receive(any) error {
+	if a.left == 0 {
+		return io.EOF
+	}
+	a.left--
+	return nil
+}
+
+func TestAStreamHasOnePlaceAndGivesItBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind     connect.StreamType
+		requests int
+		ns       string
+		panics   bool
+		held     int // while the call is served
+	}{
+		"a stream":                                  {connect.StreamTypeServer, 1, "", false, 1},
+		"one with many requests":                    {connect.StreamTypeBidi, 3, "", false, 1},
+		"one that panics":                           {connect.StreamTypeServer, 1, "", true, 1},
+		"one whose client goes before it asks":      {connect.StreamTypeServer, 0, "", false, 0},
+		"one of a namespace that can be none":       {connect.StreamTypeServer, 1, "../a", false, 0},
+		"a call that answers with one message":      {connect.StreamTypeUnary, 1, "", false, 0},
+		"an upload, which answers with one as well": {connect.StreamTypeClient, 3, "", false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			places := rpc.NewStreams(2, 2)
+			call := rpc.Edge{Log: slog.New(slog.DiscardHandler), Drain: context.Background(), Streams: places}.Intercept(
+				func(_ context.Context, _ connect.Spec, stream connect.ServerStream) error {
+					for range c.requests {
+						if err := stream.Receive(&weftv1.TailRequest{Namespace: c.ns}); err != nil {
+							return err
+						}
+					}
+					if held, _ := places.Count(); held != c.held {
+						t.Errorf("%d places are held, want %d", held, c.held)
+					}
+					if c.panics {
+						panic("the roof is on fire")
+					}
+					return stream.Receive(&weftv1.TailRequest{})
+				})
+			if err := call(t.Context(), connect.Spec{StreamType: c.kind}, &asking{left: c.requests}); err == nil {
+				t.Error("it ends without an error")
+			}
+			if held, refused := places.Count(); held != 0 || refused != 0 {
+				t.Errorf("%d places are held when it has ended, %d were refused", held, refused)
+			}
+		})
 	}
 }
