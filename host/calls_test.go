@@ -20,7 +20,7 @@ const chatProto = `syntax = "proto3"; package chat.v1;
 // deployChat uploads a module that serves ChatService.
 func (s *served) deployChat(version string) {
 	s.t.Helper()
-	manifest := fmt.Sprintf(`{"name":"chat","version":%q,"handlers":[{"name":"chat.v1.ChatService/Echo","export":"echo"},{"name":"chat.v1.ChatService/Fail","export":"fail"},{"name":"chat.v1.ChatService/Talk","export":"echo"},{"name":"key","export":"key"}]}`, version)
+	manifest := fmt.Sprintf(`{"name":"chat","version":%q,"handlers":[{"name":"chat.v1.ChatService/Echo","export":"echo"},{"name":"chat.v1.ChatService/Fail","export":"fail"},{"name":"chat.v1.ChatService/Talk","export":"echo"},{"name":"key","export":"key"},{"name":"said","export":"echo"}]}`, version)
 	if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: []byte(manifest), Descriptors: said(s.t, chatProto)}, guest(), 256); err != nil {
 		s.t.Fatal(err)
 	}
@@ -140,12 +140,13 @@ func TestAMethodThatTheLiveVersionHasDroppedIsGone(t *testing.T) {
 	s.deployChat("1.0.0")
 	s.deployAsker(method, "chat.v1.ChatService")
 	s.applied(stepping("before", "{ call: "+method+", with: { text: pinned } }"))
+	s.applied(stepping("plain", "{ call: said }"))
 	manifest := []byte(`{"name":"chat","version":"2.0.0","handlers":[{"name":"chat.v1.ChatService/Fail","export":"fail"}]}`)
 	set := said(t, `syntax = "proto3"; package chat.v1; message Said { string text = 1; int32 times = 2; } service ChatService { rpc Fail(Said) returns (Said); }`)
 	if _, err := s.push(s.client(), &weftv1.PushHeader{Manifest: manifest, Descriptors: set}, guest(), 256); err != nil {
 		t.Fatal(err)
 	}
-	const gone = "chat:2.0.0, which is live, has no method chat.v1.ChatService/Echo; chat:1.0.0 still has it: name that version, as chat.v1.ChatService/Echo:1.0.0"
+	const gone = "chat:2.0.0, which is live, has no method chat.v1.ChatService/Echo; chat:1.0.0 has it: name that version, as chat.v1.ChatService/Echo:1.0.0"
 	for _, c := range []struct {
 		what, path string
 		status     int
@@ -158,6 +159,7 @@ func TestAMethodThatTheLiveVersionHasDroppedIsGone(t *testing.T) {
 		{"by its name and what the version begins with", "/handlers/" + method + ":1", 200, `{"text":"hi","times":0}`},
 		{"of the new version", "/handlers/" + method + ":2", 404, "has no version 2; it has 1.0.0"},
 		{"by a handler", "/handlers/ask", 501, `"code":"unimplemented"`},
+		{"of what is no method", "/handlers/said", 404, "chat:2.0.0, which is live, has no handler said; chat:1.0.0 has it: name that version, as said:1.0.0"},
 	} {
 		if status, answer := s.ask(c.path, `{"text":"hi"}`); status != c.status || !strings.Contains(answer, c.says) {
 			t.Errorf("%s: %d %s", c.what, status, answer)
@@ -168,6 +170,9 @@ func TestAMethodThatTheLiveVersionHasDroppedIsGone(t *testing.T) {
 	}
 	if answer := s.run("before", `{}`); !strings.Contains(answer, `"text":"pinned"`) {
 		t.Errorf("a workflow that was there: %s", answer)
+	}
+	if answer := s.run("plain", `{}`); !strings.Contains(answer, "COMPLETED") {
+		t.Errorf("a workflow that was there, of what is no method: %s", answer)
 	}
 	if answer := s.must("/weft.v1.HandlerService/ListHandlers", `{}`); strings.Contains(answer, method) || !strings.Contains(answer, "chat.v1.ChatService/Fail") {
 		t.Errorf("the handlers are %s", answer)

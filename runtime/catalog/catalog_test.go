@@ -457,6 +457,44 @@ func TestAPromotedVersionIsCalledWhereNoneIsNamed(t *testing.T) {
 	}
 }
 
+// What is live is what is called, by whatever name.
+func TestAHandlerThatTheLiveVersionHasNotIsCalledByItsVersion(t *testing.T) {
+	s := newShelf(t)
+	push := func(version string, handlers ...string) {
+		s.push(catalog.Push{Wasm: tiny(1, handlers...), Manifest: manifest("stock", version, handlers...)})
+	}
+	push("1.0.0", "take", "count")
+	push("1.1.0", "take")
+	push("2.0.0", "take", "give")
+	for _, c := range []struct{ what, live, ref, found, says string }{
+		{"dropped by the newest", "", "count", "", "stock:2.0.0, which is live, has no handler count; stock:1.0.0 has it: name that version, as count:1.0.0"},
+		{"dropped by the newest of those that are named", "", "count:1", "", "stock:1.1.0, which is live, has no handler count"},
+		{"dropped, and its version named, as a step has it", "", "count:1.0.0", "1.0.0", ""},
+		{"of the newest", "", "give", "2.0.0", ""},
+		{"of the newest, when an older one is promoted", "1.1.0", "give", "", "stock:1.1.0, which is live, has no handler give; stock:2.0.0 has it"},
+		{"of the newest that is named, when an older one is promoted", "1.1.0", "give:2", "2.0.0", ""},
+		{"of an older one that is promoted", "1.0.0", "count", "1.0.0", ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			if _, err := s.Promote(t.Context(), ns, "stock", c.live); err != nil {
+				t.Fatal(err)
+			}
+			name, version, _ := strings.Cut(c.ref, ":")
+			h, err := s.Handler(t.Context(), ns, weft.Ref{Name: name, Version: version})
+			if c.found != "" && (err != nil || h.Ref.Version != c.found) {
+				t.Errorf("%v, %v", h.Ref, err)
+			}
+			if c.found == "" && (weft.CodeOf(err) != weft.NotFound || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("%v: %v", h.Ref, err)
+			}
+			listed := slices.ContainsFunc(s.Handlers(ns), func(h catalog.HandlerInfo) bool { return h.Ref.Name == name })
+			if version == "" && listed != (c.found != "") {
+				t.Errorf("listed: %v", listed)
+			}
+		})
+	}
+}
+
 func TestAHandlerOfAVersionHasTheGrantsOfNow(t *testing.T) {
 	s := newShelf(t)
 	m := s.push(catalog.Push{Wasm: tiny(1, "shop.v1.Shop/Take"), Name: "stock", Version: "1.0.0"})

@@ -34,19 +34,23 @@ func (m *Module) method(handler string) (*grpc.Method, error) {
 	return services.Method(service, name)
 }
 
-// dropped refuses a method that m still has, where the version that is live has it no
-// more: who calls the service is told that there is no such method, and so is who
-// calls it by its name.
+// dropped refuses a handler that m has, where the version that is live has it not: what
+// is live is what is called. Who calls a service is told that there is no such method,
+// and so is who calls the method by its name.
 func (s *space) dropped(m *Module, ref weft.Ref) error {
-	if ref.Version == m.Version || !weft.IsProcedure(ref.Name) || !m.serves() {
+	if ref.Version == m.Version {
 		return nil
 	}
-	live, _ := current(serving(s.modules[m.Name]), ref.Version) // m at least
+	list, what, code := s.modules[m.Name], "handler", weft.NotFound
+	if weft.IsProcedure(ref.Name) && m.serves() {
+		list, what, code = serving(list), "method", weft.Unimplemented
+	}
+	live, _ := current(list, ref.Version) // m at least
 	if _, bound := live.BoundTo(ref.Name); bound || live.Has(ref.Name) {
 		return nil
 	}
-	return weft.Errorf(weft.Unimplemented, "catalog.Catalog.Handler", "%s, which is live, has no method %s", live, ref.Name).
-		WithHint("%s still has it: name that version, as %s:%s", m, ref.Name, m.Version)
+	return weft.Errorf(code, "catalog.Catalog.Handler", "%s, which is live, has no %s %s", live, what, ref.Name).
+		WithHint("%s has it: name that version, as %s:%s", m, ref.Name, m.Version)
 }
 
 // Typed is h as a method is called: it knows its procedure and, where json is true,
