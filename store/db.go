@@ -162,8 +162,8 @@ func (db *DB) warn() {
 }
 
 func (o *Options) fill() error {
-	if o.Path == "" {
-		return weft.Errorf(weft.InvalidArgument, "store.Open", "no path for the database file")
+	if err := checkPath(o.Path); err != nil {
+		return err
 	}
 	switch o.Sync {
 	case "":
@@ -181,6 +181,25 @@ func (o *Options) fill() error {
 	}
 	if o.Fault == nil {
 		o.Fault = func(Moment) error { return nil }
+	}
+	return nil
+}
+
+// checkPath refuses what is no path of a file: what runs here must survive this process.
+func checkPath(path string) error {
+	refuse := func(format string, args ...any) error {
+		return weft.Errorf(weft.InvalidArgument, "store.Open", format, args...).WithHint("name a file, such as --db weft.db")
+	}
+	name, query, _ := strings.Cut(path, "?")
+	name, uri := strings.CutPrefix(name, "file:")
+	switch {
+	case path == "":
+		return refuse("the path of the database is empty")
+	case name == ":memory:", uri && (strings.TrimLeft(name, "/") == ":memory:" || strings.Contains(query, "mode=memory")):
+		return refuse("%s would be a database in memory; runs and events are kept in a file", path)
+	}
+	if is, err := os.Stat(path); err == nil && is.IsDir() || strings.HasSuffix(path, string(filepath.Separator)) {
+		return refuse("%s is a folder; the database is a file", path)
 	}
 	return nil
 }
@@ -357,6 +376,9 @@ func dial(o Options, readOnly bool) (*conn, error) {
 	}
 	c, err := (&sqlite3.SQLiteDriver{}).Open(dsn)
 	if err != nil {
+		if cause, ok := errors.AsType[sqlite3.Error](err); ok && cause.Code == sqlite3.ErrNotADB {
+			return nil, weft.Errorf(weft.InvalidArgument, "store.Open", "%s is no database of SQLite", o.Path).WithHint("name another file with --db; one that is not there is made")
+		}
 		return nil, weft.Errorf(weft.Unavailable, "store.Open", "open %s: %w", o.Path, err)
 	}
 	k := &conn{c: c.(*sqlite3.SQLiteConn), stmts: map[string]*sqlite3.SQLiteStmt{}}

@@ -4,7 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/weftrun/weft"
+	"github.com/weftrun/weft/store"
 )
 
 // What is special in the URI by which SQLite opens a file is not in its name.
@@ -37,6 +41,53 @@ func TestADatabaseIsWhereItsPathSays(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What is not a file is refused, and nothing is made of it.
+func TestADatabaseIsAFile(t *testing.T) {
+	top := t.TempDir()
+	t.Chdir(top)
+	for path, says := range map[string]string{
+		"":                                   "the path of the database is empty; name a file, such as --db weft.db",
+		":memory:":                           ":memory: would be a database in memory; runs and events are kept in a file; name a file, such as --db weft.db",
+		":memory:?cache=shared":              "would be a database in memory",
+		"file::memory:":                      "would be a database in memory",
+		"file::memory:?cache=shared":         "would be a database in memory",
+		"file:///:memory:":                   "would be a database in memory",
+		"file:weft?mode=memory":              "would be a database in memory",
+		"file:weft?cache=shared&mode=memory": "would be a database in memory",
+		".":                                  ". is a folder; the database is a file; name a file, such as --db weft.db",
+		top:                                  top + " is a folder",
+		"new/":                               "new/ is a folder",
+	} {
+		t.Run(path, func(t *testing.T) {
+			db, err := store.Open(t.Context(), store.Options{Path: path})
+			if err == nil {
+				db.Close()
+			}
+			if weft.CodeOf(err) != weft.InvalidArgument || !strings.Contains(err.Error(), says) {
+				t.Errorf("%v", err)
+			}
+			if there := in(t, top); len(there) != 0 {
+				t.Errorf("there are %q", there)
+			}
+		})
+	}
+}
+
+func TestAFileOfSomethingElseIsNoDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notes.txt")
+	notes := strings.Repeat("buy milk\n", 1000)
+	if err := os.WriteFile(path, []byte(notes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := store.Open(t.Context(), store.Options{Path: path})
+	if want := path + " is no database of SQLite; name another file with --db; one that is not there is made"; err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != notes {
+		t.Errorf("the file has changed: %d bytes, %v", len(data), err)
 	}
 }
 
