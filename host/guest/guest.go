@@ -4,6 +4,7 @@ package guest
 
 import (
 	"embed"
+	"errors"
 	"io/fs"
 	"maps"
 	"os"
@@ -119,7 +120,9 @@ func lay(name, lang string) (l language, files map[string][]byte, err error) {
 
 // create writes files into a folder, which must not be there.
 func create(dir string, files map[string][]byte) error {
-	if err := os.Mkdir(dir, 0o777); err != nil {
+	if err := os.Mkdir(dir, 0o777); errors.Is(err, fs.ErrExist) {
+		return weft.Errorf(weft.FailedPrecondition, "guest.New", "%s is there already", dir).WithHint("give the module another name, or its folder another place")
+	} else if err != nil {
 		return weft.Errorf(weft.FailedPrecondition, "guest.New", "make the folder of the module: %w", err)
 	}
 	return Write(dir, files)
