@@ -40,7 +40,7 @@ func (h *Host) Handler() http.Handler {
 			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 		})
 	}
-	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Wasm: h.wasm, Engine: h.engine, Hooks: h.hooks, Store: h.db, Streams: h.edge.Streams}))
+	mux.Handle("GET /metrics", metrics.Handler(metrics.Rooms{Gate: h.gate, Wasm: h.wasm, Engine: h.engine, Hooks: h.hooks, Store: h.db, Streams: h.edge.Streams, Calls: h.typed.Calls()}))
 	mux.HandleFunc(onlyPath+"{service}/", func(w http.ResponseWriter, r *http.Request) {
 		service := r.PathValue("service")
 		http.StripPrefix(onlyPath+service, only(service, h.typed)).ServeHTTP(w, r)

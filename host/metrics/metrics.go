@@ -38,6 +38,7 @@ type Rooms struct {
 	Hooks   *hooks.Hooks
 	Store   *store.DB
 	Streams *weft.Places // of the API
+	Calls   *weft.Places // of the services of modules
 }
 
 // Handler answers scrapes in Prometheus' formats.
@@ -96,6 +97,8 @@ var (
 	runRefused     = counter("run_waiters_refused_total", "Callers who found no place to wait for a run.")
 	streams        = gauge("streams", "Callers who hold a stream of the API.")
 	streamsRefused = counter("streams_refused_total", "Callers who found no place for a stream of the API.")
+	serviceCalls   = gauge("service_calls", "Calls of the services of modules in progress.")
+	serviceRefused = counter("service_calls_refused_total", "Calls of the services of modules that found no place.")
 	hookCalls      = counter("hook_calls_total", "Calls of a webhook, by what came of each.", "namespace", "hook", "outcome")
 	hooksUnknown   = counter("hook_calls_unknown_total", "Calls of webhooks that there are not.")
 	moduleCalls    = counter("module_calls_total", "Calls of a module's handlers that were let in.", "namespace", "module", "digest")
@@ -141,6 +144,9 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	held, refused := c.rooms.Streams.Count()
 	p.tell(streams, float64(held))
 	p.tell(streamsRefused, float64(refused))
+	held, refused = c.rooms.Calls.Count()
+	p.tell(serviceCalls, float64(held))
+	p.tell(serviceRefused, float64(refused))
 	p.hooks(c.rooms.Hooks.Stats())
 	p.modules(c.rooms.Wasm.Stats())
 	s := c.rooms.Store.Stats()

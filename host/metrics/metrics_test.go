@@ -44,7 +44,7 @@ func rooms(t *testing.T) Rooms {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Rooms{Gate: gate, Wasm: rt, Engine: engine.New(db, cat, gate, engine.Options{}), Hooks: webhooks, Store: db, Streams: weft.NewPlaces("test", "callers hold streams", "", 1, 1)}
+	return Rooms{Gate: gate, Wasm: rt, Engine: engine.New(db, cat, gate, engine.Options{}), Hooks: webhooks, Store: db, Streams: weft.NewPlaces("test", "callers hold streams", "", 1, 1), Calls: weft.NewPlaces("test", "calls are in progress", "", 1, 1)}
 }
 
 // Whoever makes names, the answer has its limit, keeps the series that it has,

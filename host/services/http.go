@@ -44,12 +44,12 @@ func (s *Set) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Inside is ServeHTTP for calls from within the process: what is in progress makes
 // them also while no more calls are taken.
 func (s *Set) Inside(w http.ResponseWriter, r *http.Request) {
-	if s.calls.Add(1); s.calls.Load() > int64(s.opts.CallsMax) {
-		s.calls.Add(-1)
-		refuse(w, r, weft.Errorf(weft.ResourceExhausted, "services.ServeHTTP", "there are %d calls in progress, and no more are taken", s.opts.CallsMax).WithHint("try again in a moment"))
+	leave, err := s.calls.Take(weft.NamespaceOr(r.Header.Get(NamespaceHeader)))
+	if err != nil {
+		refuse(w, r, err)
 		return
 	}
-	defer s.calls.Add(-1)
+	defer leave()
 	if r.URL.Path == openAPIPath || strings.HasPrefix(r.URL.Path, openAPIPath+"/") {
 		s.serveOpenAPI(w, r)
 		return

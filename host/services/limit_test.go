@@ -72,8 +72,9 @@ func TestLimitsHold(t *testing.T) {
 		}
 		return c.Send(nil)
 	}
-	set := services.New(services.Options{MessageMax: 1000, HeadersMax: 100, CallsMax: 1})
+	set := services.New(services.Options{MessageMax: 1000, HeadersMax: 100, CallsMax: 2, CallsOf: 1})
 	add(t, set, services.Module{Name: "orders", Version: "1", Schema: link(t, "orders", ordersSet(t)), Impl: impl})
+	add(t, set, services.Module{Namespace: "other", Name: "orders", Version: "1", Schema: link(t, "orders", ordersSet(t)), Impl: impl})
 	url := serve(t, set) + "/orders.v1.OrderService/"
 	for _, c := range []struct{ what, method, body, want string }{
 		{"a message that is too long", "Place", `{"items":[{"sku":"` + strings.Repeat("x", 1000) + `"}]}`, "resource_exhausted"},
@@ -91,12 +92,24 @@ func TestLimitsHold(t *testing.T) {
 		first <- status
 	}()
 	<-held
-	if status, answer := post(t, url+"Place", `{}`); status != 429 || !strings.Contains(answer, "there are 1 calls in progress") {
-		t.Errorf("a call too many: %d %s", status, answer)
+	if status, answer := post(t, url+"Place", `{}`); status != 429 || !strings.Contains(answer, "1 calls are in progress of namespace default, and no more may; try again in a moment") {
+		t.Errorf("a call too many of a namespace: %d %s", status, answer)
+	}
+	second := make(chan int)
+	go func() {
+		status, _ := post(t, url+"Place", `{}`, services.NamespaceHeader, "other")
+		second <- status
+	}()
+	<-held
+	if status, answer := post(t, url+"Place", `{}`, services.NamespaceHeader, "third"); status != 429 || !strings.Contains(answer, "2 calls are in progress of this host, and no more may") {
+		t.Errorf("a call too many of the host: %d %s", status, answer)
 	}
 	close(leave)
-	if status := <-first; status != 200 {
-		t.Errorf("the call that was there first: %d", status)
+	if a, b := <-first, <-second; a != 200 || b != 200 {
+		t.Errorf("the calls that were there first: %d and %d", a, b)
+	}
+	if taken, refused := set.Calls().Count(); taken != 0 || refused != 2 {
+		t.Errorf("%d calls are in progress, %d found no place", taken, refused)
 	}
 }
 

@@ -26,6 +26,7 @@ type Options struct {
 	MessageMax int           // bytes of one message that comes in, unpacked; default 4 MiB
 	HeadersMax int           // bytes of the headers and trailers of one answer; default 64 KiB
 	CallsMax   int           // calls at once, streams among them; default 20,000
+	CallsOf    int           // of those, in one namespace; default 10,000
 	BodyTime   time.Duration // for the one message of a call that does not stream to arrive; default 2 minutes
 
 	// Own are the services that the process serves beside the modules. No module
@@ -54,6 +55,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CallsMax <= 0 {
 		o.CallsMax = 20_000
+	}
+	if o.CallsOf <= 0 {
+		o.CallsOf = 10_000
 	}
 	if o.BodyTime <= 0 {
 		o.BodyTime = 2 * time.Minute
@@ -102,7 +106,7 @@ type Set struct {
 	opts  Options
 	http  []connecthttp.Option
 	now   atomic.Pointer[snapshot]
-	calls atomic.Int64 // in progress
+	calls *weft.Places // of those in progress
 	life  context.Context
 	end   context.CancelCauseFunc
 
@@ -153,6 +157,7 @@ type route struct {
 // New is a set that serves nothing yet.
 func New(o Options) *Set {
 	s := &Set{opts: o.withDefaults(), live: map[id]*version{}, chosen: map[module]string{}}
+	s.calls = weft.NewPlaces("services.ServeHTTP", "calls are in progress", "try again in a moment", s.opts.CallsMax, s.opts.CallsOf)
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.http = []connecthttp.Option{
 		connecthttp.WithCodecs(binaryCodec{connectproto.NewBinaryCodec()}, jsonCodec{connectproto.NewJSONCodec()}),
@@ -312,6 +317,9 @@ func (s *Set) Live(namespace, name, version string) bool {
 	defer s.mu.Unlock()
 	return s.live[Module{Namespace: namespace, Name: name, Version: version}.id()] != nil
 }
+
+// Calls are the places of calls in progress.
+func (s *Set) Calls() *weft.Places { return s.calls }
 
 // Drain takes no more calls: each gets why, and so do the streams of reflection.
 // What is in progress goes on. It is safe twice.
