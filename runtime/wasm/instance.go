@@ -66,6 +66,11 @@ func (m *Module) instantiate(ctx context.Context, env Env, s *share) (*instance,
 			i.close()
 		}
 	}()
+	if c.spent = m.making; c.spent > m.limits.Fuel {
+		m.over(LimitFuel)
+		return nil, weft.Errorf(weft.ResourceExhausted, opCall, "an instance of the module burns %d to be made, and may %d (%w)", c.spent, m.limits.Fuel, LimitFuel).
+			WithHint("have fewer segments, globals and places in tables, or raise limits.fuel")
+	}
 	if held := int64(m.references); held > 0 {
 		if err := s.take(held, true); err != nil {
 			return nil, refusal(err, "there is no memory for the tables of another instance")

@@ -61,6 +61,8 @@ type Module struct {
 
 	share  *share // of the memory of all guests, that its namespace has
 	queued *share // of the calls that wait, the same
+
+	making int64 // fuel that it takes to make an instance, beside what runs there
 }
 
 // Input is what a handler is called with.
@@ -111,7 +113,7 @@ func newModule(r *Runtime, key loadKey, c wazero.CompiledModule, info meter.Info
 	m := &Module{rt: r, key: key, share: r.memory.of(namespaceOf(key.Owner)), queued: r.queue.of(namespaceOf(key.Owner)), compiled: c, limits: key.Limits, words: "the handler", memory: info.Memory, grows: info.Grows,
 		isolated: key.Lifecycle == weft.Isolate, mutable: info.Mutable, memoryMark: key.Limits.MemoryMiB << 20 / 4 * 3,
 		handlers: map[string]int{}, closing: make(chan struct{}), quiet: make(chan struct{})}
-	m.references = referencesOf(info, key.Limits)
+	m.references, m.making = referencesOf(info, key.Limits), makingOf(info)
 	m.way = wayOf(info)
 	m.isolated = m.isolated && m.way != Command // each of its instances serves one call as it is
 	for n, name := range handlersOf(info) {
@@ -139,6 +141,24 @@ func referencesOf(info meter.Info, limits weft.Limits) int {
 		return 0
 	}
 	return bytes
+}
+
+// What an instance burns for each of them when it is made.
+const (
+	placeFuel   = 1   // in a table
+	globalFuel  = 100 // takes the engine 100 ns
+	segmentFuel = 100 // the same, of data
+	listFuel    = 500 // takes it five times as long
+)
+
+// makingOf is the fuel that the engine's work for an instance comes to. What takes no
+// longer than to look is not counted.
+func makingOf(info meter.Info) int64 {
+	fuel := placeFuel*info.Tables*info.Table + globalFuel*info.Globals + segmentFuel*(info.Segments-info.Lists) + listFuel*info.Lists
+	if fuel <= lookAfter {
+		return 0
+	}
+	return int64(fuel)
 }
 
 // Limits are those of each call, with the host's defaults filled in.

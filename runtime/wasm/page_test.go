@@ -64,7 +64,7 @@ func init() {
 		"calls of one module": "TestCallsOverTheLimitWait", "calls that wait": "TestAFullQueueRefusesAtOnce",
 		"A manifest may ask for less": ceiling, "What is above that": "TestAModuleThatAsksForTooMuchIsRefused", "An error names its": code, "Each namespace has a": "TestANamespaceThatTakesAllItCanLeavesOthersTheirs",
 		"The time of a call": "TestAHandlerSeesItsDeadline", "Fuel is counted at": "TestEveryLimitHasItsNameAndCode", "The slice that ends first": "TestACallDoesNotPayForTheFuelOfAnother", "Code is metered": "TestHostileHandlersAreStopped", "After a trap or a limit": "TestAnInstanceThatFailedIsNotUsedAgain",
-		"Making an instance": "TestMakingAnInstanceHasLimitsOfItsOwn", "What is over them there": "TestMakingAnInstanceHasLimitsOfItsOwn",
+		"Making an instance": "TestMakingAnInstanceHasLimitsOfItsOwn", "What is over them there": "TestMakingAnInstanceHasLimitsOfItsOwn", "Making burns 100": "TestMakingAnInstanceBurnsWhatThePageSays",
 		"Fuel is work": costs, "An instruction costs": costs, "A function is charged": costs, "So computing burns": "BenchmarkLoop", "What a call may take of time": "TestTheWallClockStopsAHandler",
 	})
 }

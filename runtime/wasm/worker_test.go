@@ -54,6 +54,7 @@ func TestTheSameInWorkers(t *testing.T) {
 		{"a request is bounded", TestARequestIsBounded},
 		{"tables count as memory of all guests", TestTablesCountAsMemoryOfAllGuests},
 		{"segments and globals count as memory of all guests", TestSegmentsAndGlobalsCountAsMemoryOfAllGuests},
+		{"making an instance burns what the page says", TestMakingAnInstanceBurnsWhatThePageSays},
 		{"memory grows to its limit only", TestMemoryGrowsToItsLimitOnly},
 		{"the wall clock stops a handler", TestTheWallClockStopsAHandler},
 		{"a canceled caller stops a handler", TestACanceledCallerStopsAHandler},

@@ -127,6 +127,7 @@ type Info struct {
 	Tables      int               // how many there are
 	Elements    int               // of all segments
 	Segments    int               // of data, and of elements
+	Lists       int               // of them, those of elements
 	Globals     int
 	Grows       bool // it has an instruction that grows a table
 	Mutable     int  // its mutable globals that hold numbers
@@ -610,6 +611,7 @@ func (m *rewriter) startFunction() uint32 {
 func (m *rewriter) elementSection(r *reader) []byte {
 	n := r.count("element segments", m.limits.Segments)
 	m.info.Segments += int(n)
+	m.info.Lists = int(n)
 	w := appendU32(nil, n)
 	for range n {
 		flags := r.u32()
