@@ -13,7 +13,8 @@ import (
 // leaving bounds what one namespace may have of what all share: it takes one more only
 // while it has less than that many times what is left. So one that is alone has seven
 // eighths at most, two that take all they can have seven fifteenths each, and something
-// is left for whoever comes next.
+// is left for whoever comes next. Of less than eight that are not waited for it may have all
+// but one.
 const leaving = 7
 
 // sharesMax is of how many namespaces a pot remembers that they were refused, though they
@@ -97,7 +98,7 @@ func (s *share) take(n int64, first bool) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := s.full(n); err != nil {
+	if err := s.full(n, false); err != nil {
 		s.refused++
 		return err
 	}
@@ -124,11 +125,15 @@ func (s *share) add(n int64) {
 	s.pot.used.Add(n)
 }
 
-// full says why the share may not have n more; nil if it may. The caller holds pot.mu.
-func (s *share) full(n int64) error {
+// full says why the share may not have n more; nil if it may. Where it comes with a turn
+// one namespace may have all: who waits is next. The caller holds pot.mu.
+func (s *share) full(n int64, turn bool) error {
 	p := s.pot
 	most, capped := p.most[s.ns], false
-	over := func(left int64) bool { return left < 0 || s.ns != "" && (s.used+n-1)/leaving > left }
+	over := func(left int64) bool {
+		last := !turn && s.used > 0 && s.used+n == p.max
+		return left < 0 || s.ns != "" && ((s.used+n-1)/leaving > left || last)
+	}
 	left := p.max - p.used.Load() - n
 	var e *fullError
 	switch {

@@ -49,6 +49,22 @@ func TestAShareLeavesSomethingForOthers(t *testing.T) {
 	}
 }
 
+// Of a few there are no eighths.
+func TestNoNamespaceHasAllOfAFew(t *testing.T) {
+	for max, want := range map[int64]int64{1: 1, 2: 1, 4: 3, 7: 6, 8: 7} {
+		p := pot{what: "workers", unit: 1, max: max}
+		var err error
+		for err = p.of("greedy").take(1, true); err == nil; err = p.of("greedy").take(1, true) {
+		}
+		if got := p.of("greedy").used; got != want {
+			t.Errorf("of %d one has %d, want %d: %v", max, got, want, err)
+		}
+		if err := p.of("other").take(1, true); (err == nil) != (max > 1) {
+			t.Errorf("of %d another: %v", max, err)
+		}
+	}
+}
+
 // TestTwoWhoTakeAllTheyCanHaveTheSame: what one holds more than the other it does not get
 // again.
 func TestTwoWhoTakeAllTheyCanHaveTheSame(t *testing.T) {

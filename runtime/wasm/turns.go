@@ -34,7 +34,7 @@ func (t *turns) enter(ctx context.Context, ns string, gone <-chan struct{}) erro
 	s := t.locked(ns)
 	s.holders++
 	n := slices.IndexFunc(t.lines, func(l *line) bool { return l.share == s })
-	if n < 0 && s.full(1) == nil {
+	if n < 0 && s.full(1, true) == nil {
 		s.add(1)
 		t.mu.Unlock()
 		return nil
@@ -86,7 +86,7 @@ func (t *turns) leave(ns string) {
 	s.leave()
 	for len(t.lines) > 0 {
 		l := slices.MinFunc(t.lines, func(a, b *line) int { return cmp.Compare(a.share.used, b.share.used) })
-		if l.share.full(1) != nil {
+		if l.share.full(1, true) != nil {
 			return // nor may those have one who have more
 		}
 		l.share.add(1)
