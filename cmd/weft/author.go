@@ -117,6 +117,9 @@ func (a *app) newCommand() *cobra.Command {
 
 // moduleIn reads a module and the manifest beside it.
 func moduleIn(file, manifest string) (code, beside []byte, err error) {
+	if is, err := os.Stat(file); err == nil && is.IsDir() {
+		return nil, nil, fmt.Errorf("%s is a folder; name the .wasm in it that weft module build %s makes", file, file)
+	}
 	if code, err = os.ReadFile(file); err != nil {
 		return nil, nil, err
 	}

@@ -61,6 +61,11 @@ func (a *app) serveCommand(use, short string) *cobra.Command {
 				return err
 			}
 		}
+		for _, allowed := range o.HTTPAllow {
+			if host, port, err := net.SplitHostPort(allowed); err != nil || host == "" || port == "" {
+				return usagef("--http-allow %s; write HOST:PORT, such as 10.0.0.7:8080", allowed)
+			}
+		}
 		for _, registry := range o.Registries {
 			if u, err := url.Parse(registry); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 				return usagef("--registry %s; write the address of another weft, such as http://10.0.0.7:8787", registry)
