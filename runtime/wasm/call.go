@@ -180,6 +180,15 @@ func (c *call) remaining() time.Duration {
 	return time.Until(c.end)
 }
 
+// callerGone is why a caller waits no longer, nil if it does; over says that the time of the
+// call is. A context may learn later than the clock that its time was up.
+func callerGone(caller context.Context, over bool) error {
+	if end, ok := caller.Deadline(); ok && over && !time.Now().Before(end) {
+		return context.DeadlineExceeded
+	}
+	return caller.Err()
+}
+
 // look stops a guest whose fuel or time is up or whose caller has gone.
 func (c *call) look() {
 	limits := &c.i.m.limits
@@ -190,10 +199,11 @@ func (c *call) look() {
 		}
 		exceed(LimitFuel, "%s used up its fuel of %d", c.i.m.words, limits.Fuel)
 	}
-	if err := c.Context.Err(); err != nil {
+	over := c.remaining() <= 0
+	if err := callerGone(c.Context, over); err != nil {
 		panic(&stopped{err: &weft.Error{Code: weft.CodeOf(err), Op: opCall, Err: err}})
 	}
-	if c.remaining() <= 0 {
+	if over {
 		exceed(LimitTimeout, "%s took longer than its limit of %d ms", c.i.m.words, limits.TimeoutMS)
 	}
 }

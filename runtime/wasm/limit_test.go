@@ -208,3 +208,25 @@ func TestACallDoesNotPayForTheFuelOfAnother(t *testing.T) {
 		}
 	}
 }
+
+// Its context learns that later than the clock says it, and then the limit of the module
+// was told, and counted.
+func TestTheDeadlineOfACallerIsNoLimitOfTheModule(t *testing.T) {
+	for _, where := range []weft.Isolation{weft.Inline, weft.Process} {
+		m, err := open(t, Options{}).Load(context.Background(), "endless", bytesOf(tiny("", "loop br 0 end unreachable")), Terms{Limits: weft.Limits{Fuel: 1 << 50}, Isolation: where})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			_, err := m.Call(ctx, nil, "f", Input{})
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) || weft.CodeOf(err) != weft.DeadlineExceeded {
+				t.Errorf("%s: %v", where, err)
+			}
+		}
+		if n := m.Stats().Limits[LimitTimeout]; n != 0 {
+			t.Errorf("%s: %d calls are counted as over the limit", where, n)
+		}
+	}
+}

@@ -97,9 +97,10 @@ func (s *service) lost(err error) error {
 	case errors.As(err, &b):
 		m.rt.opts.Log.Error("a worker broke the protocol: has its guest broken out?", "handler", s.export, "digest", m.key.digest, "error", b)
 		return weft.Errorf(weft.Internal, opCall, "the module's worker process broke the protocol (%w) and was ended", b)
-	case errors.Is(err, os.ErrDeadlineExceeded) && s.ctx.Err() != nil:
-		return &weft.Error{Code: weft.CodeOf(s.ctx.Err()), Op: opCall, Err: s.ctx.Err()}
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		if err := callerGone(s.ctx, true); err != nil {
+			return &weft.Error{Code: weft.CodeOf(err), Op: opCall, Err: err}
+		}
 		m.over(LimitTimeout)
 		return weft.Errorf(weft.DeadlineExceeded, opCall, "%s took longer than its limit of %d ms (%w)", m.words, m.limits.TimeoutMS, LimitTimeout)
 	}
