@@ -45,9 +45,9 @@ func processor() (bits uint64) {
 	return bits
 }
 
-// has reports whether a metered module has been compiled.
-func (r *Runtime) has(metered []byte) bool {
-	_, err := os.Lstat(filepath.Join(r.codeDir, entryOf(metered)))
+// inCache reports whether there is compiled code of that name. Its content need not be readable.
+func inCache(codeDir, entry string) bool {
+	_, err := os.Lstat(filepath.Join(codeDir, entry))
 	return err == nil
 }
 
@@ -57,10 +57,10 @@ func (r *Runtime) keep(c *cell, metered []byte) error {
 	const op = "wasm.Runtime.Check"
 	r.keeping.Lock()
 	defer r.keeping.Unlock()
-	if r.has(metered) {
+	name, from := entryOf(metered), int(c.code.Fd())
+	if inCache(r.codeDir, name) {
 		return nil
 	}
-	name, from := entryOf(metered), int(c.code.Fd())
 	var found unix.Stat_t
 	err := unix.Fstatat(from, name, &found, unix.AT_SYMLINK_NOFOLLOW)
 	switch {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -194,7 +193,7 @@ func checkSelf(codeDir, folder string) error {
 		return err
 	}
 	// It may be seen that a file is there, but not what is in it.
-	if _, err := os.Lstat(filepath.Join(codeDir, entryOf(metered))); err == nil {
+	if inCache(codeDir, entryOf(metered)) {
 		return nil
 	}
 	ctx := context.Background()

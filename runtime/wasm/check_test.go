@@ -282,7 +282,7 @@ func TestACacheOverItsLimitIsMadeAnew(t *testing.T) {
 		if _, err := r.Check(context.Background(), wasm); err != nil {
 			t.Fatal(err)
 		}
-		if !r.has(meteredOf(t, wasm)) {
+		if !inCache(r.codeDir, entryOf(meteredOf(t, wasm))) {
 			t.Errorf("module %d is not in the cache", n)
 		}
 		return len(filesIn(t, dir))

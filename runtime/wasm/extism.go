@@ -62,9 +62,9 @@ func (k *kernel) extend(c *call, n uint64) {
 		}
 		k.taken += more
 		c.i.m.bytes.Add(more)
-		old := k.mem
-		k.mem = make([]byte, len(old), room)
-		move(k.mem, old)
+		grown := make([]byte, len(k.mem), room)
+		move(grown, k.mem)
+		k.mem = grown
 	}
 	k.mem = k.mem[:len(k.mem)+int(n)]
 }

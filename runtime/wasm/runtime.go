@@ -311,7 +311,7 @@ func (r *Runtime) compile(key loadKey, wasm []byte, o meter.Options, own bool) (
 	}
 	// What a child had to be limited for must not be compiled here, should the
 	// cache be gone or the engine be a new one.
-	if !own && !r.has(metered) {
+	if !own && !inCache(r.codeDir, entryOf(metered)) {
 		if _, err := r.check(context.Background(), namespaceOf(key.Owner), wasm); err != nil {
 			return nil, err
 		}
