@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"syscall"
 
 	"connectrpc.com/connect/v2"
 	"github.com/spf13/cobra"
@@ -44,7 +43,7 @@ func explain(err error) string {
 		return scheme.Error()
 	case !errors.As(err, &e):
 		return err.Error()
-	case !e.IsRemote() && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)): // canceled, too
+	case !e.IsRemote() && hungUp(err): // canceled, too
 		return "the server has ended the connection without an answer; if it asks for certificates, --cert and --cert-key name what to show it"
 	case e.Code() == connect.CodeCanceled && !e.IsRemote():
 		return "interrupted"

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -61,10 +62,16 @@ func (a asked) RoundTrip(r *http.Request) (*http.Response, error) {
 	case err == nil && wantsTLS(res):
 		res.Body.Close()
 		return nil, &schemeError{"TLS", "https", r.URL}
-	case (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) && a.wantTLS(r):
+	case hungUp(err) && a.wantTLS(r):
 		return nil, &schemeError{"TLS", "https", r.URL}
 	}
 	return res, err
+}
+
+// hungUp reports whether the server has ended the connection of a call. Who still writes when
+// that is read finds it closed.
+func hungUp(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed)
 }
 
 // againMax is how long a server is asked again.
